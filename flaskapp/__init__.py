@@ -1,0 +1,1 @@
+"""Answerline: a Flask application that answers phone calls with AI."""

@@ -1,0 +1,1 @@
+"""The phone: carriers in, engines out, and the call between them."""
