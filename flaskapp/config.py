@@ -1,0 +1,276 @@
+"""Environment in, one settings object out; whatever is wrong is named, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flaskapp import addresses
+from flaskapp.phone.errors import ConfigurationError
+from flaskapp.signing import signing_key
+
+PROJECT = Path(__file__).resolve().parent.parent
+INSTANCE = PROJECT / "instance"
+OPENAI = "OpenAI, or any server that speaks its Realtime API"
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Where speech is understood and answered.
+
+    Attributes:
+        kind: whose rules apply ("azure" takes deployments for models, and `api-key` headers).
+        base_url: `http(s)://.../v1`, without a trailing slash.
+        api_key: None where the server wants none, or where `token_scope` says to fetch tokens.
+        token_scope: Entra ID scope to ask tokens for; None when a key is used.
+    """
+
+    kind: Literal["azure", "openai", "local"]
+    base_url: str
+    model: str
+    voice: str
+    api_key: SecretStr | None
+    token_scope: str | None
+    transcribe_model: str
+
+
+def setting(group: str, description: str, default: Any = None, **rules: Any) -> Any:
+    """One line of the schema: the group and the description go to .env.example as they are."""
+    return Field(default=default, description=description, json_schema_extra={"group": group}, **rules)
+
+
+def _existing_file(path: str) -> str:
+    if path and not Path(path).is_file():
+        raise ValueError("names a file that does not exist; correct the path or leave it empty")
+    return path
+
+
+Origin = Annotated[str, AfterValidator(addresses.origin)]
+EngineUrl = Annotated[str, AfterValidator(addresses.engine_url)]
+AzureUrl = Annotated[str, AfterValidator(addresses.azure_url)]
+RedisUrl = Annotated[str, AfterValidator(addresses.redis_url)]
+DatabaseUrl = Annotated[str, AfterValidator(addresses.database_url)]
+FilePath = Annotated[str, AfterValidator(_existing_file)]
+Upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
+Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+class Settings(BaseSettings):
+    """Every setting there is. Field names are the environment's names in lower case."""
+
+    model_config = SettingsConfigDict(
+        env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    twilio_account_sid: str = setting("Twilio", "Account that carries the calls (AC...)", "")
+    twilio_auth_token: SecretStr | None = setting(
+        "Twilio", "Its auth token: checks every webhook's signature"
+    )
+    twilio_phone_number: str = setting("Twilio", "The number that callers dial, as +15551234567", "")
+    twilio_api_base_url: Origin = setting(
+        "Twilio", "Twilio's REST API, or a compatible one", "https://api.twilio.com"
+    )
+
+    azure_openai_endpoint: AzureUrl = setting(
+        "Azure OpenAI", "The resource, https://NAME.openai.azure.com", ""
+    )
+    azure_openai_realtime_deployment: str = setting("Azure OpenAI", "Name of the realtime deployment", "")
+    azure_openai_api_key: SecretStr | None = setting(
+        "Azure OpenAI", "Its key; empty: Entra ID is asked for tokens"
+    )
+    azure_openai_scope: str = setting(
+        "Azure OpenAI",
+        "Scope of those tokens (older tenants: https://cognitiveservices.azure.com/.default)",
+        "https://ai.azure.com/.default",
+    )
+    azure_openai_realtime_voice_choice: str = setting("Azure OpenAI", "Voice of the agent", "alloy")
+
+    openai_api_key: SecretStr | None = setting(OPENAI, "API key")
+    openai_base_url: EngineUrl = setting(OPENAI, "Another server's http(s)://HOST/v1", "")
+    openai_realtime_model: str = setting(
+        OPENAI,
+        "Model that hears and speaks",
+        "gpt-realtime-2.1",
+    )
+    openai_realtime_voice: str = setting(OPENAI, "Voice of the agent", "marin")
+    openai_transcribe_model: str = setting(
+        OPENAI,
+        "Model that writes down the caller's words (on Azure: a deployment)",
+        "gpt-transcribe",
+    )
+    localai_url: EngineUrl = setting(
+        OPENAI,
+        "Local speech server; set by `make run` and `make demo`",
+        "",
+    )
+
+    agent_file: FilePath = setting("The agent", "YAML file that describes who answers, per called number", "")
+    agent_instructions: str = setting("The agent", "What the agent is told, where there is no file", "")
+    agent_greeting: str = setting("The agent", "The agent's first words, where there is no file", "")
+
+    flask_base_url: Origin = setting(
+        "Server", "Public origin that carriers call, https://voice.example.com", ""
+    )
+    host: str = setting("Server", "Address to listen on", "127.0.0.1")
+    port: int = setting("Server", "Port to listen on", 5001, ge=1, le=65535)
+    web_concurrency: int = setting(
+        "Server", "Worker processes; more than one needs REDIS_URL", 1, ge=1, le=256
+    )
+    trusted_proxies: int = setting("Server", "How many proxies in front set X-Forwarded-*", 0, ge=0, le=10)
+    local: bool = setting(
+        "Server", "1: loopback requests need no password (never behind a proxy; set by `make run`)", False
+    )
+    secret_key: SecretStr | None = setting(
+        "Server", "Signs tickets and sessions; empty: derived from the secrets above"
+    )
+    dashboard_password: SecretStr | None = setting(
+        "Server", "Operator's password; empty: dashboard, API and metrics are local only"
+    )
+    redis_url: RedisUrl = setting(
+        "Server", "redis://... shared by the workers; empty: kept inside the one worker", "", repr=False
+    )
+    database_url: DatabaseUrl = setting(
+        "Server", "postgres://... or sqlite:///...; empty: SQLite in instance/", "", repr=False
+    )
+
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Upper] = setting(
+        "Logs", "DEBUG, INFO, WARNING, ERROR or CRITICAL", "INFO"
+    )
+    log_format: Annotated[Literal["", "console", "json", "plain"], Lower] = setting(
+        "Logs", "console, json or plain; empty: console on a terminal, else json", ""
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """`NAME=` in the environment takes back what .env says, instead of being a wrong value."""
+        return {
+            name: value.strip() if isinstance(value, str) else value
+            for name, value in values.items()
+            if value is not None and not (isinstance(value, str) and not value.strip())
+        }
+
+    @property
+    def engine(self) -> EngineSettings | None:
+        """The first engine that is configured: Azure, OpenAI or compatible, local; else None."""
+        if self.azure_openai_endpoint:
+            return self._azure()
+        if self.openai_base_url or self.openai_api_key:
+            return self._openai("openai", self.openai_base_url or OPENAI_URL, self.openai_api_key)
+        if self.localai_url:
+            return self._openai("local", self.localai_url, None)
+        return None
+
+    def _azure(self) -> EngineSettings:
+        return EngineSettings(
+            kind="azure",
+            base_url=self.azure_openai_endpoint,
+            model=self.azure_openai_realtime_deployment,
+            voice=self.azure_openai_realtime_voice_choice,
+            api_key=self.azure_openai_api_key,
+            token_scope=None if self.azure_openai_api_key else self.azure_openai_scope,
+            transcribe_model=self.openai_transcribe_model,
+        )
+
+    def _openai(
+        self, kind: Literal["openai", "local"], base_url: str, api_key: SecretStr | None
+    ) -> EngineSettings:
+        return EngineSettings(
+            kind=kind,
+            base_url=base_url,
+            model=self.openai_realtime_model,
+            voice=self.openai_realtime_voice,
+            api_key=api_key,
+            token_scope=None,
+            transcribe_model=self.openai_transcribe_model,
+        )
+
+    @property
+    def is_public_origin(self) -> bool:
+        """Whether FLASK_BASE_URL is set and leads to more than this machine."""
+        return bool(self.flask_base_url) and not addresses.is_loopback(self.flask_base_url)
+
+    def secrets(self) -> dict[str, str]:
+        """The secrets that are set, by field name; what logs must never show."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value.get_secret_value() for name, value in values if isinstance(value, SecretStr)}
+
+
+# What no single field can know: (fields it speaks of, when it is wrong, what to do about it).
+RULES: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] = (
+    (
+        ("twilio_account_sid", "twilio_auth_token"),
+        lambda s: bool(s.twilio_account_sid) and s.twilio_auth_token is None,
+        "TWILIO_AUTH_TOKEN is missing while TWILIO_ACCOUNT_SID is set: without it no webhook can be told from"
+        " a forged one; copy it from the Twilio console, or unset TWILIO_ACCOUNT_SID",
+    ),
+    (
+        ("azure_openai_endpoint", "azure_openai_realtime_deployment"),
+        lambda s: bool(s.azure_openai_endpoint) and not s.azure_openai_realtime_deployment,
+        "AZURE_OPENAI_REALTIME_DEPLOYMENT is missing while AZURE_OPENAI_ENDPOINT is set: give the name of the"
+        " realtime deployment, or unset the endpoint",
+    ),
+    (
+        ("redis_url", "web_concurrency"),
+        lambda s: s.web_concurrency > 1 and not s.redis_url,
+        "REDIS_URL is missing while WEB_CONCURRENCY is above 1: without it each worker keeps its own Redis in"
+        " memory, so one worker's calls would be unknown to the others; set REDIS_URL, or WEB_CONCURRENCY=1",
+    ),
+)
+
+
+def load_settings(
+    overrides: Mapping[str, object] | None = None,
+    env_file: str | Path | None = ".env",
+    instance: Path = INSTANCE,
+) -> Settings:
+    """Defaults, then `env_file`, then the environment, then `overrides` (by the environment's names).
+
+    Raises:
+        ConfigurationError: one line per wrong setting, with its remedy and without its value.
+    """
+    values: dict[str, Any] = {name.lower(): value for name, value in (overrides or {}).items()}
+    settings, problems = _read(values, env_file)
+    problems |= {
+        names[0]: remedy
+        for names, is_wrong, remedy in RULES
+        if not problems.keys() & set(names) and is_wrong(settings)
+    }
+    if problems:
+        raise ConfigurationError("\n".join(problems.values()))
+    return settings.model_copy(update=_derived(settings, instance))
+
+
+def _read(values: dict[str, Any], env_file: str | Path | None) -> tuple[Settings, dict[str, str]]:
+    """The settings with wrong fields left at their defaults, and what is wrong about each."""
+    try:
+        return Settings(_env_file=env_file, **values), {}
+    except ValidationError as error:
+        problems = {str(each["loc"][0]): _sentence(each) for each in error.errors(include_url=False)}
+    settings, _ = _read(values | dict.fromkeys(problems), env_file)
+    return settings, problems
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][0])
+    if error["type"] == "value_error":
+        return f"{name.upper()} {error['ctx']['error']}"
+    description = Settings.model_fields[name].description
+    problem = error["msg"][0].lower() + error["msg"][1:]
+    return f"{name.upper()} is wrong: {problem} ({description}); correct it or unset it"
+
+
+def _derived(settings: Settings, instance: Path) -> dict[str, Any]:
+    """What is worked out where nothing was said."""
+    derived: dict[str, Any] = {}
+    if not settings.database_url:
+        derived["database_url"] = f"sqlite:///{instance / 'answerline.sqlite3'}"
+    if settings.secret_key is None:
+        derived["secret_key"] = SecretStr(signing_key(settings.secrets(), instance))
+    return derived

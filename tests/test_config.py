@@ -1,0 +1,188 @@
+"""Settings: what is understood, what is refused, and that every wrong one is named at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flaskapp.config import PROJECT, load_settings
+from flaskapp.phone.errors import ConfigurationError
+
+AZURE = {"AZURE_OPENAI_REALTIME_DEPLOYMENT": "voice"}
+SECRET = "canary-4f1d"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def settings(instance=None, **values):
+    return load_settings(values, env_file=None, instance=instance or Path.cwd())
+
+
+def refusal(**values) -> str:
+    with pytest.raises(ConfigurationError) as raised:
+        settings(**values)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "https://x.openai.azure.com",
+        "https://x.openai.azure.com/",
+        "wss://x.openai.azure.com",
+        "x.openai.azure.com",
+        "x.openai.azure.com/",
+        "https://x.openai.azure.com/openai/v1",
+        "https://x.openai.azure.com/openai/v1/",
+        "wss://x.openai.azure.com/openai/v1/realtime",
+        "https://x.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&deployment=voice",
+    ],
+)
+def test_every_way_to_copy_an_azure_endpoint_gives_the_same_address(typed):
+    assert (
+        settings(AZURE_OPENAI_ENDPOINT=typed, **AZURE).engine.base_url
+        == "https://x.openai.azure.com/openai/v1"
+    )
+
+
+@pytest.mark.parametrize("typed", ["http://127.0.0.1:8080", "ws://127.0.0.1:8080/openai/v1"])
+def test_a_plain_azure_endpoint_stays_plain(typed):
+    assert settings(AZURE_OPENAI_ENDPOINT=typed, **AZURE).engine.base_url == "http://127.0.0.1:8080/openai/v1"
+
+
+def test_azure_comes_before_openai_and_openai_before_the_local_server():
+    everything = {
+        "AZURE_OPENAI_ENDPOINT": "x.openai.azure.com",
+        "OPENAI_API_KEY": "key",
+        "LOCALAI_URL": "http://127.0.0.1:9000/v1",
+        **AZURE,
+    }
+    assert settings(**everything).engine.kind == "azure"
+    del everything["AZURE_OPENAI_ENDPOINT"]
+    assert settings(**everything).engine.kind == "openai"
+    del everything["OPENAI_API_KEY"]
+    assert settings(**everything).engine.kind == "local"
+    assert settings().engine is None
+
+
+def test_azure_without_a_key_asks_for_tokens():
+    without = settings(AZURE_OPENAI_ENDPOINT="x.openai.azure.com", **AZURE).engine
+    assert (without.api_key, without.token_scope) == (None, "https://ai.azure.com/.default")
+    keyed = settings(AZURE_OPENAI_ENDPOINT="x.openai.azure.com", AZURE_OPENAI_API_KEY="key", **AZURE).engine
+    assert (keyed.api_key.get_secret_value(), keyed.token_scope) == ("key", None)
+
+
+def test_a_compatible_server_needs_no_key_and_its_address_is_completed():
+    for typed in ("http://h:8000", "http://h:8000/v1", "ws://h:8000/v1/", "http://h:8000/v1/realtime"):
+        engine = settings(OPENAI_BASE_URL=typed).engine
+        assert (engine.kind, engine.base_url, engine.api_key) == ("openai", "http://h:8000/v1", None)
+
+
+def test_defaults_of_the_engines():
+    azure = settings(AZURE_OPENAI_ENDPOINT="x.openai.azure.com", **AZURE).engine
+    openai = settings(OPENAI_API_KEY="key").engine
+    assert (azure.model, azure.voice, azure.transcribe_model) == ("voice", "alloy", "gpt-transcribe")
+    assert (openai.model, openai.voice) == ("gpt-realtime-2.1", "marin")
+    assert openai.base_url == "https://api.openai.com/v1"
+
+
+def test_all_wrong_settings_are_named_at_once():
+    text = refusal(
+        PORT="five",
+        WEB_CONCURRENCY="0",
+        LOG_LEVEL="LOUD",
+        FLASK_BASE_URL="https://host/path",
+        DATABASE_URL="mysql://host/db",
+        REDIS_URL="host:6379",
+        TWILIO_ACCOUNT_SID="AC1",
+        AZURE_OPENAI_ENDPOINT="x.openai.azure.com",
+        AGENT_FILE="missing.yaml",
+    )
+    named = {line.split()[0] for line in text.splitlines()}
+    assert named == {
+        *("PORT", "WEB_CONCURRENCY", "LOG_LEVEL", "FLASK_BASE_URL", "DATABASE_URL", "REDIS_URL"),
+        *("TWILIO_AUTH_TOKEN", "AZURE_OPENAI_REALTIME_DEPLOYMENT", "AGENT_FILE"),
+    }
+
+
+def test_no_refusal_echoes_what_was_typed():
+    wrong = (
+        "PORT",
+        "LOCAL",
+        "FLASK_BASE_URL",
+        "REDIS_URL",
+        "DATABASE_URL",
+        "AZURE_OPENAI_ENDPOINT",
+        "LOG_LEVEL",
+    )
+    text = refusal(**dict.fromkeys(wrong, f"http://a:{SECRET}@{SECRET}/{SECRET}"), TWILIO_ACCOUNT_SID=SECRET)
+    assert SECRET not in text
+    assert len(text.splitlines()) == len(wrong) + 1
+
+
+def test_settings_do_not_print_their_secrets():
+    printed = repr(
+        settings(TWILIO_AUTH_TOKEN=SECRET, REDIS_URL=f"redis://:{SECRET}@h", OPENAI_API_KEY=SECRET)
+    )
+    assert SECRET not in printed
+
+
+def test_several_workers_without_redis_are_refused_with_the_reason():
+    assert "REDIS_URL is missing while WEB_CONCURRENCY is above 1" in refusal(WEB_CONCURRENCY="2")
+    assert settings(WEB_CONCURRENCY="2", REDIS_URL="redis://127.0.0.1").web_concurrency == 2
+
+
+def test_an_account_without_its_token_is_refused():
+    assert "TWILIO_AUTH_TOKEN is missing" in refusal(TWILIO_ACCOUNT_SID="AC1")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgres_in_every_spelling(scheme):
+    assert settings(DATABASE_URL=f"{scheme}://u:p@h/db").database_url == "postgresql+psycopg://u:p@h/db"
+
+
+def test_without_a_database_sqlite_lies_in_the_instance_folder(tmp_path):
+    assert settings(tmp_path).database_url == f"sqlite:///{tmp_path}/answerline.sqlite3"
+
+
+def test_a_public_origin_is_told_from_a_loopback_one():
+    assert settings(FLASK_BASE_URL="https://voice.example.com/").flask_base_url == "https://voice.example.com"
+    assert settings(FLASK_BASE_URL="https://voice.example.com").is_public_origin
+    for near in ("http://localhost:5001", "http://127.0.0.1:5001", "http://[::1]:5001", ""):
+        assert not settings(FLASK_BASE_URL=near).is_public_origin
+
+
+def test_the_environment_beats_the_file_and_an_empty_value_takes_it_back(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("HOST=0.0.0.0\nPORT=7000\nREDIS_URL=redis://h\nUNKNOWN=1\n")
+    monkeypatch.setenv("PORT", "7001")
+    monkeypatch.setenv("REDIS_URL", "")
+    read = load_settings({"LOG_LEVEL": "debug"}, instance=tmp_path)
+    assert (read.host, read.port, read.redis_url, read.log_level) == ("0.0.0.0", 7001, "", "DEBUG")
+
+
+def test_the_signing_key_follows_from_the_secrets(tmp_path):
+    first = settings(tmp_path / "one", OPENAI_API_KEY="a").secret_key
+    assert first == settings(tmp_path / "two", OPENAI_API_KEY="a").secret_key
+    assert first != settings(tmp_path / "one", OPENAI_API_KEY="b").secret_key
+    assert not (tmp_path / "one").exists()
+    assert settings(SECRET_KEY="mine").secret_key.get_secret_value() == "mine"
+
+
+@pytest.mark.parametrize("known", [{}, {"DASHBOARD_PASSWORD": "guessable"}])
+def test_without_a_real_secret_the_key_is_this_installations_own(tmp_path, known):
+    one = settings(tmp_path / "one", **known).secret_key
+    assert one == settings(tmp_path / "one", **known).secret_key
+    assert one != settings(tmp_path / "two", **known).secret_key
+    assert (tmp_path / "one" / "signing-key").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_example_file_is_up_to_date():
+    check = [sys.executable, "scripts/env_example.py", "--check"]
+    done = subprocess.run(check, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
