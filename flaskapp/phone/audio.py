@@ -7,6 +7,7 @@ second, one byte a sample, so 8 bytes are 1 ms and a 20 ms frame is 160 bytes
 
 from __future__ import annotations
 
+import binascii
 import io
 import struct
 import warnings
@@ -36,6 +37,15 @@ def pcm16_to_mulaw(pcm: bytes) -> bytes:
 def mulaw_to_pcm16(mulaw: bytes) -> bytes:
     """Mu-law to 16-bit PCM, two bytes for every one."""
     return audioop.ulaw2lin(mulaw, 2)
+
+
+def base64_size(payload: bytes) -> int:
+    """How many bytes a base64 text stands for; checked strictly, since it travels on undecoded.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    return len(binascii.a2b_base64(payload, strict_mode=True))
 
 
 def rms(pcm: bytes) -> int:

@@ -1,0 +1,92 @@
+"""The persona that answers: who it is, how it greets, which voice it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from flaskapp.phone.errors import ConfigurationError
+
+INSTRUCTIONS = (
+    "You are the assistant who answers this telephone. Be friendly, brief and clear: one or two short "
+    "sentences at a time, no lists, no markup, numbers and dates in words. If you did not understand, "
+    "ask. Never claim to have done what you cannot do."
+)
+GREETING = "Hello, thank you for calling. How can I help you?"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Who answers a call.
+
+    Attributes:
+        name: shown in history.
+        instructions: what the engine is told about itself.
+        greeting: spoken first, word for word; empty waits for the caller.
+        language: BCP-47, as ``en`` or ``de-DE``; empty lets the engine find out.
+        voice: an engine's voice; empty takes the one from the settings.
+    """
+
+    name: str = "Answerline"
+    instructions: str = INSTRUCTIONS
+    greeting: str = GREETING
+    language: str = ""
+    voice: str = ""
+
+    def greeting_instructions(self) -> str:
+        """What makes an engine say the greeting and nothing else."""
+        return f'Greet the caller by saying exactly: "{self.greeting}"' if self.greeting else ""
+
+
+@dataclass(frozen=True)
+class Agents:
+    """The agent for each called number, and the one for all others."""
+
+    default: Agent = field(default_factory=Agent)
+    by_number: Mapping[str, Agent] = field(default_factory=dict)
+
+    def for_number(self, called: str) -> Agent:
+        """The agent that answers this number; ``+1 (415) 55`` and ``+141555`` are the same."""
+        return self.by_number.get(_digits(called), self.default)
+
+
+def read_agents(path: str | Path) -> Agents:
+    """An agent file: YAML with an agent's fields, and ``numbers`` that override some of them.
+
+    Raises:
+        ConfigurationError: no such file, not YAML, or a field that no agent has.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"AGENT_FILE {path}: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"AGENT_FILE {path}: expected fields such as 'instructions', 'greeting'")
+    numbers = data.pop("numbers", None) or {}
+    default = _with_fields(Agent(), data, str(path))
+    if not isinstance(numbers, dict):
+        raise ConfigurationError(f"AGENT_FILE {path}: 'numbers' must map each number to its fields")
+    return Agents(
+        default,
+        {_digits(str(number)): _with_fields(default, own, str(path)) for number, own in numbers.items()},
+    )
+
+
+def _with_fields(agent: Agent, data: Any, path: str) -> Agent:
+    known = {one.name for one in fields(Agent)}
+    unknown = set(data) - known if isinstance(data, dict) else {repr(data)}
+    if unknown:
+        names = ", ".join(sorted(map(str, unknown)))
+        raise ConfigurationError(
+            f"AGENT_FILE {path}: unknown {names}; an agent has {', '.join(sorted(known))}"
+        )
+    return replace(agent, **{name: str(value).strip() for name, value in data.items() if value is not None})
+
+
+def _digits(number: str) -> str:
+    return re.sub(r"\D", "", number)

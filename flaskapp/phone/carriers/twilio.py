@@ -1,0 +1,126 @@
+"""Twilio Media Streams on the wire, both ways.
+
+Source: Twilio's "Media Streams - WebSocket messages". Numbers arrive as
+strings; fields are added without notice; audio is mu-law at 8 kHz in base64,
+20 ms a message, though no size is promised.
+"""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from flaskapp.phone import events as ev
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS, base64_size
+
+FORMATS = {("audio/x-mulaw", "8000"): "audio/pcmu"}
+MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
+
+
+class _MediaFormat(msgspec.Struct):
+    encoding: str = ""
+    sampleRate: str | int = ""  # noqa: N815 - Twilio's spelling, as all below
+
+
+class _Start(msgspec.Struct):
+    callSid: str = ""  # noqa: N815
+    streamSid: str = ""  # noqa: N815
+    accountSid: str = ""  # noqa: N815
+    mediaFormat: _MediaFormat = msgspec.field(default_factory=_MediaFormat)  # noqa: N815
+    customParameters: dict[str, str] = msgspec.field(default_factory=dict)  # noqa: N815
+
+
+class _Media(msgspec.Struct):
+    payload: str
+
+
+class _Mark(msgspec.Struct):
+    name: str = ""
+
+
+class _Dtmf(msgspec.Struct):
+    digit: str = ""
+
+
+class _Message(msgspec.Struct):
+    event: str
+    streamSid: str = ""  # noqa: N815
+    media: _Media | None = None
+    start: _Start | None = None
+    mark: _Mark | None = None
+    dtmf: _Dtmf | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class TwilioStream:
+    """The codec of one Twilio media stream."""
+
+    name = "twilio"
+
+    def __init__(self) -> None:
+        self._media_head = b""
+        self._stream = b'""'
+
+    def decode(self, message: bytes) -> ev.Event | None:
+        """One of connected, start, media, dtmf, mark, stop; others are ignored."""
+        try:
+            parsed = _decode(message)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return ev.Malformed("carrier", "message")
+        if parsed.event == "media":
+            return _audio(parsed.media)
+        return self._rare(parsed)
+
+    def _rare(self, parsed: _Message) -> ev.Event | None:
+        if parsed.event == "start":
+            return self._started(parsed)
+        if parsed.event == "mark" and parsed.mark is not None:
+            return ev.MarkReached(parsed.mark.name)
+        if parsed.event == "dtmf" and parsed.dtmf is not None:
+            return ev.Digit(parsed.dtmf.digit)
+        if parsed.event == "stop":
+            return ev.StreamStopped()
+        return ev.Malformed("carrier", "message") if parsed.event in ("mark", "dtmf") else None
+
+    def _started(self, parsed: _Message) -> ev.Event:
+        start = parsed.start
+        if start is None or not (stream_id := start.streamSid or parsed.streamSid):
+            return ev.Malformed("carrier", "message")
+        if not self._media_head:  # a second start must not redirect the first one's audio
+            self._stream = json.dumps(stream_id).encode()
+            self._media_head = b'{"event":"media","streamSid":' + self._stream + b',"media":{"payload":"'
+        media_format = (start.mediaFormat.encoding, str(start.mediaFormat.sampleRate))
+        return ev.StreamStarted(
+            stream_id,
+            start.callSid,
+            FORMATS.get(media_format, ""),
+            account_id=start.accountSid,
+            parameters=start.customParameters,
+        )
+
+    def media(self, payload: bytes) -> list[bytes]:
+        """Audio in messages of a second at most: Twilio names no limit, so stay far below any."""
+        if len(payload) <= MAX_PAYLOAD:
+            return [self._media_head + payload + b'"}}']
+        parts = (payload[at : at + MAX_PAYLOAD] for at in range(0, len(payload), MAX_PAYLOAD))
+        return [self._media_head + part + b'"}}' for part in parts]
+
+    def mark(self, name: str) -> bytes:
+        return b'{"event":"mark","streamSid":' + self._stream + b',"mark":{"name":"' + name.encode() + b'"}}'
+
+    def clear(self) -> bytes:
+        return b'{"event":"clear","streamSid":' + self._stream + b"}"
+
+
+def _audio(media: _Media | None) -> ev.Event:
+    if media is None:
+        return ev.Malformed("carrier", "message")
+    try:
+        payload = media.payload.encode("ascii")
+        size = base64_size(payload)
+    except ValueError:
+        return ev.Malformed("carrier", "audio")
+    return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS)

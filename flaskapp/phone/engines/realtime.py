@@ -1,0 +1,237 @@
+"""The Realtime API on the wire, both ways: OpenAI's and Azure's GA shape.
+
+Source: the typed events of the ``openai`` package (``openai.types.realtime``).
+Events of other names are ignored, whatever they bring; audio passes through
+as the base64 text that it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from flaskapp.phone import events as ev
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS, base64_size
+
+BYTES_PER_MS = {"audio/pcmu": MULAW_BYTES_PER_MS, "audio/pcm": 48}
+SESSION_UPDATE_ID = "session-update"
+_APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
+_APPEND_TAIL = b'"}'
+COMMIT = b'{"type":"input_audio_buffer.commit"}'
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """What a session is asked for; empty strings leave the server's default."""
+
+    instructions: str
+    voice: str = ""
+    language: str = ""
+    transcribe_model: str = ""
+
+
+class _Message(msgspec.Struct):
+    type: str
+    delta: str = ""
+    response_id: str = ""
+    item_id: str = ""
+    content_index: int = 0
+    transcript: str = ""
+    text: str = ""
+    audio_start_ms: int = 0
+    audio_end_ms: int = 0
+    item: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
+    session: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+class RealtimeSession:
+    """The codec of one Realtime session."""
+
+    def __init__(self, audio_format: str = "audio/pcmu") -> None:
+        self._bytes_per_ms = BYTES_PER_MS[audio_format]
+
+    # ------------------------------------------------------------------ in
+
+    def decode(self, message: bytes) -> ev.Event | None:
+        """A server event as ours; None for the many that need no answer; never raises."""
+        try:
+            parsed = _decode(message)
+            if parsed.type == "response.output_audio.delta":
+                return self._audio(parsed)
+            read = _READERS.get(parsed.type)
+            return read(parsed) if read else None
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            RecursionError,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ):
+            return ev.Malformed("engine", "message")
+
+    def _audio(self, parsed: _Message) -> ev.Event:
+        payload = parsed.delta.encode("ascii")
+        duration_ms = base64_size(payload) / self._bytes_per_ms
+        return ev.ReplyAudio(parsed.response_id, parsed.item_id, parsed.content_index, payload, duration_ms)
+
+    # ------------------------------------------------------------------ out
+
+    def append(self, payload: bytes) -> bytes:
+        """The caller's audio, base64 as it came."""
+        return _APPEND_HEAD + payload + _APPEND_TAIL
+
+    def session_update(self, spec: SessionSpec, audio_format: str, minimal: bool = False) -> bytes:
+        """The session in GA shape; ``minimal`` asks for nothing that a server might not have."""
+        session_format = {"type": audio_format, **({"rate": 24000} if audio_format == "audio/pcm" else {})}
+        hears: dict[str, Any] = {"format": session_format}
+        speaks: dict[str, Any] = {"format": session_format}
+        session = {
+            "type": "realtime",
+            "instructions": spec.instructions,
+            "output_modalities": ["audio"],
+            "audio": {"input": hears, "output": speaks},
+        }
+        if not minimal:
+            hears["turn_detection"] = {
+                "type": "server_vad",
+                "create_response": True,
+                "interrupt_response": True,
+            }
+            if spec.transcribe_model:
+                hears["transcription"] = _transcription(spec)
+            if spec.voice:
+                speaks["voice"] = spec.voice
+        return _json({"type": "session.update", "event_id": SESSION_UPDATE_ID, "session": session})
+
+    def response_create(self, instructions: str = "") -> bytes:
+        """Ask for a response, by its own instructions if there are any."""
+        return _json(
+            {
+                "type": "response.create",
+                **({"response": {"instructions": instructions}} if instructions else {}),
+            }
+        )
+
+    def response_cancel(self, response_id: str) -> bytes:
+        return _json({"type": "response.cancel", "response_id": response_id})
+
+    def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> bytes:
+        """What was heard of an item, in ms; more than was received would be an error."""
+        return _json(
+            {
+                "type": "conversation.item.truncate",
+                "item_id": item_id,
+                "content_index": content_index,
+                "audio_end_ms": audio_end_ms,
+            }
+        )
+
+
+def _json(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _transcription(spec: SessionSpec) -> dict[str, str]:
+    """Languages go by their first part: an engine wants ``de``, not ``de-DE``."""
+    language = spec.language.split("-")[0].lower()
+    return {"model": spec.transcribe_model, **({"language": language} if language else {})}
+
+
+def _session_ready(parsed: _Message) -> ev.Event:
+    audio = (parsed.session or {}).get("audio") or {}
+    hears, speaks = audio.get("input") or {}, audio.get("output") or {}
+    turns = hears.get("turn_detection") or {}
+    return ev.SessionReady(
+        (hears.get("format") or {}).get("type") or "",
+        (speaks.get("format") or {}).get("type") or "",
+        bool(turns and turns.get("interrupt_response", True)),
+    )
+
+
+def _error(parsed: _Message) -> ev.Event:
+    error = parsed.error or {}
+    words = {name: str(error.get(name) or "") for name in ("code", "type", "message", "param", "event_id")}
+    return ev.EngineFault(words["code"], words["type"], words["message"], words["param"], words["event_id"])
+
+
+def _response_done(parsed: _Message) -> ev.Event:
+    response = parsed.response or {}
+    details = response.get("status_details") or {}
+    error = details.get("error") or {}
+    return ev.ReplyEnded(
+        str(response.get("id") or ""),
+        str(response.get("status") or ""),
+        str(details.get("reason") or ""),
+        str(error.get("code") or error.get("type") or ""),
+        _usage(response.get("usage")),
+    )
+
+
+def _usage(usage: dict[str, Any] | None) -> dict[str, float]:
+    """Counts flattened: ``input_tokens``, ``input_text_tokens``, ``output_audio_tokens``, ``seconds`` ..."""
+    flat: dict[str, float] = {}
+    for name, value in (usage or {}).items():
+        if isinstance(value, dict):
+            prefix = name.removesuffix("_token_details") + "_" if name.endswith("_token_details") else ""
+            flat.update({prefix + key: count for key, count in value.items() if _is_count(count)})
+        elif _is_count(value):
+            flat[name] = value
+    return flat
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _item_done(parsed: _Message) -> ev.Event | None:
+    """Function calls are taken here and nowhere else, so that none is carried out twice."""
+    item = parsed.item or {}
+    if item.get("type") != "function_call":
+        return None
+    return ev.ToolCalled(
+        parsed.response_id,
+        str(item.get("call_id") or ""),
+        str(item.get("name") or ""),
+        str(item.get("arguments") or ""),
+    )
+
+
+def _words(is_final: bool) -> Callable[[_Message], ev.Event]:
+    return lambda parsed: ev.ReplyWords(
+        parsed.response_id,
+        parsed.item_id,
+        (parsed.transcript or parsed.text) if is_final else parsed.delta,
+        is_final,
+    )
+
+
+_HEARD = "conversation.item.input_audio_transcription."
+_READERS: dict[str, Callable[[_Message], ev.Event | None]] = {
+    "session.updated": _session_ready,
+    "input_audio_buffer.speech_started": lambda p: ev.SpeechStarted(p.item_id, p.audio_start_ms),
+    "input_audio_buffer.speech_stopped": lambda p: ev.SpeechStopped(p.item_id, p.audio_end_ms),
+    "input_audio_buffer.committed": lambda p: ev.SpeechCommitted(p.item_id),
+    _HEARD + "delta": lambda p: ev.CallerWords(p.item_id, p.delta, False),
+    _HEARD + "completed": lambda p: ev.CallerWords(p.item_id, p.transcript, True, _usage(p.usage)),
+    _HEARD + "failed": lambda p: ev.CallerWordsLost(p.item_id, str((p.error or {}).get("code") or "")),
+    "response.created": lambda p: ev.ReplyStarted(str((p.response or {}).get("id") or "")),
+    "response.output_audio.done": lambda p: ev.ReplyAudioEnded(p.response_id, p.item_id),
+    "response.output_audio_transcript.delta": _words(False),
+    "response.output_audio_transcript.done": _words(True),
+    "response.output_text.delta": _words(False),
+    "response.output_text.done": _words(True),
+    "response.output_item.done": _item_done,
+    "response.done": _response_done,
+    "error": _error,
+}

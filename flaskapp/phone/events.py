@@ -1,0 +1,365 @@
+"""What the legs of a call report, and what a call commands.
+
+Events come up from the codecs (a carrier's or an engine's words, already
+translated); commands go down to the rim, which alone performs them. Audio
+travels as base64 text in bytes, exactly as it came: nobody on the way needs
+to look inside. All times in ``*_ms`` are milliseconds of audio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# --------------------------------------------------------------------- carrier
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStarted:
+    """The carrier opened its media stream and said what it will carry.
+
+    ``audio_format`` is an engine's name for it (``audio/pcmu``), or empty
+    where we have no equal.
+    """
+
+    stream_id: str
+    call_sid: str
+    audio_format: str
+    sample_rate_hz: int = 8000
+    account_id: str = ""
+    caller: str = ""
+    called: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallerAudio:
+    """A slice of what the caller says: base64, and how long it lasts."""
+
+    payload: bytes
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """The caller pressed a key (DTMF): 0-9, ``*``, ``#``, A-D."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReached:
+    """The carrier returned a mark: all audio before it was played, or cleared."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStopped:
+    """The carrier says the stream is over: the caller hung up, or the flow moved on."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierClosed:
+    """The carrier's connection is gone."""
+
+    code: int = 1006
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdmitted:
+    """The stream brought no ticket, or one that does not open this call."""
+
+    reason: str = ""
+
+
+# ---------------------------------------------------------------------- engine
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOpened:
+    """The engine's connection stands; nothing has been agreed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReady:
+    """The engine accepted our session; what it echoed back."""
+
+    input_format: str
+    output_format: str
+    interrupts_itself: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The engine heard the caller begin to speak."""
+
+    item_id: str
+    audio_start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The engine heard the caller stop."""
+
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechCommitted:
+    """The caller's words became an item of the conversation."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerWords:
+    """What the caller said, as transcribed: a piece (``delta``) or the whole line."""
+
+    item_id: str
+    text: str
+    is_final: bool
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallerWordsLost:
+    """The caller's words could not be transcribed."""
+
+    item_id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """The engine began a response."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """A slice of the agent's speech: base64, and how long it lasts."""
+
+    response_id: str
+    item_id: str
+    content_index: int
+    payload: bytes
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudioEnded:
+    """No more audio will come for this item."""
+
+    response_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyWords:
+    """The agent's words: a piece (``delta``) or the whole line."""
+
+    response_id: str
+    item_id: str
+    text: str
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The engine asks for a function of ours; ``arguments`` is JSON text, possibly broken."""
+
+    response_id: str
+    tool_call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """A response is over: completed, cancelled, failed or incomplete."""
+
+    response_id: str
+    status: str
+    reason: str = ""
+    error_code: str = ""
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFault:
+    """The engine sent an ``error`` event; the session normally stays open."""
+
+    code: str
+    kind: str = ""
+    message: str = ""
+    param: str = ""
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineClosed:
+    """The engine's connection is gone, or never came about."""
+
+    reason: str
+    code: int = 1006
+
+
+# ------------------------------------------------------------------- any leg
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A message that cannot be read; ``leg`` is "carrier" or "engine"."""
+
+    leg: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """We want the call to end: an operator, a shutdown, a script."""
+
+    reason: str
+
+
+Event = (
+    StreamStarted | CallerAudio | Digit | MarkReached | StreamStopped | CarrierClosed | NotAdmitted
+    | EngineOpened | SessionReady | SpeechStarted | SpeechStopped | SpeechCommitted
+    | CallerWords | CallerWordsLost | ReplyStarted | ReplyAudio | ReplyAudioEnded | ReplyWords
+    | ToolCalled | ReplyEnded | EngineFault | EngineClosed | Malformed | HangUp
+)  # fmt: skip
+
+# -------------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEngine:
+    """Connect to the engine; report EngineOpened or EngineClosed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureSession:
+    """Tell the engine who it is and what it hears; ``minimal`` leaves out what it may refuse."""
+
+    audio_format: str
+    minimal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """Pass the caller's audio to the engine."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommitSpeech:
+    """Close the caller's unfinished utterance, so that it is transcribed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Ask the engine for a response."""
+
+    instructions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """Stop a response that is being made."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Tell the engine how much of an item the caller heard."""
+
+    item_id: str
+    content_index: int
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Pass the agent's audio to the carrier."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SetMark:
+    """Ask the carrier to say when everything before this has been played."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlayback:
+    """Drop everything that has not been played yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellLine:
+    """A transcript line grew or became final; ``position`` is its place in the call."""
+
+    item_id: str
+    position: int
+    speaker: str
+    text: str
+    start_ms: int
+    end_ms: int
+    is_final: bool
+    interrupted: bool = False
+    engine_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TellTurn:
+    """The first audio of a reply leaves now, ``engine_ms`` after the engine had the caller's last word."""
+
+    item_id: str
+    engine_ms: int | None
+    first_of_call: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TellEvent:
+    """Something for the call's history: a barge-in, a key, a fault."""
+
+    kind: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TellFault:
+    """Something went wrong that the metrics count."""
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseEngine:
+    """Close the engine's connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCarrier:
+    """Close the carrier's connection; ``needs_fallback``: the caller is still there, unserved."""
+
+    code: int
+    reason: str
+    needs_fallback: bool = False
+
+
+Command = (
+    OpenEngine | ConfigureSession | Hear | CommitSpeech | Reply | CancelReply | Truncate
+    | Play | SetMark | ClearPlayback | TellLine | TellTurn | TellEvent | TellFault
+    | CloseEngine | CloseCarrier
+)  # fmt: skip

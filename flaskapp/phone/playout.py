@@ -1,0 +1,119 @@
+"""What the caller has heard of the agent's audio that was sent.
+
+An engine speaks faster than real time and never learns what was played, so
+the bridge keeps the account. Two witnesses: the clock (audio sent to an idle
+line starts at once, later audio when the earlier ends) and the carrier's marks
+(a mark returns when all audio before it has been played). The clock gives the
+position, marks tell how far the real line lags behind it. A mark that returns
+because of ``clear`` proves nothing and is not asked.
+
+All times are seconds on one clock that the caller of these functions reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+MAX_LAG_S = 2.0
+
+
+@dataclass(slots=True)
+class Span:
+    """A stretch of one item's audio that plays without a gap."""
+
+    item_id: str
+    content_index: int
+    start: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How much of an item was heard, of how much was received, in ms of audio."""
+
+    item_id: str
+    content_index: int
+    heard_ms: int
+    received_ms: int
+
+
+@dataclass(slots=True)
+class Playout:
+    """The agent's audio on its way to the caller's ear."""
+
+    spans: list[Span] = field(default_factory=list)
+    ends_at: float = 0.0
+    lag: float = 0.0
+    marks: dict[str, float] = field(default_factory=dict)
+    marks_made: int = 0
+
+    def sent(self, item_id: str, content_index: int, duration_ms: float, now: float) -> None:
+        """Audio of an item was handed to the carrier."""
+        seconds = duration_ms / 1000
+        last = self.spans[-1] if self.spans else None
+        if last and now <= self.ends_at and (last.item_id, last.content_index) == (item_id, content_index):
+            last.seconds += seconds
+        else:
+            self._forget_old(now)
+            self.ends_at = max(self.ends_at, now)
+            self.spans.append(Span(item_id, content_index, self.ends_at, seconds))
+        self.ends_at += seconds
+
+    def mark(self) -> str:
+        """A new mark behind everything sent so far: its name."""
+        self.marks_made += 1
+        name = f"m{self.marks_made}"
+        self.marks[name] = self.ends_at
+        return name
+
+    def mark_reached(self, name: str, now: float) -> None:
+        """A mark came back: the line is this far behind the clock."""
+        due = self.marks.pop(name, None)
+        if due is not None:  # else: unknown, or returned because of a clear
+            self.lag = min(max(now - due, 0.0), MAX_LAG_S)
+
+    def is_playing(self, now: float) -> bool:
+        """Whether the caller may still be hearing something."""
+        if now - self.lag < self.ends_at:
+            return True
+        return bool(self.marks) and now - MAX_LAG_S < self.ends_at
+
+    def remaining_s(self, now: float) -> float:
+        """Seconds until the line falls silent, as the clock sees it."""
+        return max(self.ends_at + self.lag - now, 0.0)
+
+    def heard(self, item_id: str, now: float) -> Heard:
+        """What the caller has heard of one item; never more than was received."""
+        at = now - self.lag
+        spans = [span for span in self.spans if span.item_id == item_id]
+        heard = sum(min(max(at - span.start, 0.0), span.seconds) for span in spans)
+        received = sum(span.seconds for span in spans)
+        index = spans[-1].content_index if spans else 0
+        return Heard(item_id, index, int(heard * 1000 + 1e-6), int(received * 1000 + 1e-6))
+
+    def starts_at(self, item_id: str) -> float | None:
+        """When the caller began to hear an item."""
+        return next((span.start + self.lag for span in self.spans if span.item_id == item_id), None)
+
+    def clear(self, now: float) -> list[Heard]:
+        """Everything not played yet is dropped: the items this cuts short, in playing order."""
+        items = dict.fromkeys(span.item_id for span in self.spans)
+        cut = [heard for item in items if (heard := self.heard(item, now)).heard_ms < heard.received_ms]
+        self.spans.clear()
+        self.marks.clear()
+        self.ends_at = now
+        return cut
+
+    def _forget_old(self, now: float) -> None:
+        """Items long played need no account: the list stays short on long calls."""
+        horizon = now - MAX_LAG_S - self.lag
+        if len(self.spans) > 16 and self.spans[0].start + self.spans[0].seconds < horizon:
+            self.spans = [span for span in self.spans if span.start + span.seconds >= horizon]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Playout:
+        return cls(**{**data, "spans": [Span(**span) for span in data["spans"]]})
