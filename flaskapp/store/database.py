@@ -1,0 +1,89 @@
+"""How the app talks to its database: SQLite or PostgreSQL, never holding up the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import OperationalError
+
+from flaskapp.config import PROJECT
+
+MIGRATIONS = PROJECT / "migrations"
+# SQLite waits inside C code, which holds up every call of this worker: so it waits briefly, and
+# History asks again after sleeping, which lets the others go on.
+SQLITE_WAIT_MS = 20
+CHECKOUT_S = 2
+CONNECT_S = 3
+BUSY = ("database is locked", "database table is locked", "database schema is locked")
+# Deadlock, serialization failure, lock not available: the same work succeeds when tried again.
+BUSY_STATES = ("40P01", "40001", "55P03")
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """What SQLAlchemy is told about the pool; a checkout waits two seconds at most."""
+    if make_url(url).get_backend_name() == "sqlite":
+        in_memory = make_url(url).database in (None, "", ":memory:")
+        return {} if in_memory else {"pool_timeout": CHECKOUT_S}
+    return {"pool_timeout": CHECKOUT_S, "pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}}
+
+
+def make_room(url: str, instance: Path) -> None:
+    """The folder that an SQLite file lies in."""
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
+        (instance / str(address.database)).parent.mkdir(parents=True, exist_ok=True)
+
+
+def prepare(engine: Engine) -> None:
+    """SQLite with readers beside its one writer, foreign keys, and transactions that SQLAlchemy begins."""
+    if engine.dialect.name != "sqlite":
+        return
+    event.listen(engine, "connect", _open_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that will write, and says so to SQLite at once: a reader cannot become a writer
+    while another one writes, however long it waits."""
+    with engine.execution_options(writes=True).begin() as connection:
+        yield connection
+
+
+def is_behind(engine: Engine) -> bool:
+    """Whether migrations wait to be run (`flask db upgrade`).
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database is away.
+    """
+    newest = set(ScriptDirectory(str(MIGRATIONS)).get_heads())
+    with engine.connect() as connection:
+        return set(MigrationContext.configure(connection).get_current_heads()) != newest
+
+
+def is_busy(error: OperationalError) -> bool:
+    """Whether the same transaction may succeed in a moment."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state in BUSY_STATES or str(error.orig).startswith(BUSY)
+
+
+def _open_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

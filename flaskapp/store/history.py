@@ -1,0 +1,258 @@
+"""Calls as they are remembered: entries in, in one transaction each time; plain dicts out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from flask import Flask
+from flask_migrate import Migrate
+from sqlalchemy import Engine, Insert, Select, case, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+
+from flaskapp.config import INSTANCE, Settings
+from flaskapp.store import database
+from flaskapp.store.tables import Call, Event, Turn, db
+
+STATUSES = {"queued": 0, "initiated": 1, "ringing": 2, "in-progress": 3}
+TERMINAL = ("completed", "busy", "failed", "no-answer", "canceled")
+RANKS = STATUSES | dict.fromkeys(TERMINAL, 4)
+# How long a writer waits for another one's transaction, and how often it asks again.
+PATIENCE_S = 5.0
+PAUSE_S = 0.02
+
+
+@dataclass(frozen=True)
+class CallOpened:
+    """A carrier brought a call. Numbers as given; `at` with its time zone."""
+
+    call_sid: str
+    carrier: str
+    caller: str
+    called: str
+    mode: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class CallChanged:
+    """New values for columns of `calls`; `status` and `status_sequence` only ever rise."""
+
+    call_sid: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TurnSaved:
+    """One speaker's turn as it stands; a later one with the same `item` replaces it."""
+
+    call_sid: str
+    item: str
+    position: int
+    speaker: str
+    text: str
+    start_ms: int
+    end_ms: int
+    mode: str
+    interrupted: bool
+    is_final: bool
+    engine_ms: int | None = None
+    bridge_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class EventHappened:
+    """Something worth remembering, `at_ms` after the call began. `detail` is JSON."""
+
+    call_sid: str
+    at_ms: int
+    kind: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+Entry = CallOpened | CallChanged | TurnSaved | EventHappened
+
+
+class History:
+    """What is known of every call. Safe to use from any greenlet or thread, in a request or not."""
+
+    def __init__(self, app: Flask) -> None:
+        with app.app_context():
+            self._engine: Engine = db.engine
+        self._insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """All of it or nothing, in the given order; writing the same entries again changes nothing.
+
+        Raises:
+            ValueError: a field that calls do not have, or a status that no carrier sends.
+            sqlalchemy.exc.SQLAlchemyError: the database is away, or locked for more than five seconds.
+        """
+        statements = [statement for entry in entries for statement in self._statements(entry)]
+        if not statements:
+            return
+        give_up_at = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with database.writing(self._engine) as connection:
+                    for statement in statements:
+                        connection.execute(statement)
+                return
+            except OperationalError as error:
+                if not database.is_busy(error) or time.monotonic() > give_up_at:
+                    raise
+            time.sleep(PAUSE_S)
+
+    def call(self, call_sid: str) -> dict[str, Any] | None:
+        """One call's columns, or None."""
+        rows = self._rows(select(Call.__table__).where(Call.call_sid == call_sid))
+        return rows[0] if rows else None
+
+    def calls(self, after: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+        """The newest calls first; `after` is the last call_sid of the page before."""
+        query = select(Call.__table__).order_by(Call.id.desc()).limit(limit)
+        if after is not None:
+            query = query.where(Call.id < _id_of(after))
+        return self._rows(query)
+
+    def turns(self, call_sid: str) -> list[dict[str, Any]]:
+        """A call's turns in the order in which they were spoken."""
+        query = (
+            select(Turn.__table__).where(Turn.call_id == _id_of(call_sid)).order_by(Turn.position, Turn.id)
+        )
+        return _without(self._rows(query), "id", "call_id")
+
+    def events(self, call_sid: str) -> list[dict[str, Any]]:
+        """A call's events as they happened: at_ms, kind, detail."""
+        query = (
+            select(Event.__table__).where(Event.call_id == _id_of(call_sid)).order_by(Event.at_ms, Event.id)
+        )
+        return _without(self._rows(query), "id", "call_id", "digest")
+
+    def _rows(self, query: Select[Any]) -> list[dict[str, Any]]:
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _statements(self, entry: Entry) -> list[Insert]:
+        return STATEMENTS[type(entry)](self._insert, entry)
+
+
+def init_history(app: Flask, settings: Settings) -> None:
+    """Gives the app its database, `flask db ...` and `app.extensions["history"]`."""
+    url = settings.database_url
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(url)
+    database.make_room(url, INSTANCE)
+    db.init_app(app)
+    with app.app_context():
+        database.prepare(db.engine)
+    Migrate(app, db, directory=str(database.MIGRATIONS), render_as_batch=True)
+    app.extensions["history"] = History(app)
+
+
+Inserter = Callable[[Any], Any]
+
+
+def _opened(insert: Inserter, entry: CallOpened) -> list[Insert]:
+    """The first to say it is right: a webhook that comes again opens nothing new."""
+    values = _storable(asdict(entry))
+    values["started_at"] = values.pop("at")
+    statement = insert(Call).values(status="ringing", **values)
+    known = {name: func.coalesce(getattr(Call, name), statement.excluded[name]) for name in values}
+    return [_upsert_call(statement, known | {"status": _higher_status(statement)})]
+
+
+def _changed(insert: Inserter, entry: CallChanged) -> list[Insert]:
+    unknown = entry.fields.keys() - Call.__table__.columns.keys() | entry.fields.keys() & {"id", "call_sid"}
+    if unknown:
+        raise ValueError(f"calls have no {', '.join(sorted(unknown))}")
+    status = entry.fields.get("status", "queued")
+    if status not in RANKS:
+        raise ValueError(f"{status!r} is no status of a call; these are: {', '.join(RANKS)}")
+    values = _storable(entry.fields) | {"call_sid": entry.call_sid, "status": status}
+    statement = insert(Call).values(**values)
+    changes = {name: statement.excluded[name] for name in entry.fields}
+    if "status_sequence" in changes:
+        changes["status_sequence"] = _larger(Call.status_sequence, statement.excluded.status_sequence)
+    return [_upsert_call(statement, changes | {"status": _higher_status(statement)})]
+
+
+def _turn(insert: Inserter, entry: TurnSaved) -> list[Insert]:
+    """What is final stays final, and a measured time is not unmeasured."""
+    values = _storable(asdict(entry))
+    statement = insert(Turn).values(call_id=_id_of(values.pop("call_sid")), **values)
+    changes = {name: statement.excluded[name] for name in values if name != "item"}
+    for name in ("engine_ms", "bridge_ms"):
+        changes[name] = func.coalesce(statement.excluded[name], getattr(Turn, name))
+    newer = or_(Turn.is_final.is_(False), statement.excluded.is_final.is_(True))
+    upsert = statement.on_conflict_do_update(index_elements=["call_id", "item"], set_=changes, where=newer)
+    return [_known(insert, entry.call_sid), upsert]
+
+
+def _event(insert: Inserter, entry: EventHappened) -> list[Insert]:
+    detail = _storable(entry.detail)
+    said = json.dumps([entry.at_ms, entry.kind, detail], sort_keys=True)
+    statement = insert(Event).values(
+        call_id=_id_of(entry.call_sid),
+        at_ms=entry.at_ms,
+        kind=entry.kind,
+        detail=detail,
+        digest=blake2b(said.encode(), digest_size=16).hexdigest(),
+    )
+    unseen = statement.on_conflict_do_nothing(index_elements=["call_id", "digest"])
+    return [_known(insert, entry.call_sid), unseen]
+
+
+STATEMENTS: Mapping[type, Callable[[Inserter, Any], list[Insert]]] = {
+    CallOpened: _opened,
+    CallChanged: _changed,
+    TurnSaved: _turn,
+    EventHappened: _event,
+}
+
+
+def _known(insert: Inserter, call_sid: str) -> Insert:
+    """A row for a call that nobody opened: its words are kept all the same."""
+    statement = insert(Call).values(call_sid=call_sid, status="queued")
+    return statement.on_conflict_do_nothing(index_elements=["call_sid"])
+
+
+def _upsert_call(statement: Any, changes: Mapping[str, Any]) -> Insert:
+    return statement.on_conflict_do_update(index_elements=["call_sid"], set_=dict(changes))
+
+
+def _id_of(call_sid: str) -> Any:
+    return select(Call.id).where(Call.call_sid == call_sid).scalar_subquery()
+
+
+def _higher_status(statement: Any) -> Any:
+    """Callbacks come in any order: a status gives way only to a higher one, a terminal one to none."""
+    new, old = statement.excluded.status, Call.status
+    return case((_rank(new) > _rank(old), new), else_=old)
+
+
+def _rank(status: Any) -> Any:
+    return case(RANKS, value=status, else_=-1)
+
+
+def _larger(old: Any, new: Any) -> Any:
+    return case((func.coalesce(old, -1) > func.coalesce(new, -1), old), else_=new)
+
+
+def _storable(value: Any) -> Any:
+    """The same, without what no database keeps: NUL, and halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_storable(name): _storable(each) for name, each in value.items()}
+    return [_storable(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _without(rows: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in names} for row in rows]

@@ -1,0 +1,175 @@
+"""Fixtures: the app without a network, and the real servers that system tests run against."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+
+PROJECT = Path(__file__).resolve().parent.parent
+FOREIGN = ("TWILIO_", "EXOTEL_", "AZURE_", "OPENAI_", "LOCALAI_", "AGENT_", "FLASK_", "LOG_", "PROMETHEUS_")
+NAMES = (
+    *("HOST", "PORT", "WEB_CONCURRENCY", "REDIS_URL", "DATABASE_URL", "SECRET_KEY", "DASHBOARD_PASSWORD"),
+    *("TRUSTED_PROXIES", "LOCAL", "GUNICORN_CMD_ARGS", "WAV", "OUT"),
+)
+
+
+def _is_a_setting(name: str) -> bool:
+    return name in NAMES or name.startswith(FOREIGN)
+
+
+# At import, before any fixture: session-scoped servers must not see the developer's settings either.
+for _name in [name for name in os.environ if _is_a_setting(name)]:
+    del os.environ[_name]
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> dict[str, str]:
+    """What `app` is built with, by the environment's names; change it before asking for `app`."""
+    monkeypatch.chdir(tmp_path)  # a developer's .env lies elsewhere
+    database = f"sqlite:///{tmp_path}/calls.sqlite3"
+    return {"LOCAL": "1", "SECRET_KEY": "tests", "DATABASE_URL": database, "LOG_FORMAT": "plain"}
+
+
+@pytest.fixture
+def app(config):
+    """The app as create_app makes it, with an up-to-date SQLite database."""
+    from flask_migrate import upgrade
+
+    from flaskapp import create_app
+    from flaskapp.store.tables import db
+
+    app = create_app(config)
+    app.testing = True
+    with app.app_context():
+        upgrade()
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def client(app):
+    """Requests without a socket."""
+    return app.test_client()
+
+
+@pytest.fixture
+def runner(app):
+    """`flask ...` commands without a shell."""
+    return app.test_cli_runner()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """URL of a real Redis of our own."""
+    with servers.redis_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a real PostgreSQL of our own."""
+    with servers.postgres_server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_database(postgres_server) -> Iterator[str]:
+    """URL of an empty database on it, dropped afterwards."""
+    import psycopg
+
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield postgres_server.removesuffix("/postgres") + f"/{name}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@dataclass(frozen=True)
+class RunningApp:
+    """The app under gunicorn: where it answers, what it wrote, its process."""
+
+    url: str
+    log: Path
+    process: subprocess.Popen
+    environment: dict[str, str]
+
+    def get(self, path: str, timeout_s: float = 10) -> tuple[int, str]:
+        """Status and body of one GET."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=timeout_s) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def is_healthy(self) -> bool:
+        """Whether it answers; fails at once if it is gone."""
+        assert self.process.poll() is None, f"gunicorn ended:\n{self.log.read_text()[-4000:]}"
+        try:
+            return self.get("/health", 2)[0] == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def gunicorn_app(tmp_path) -> Iterator[Callable[..., RunningApp]]:
+    """Starts the real app under gunicorn: `gunicorn_app({"REDIS_URL": ...})` -> RunningApp.
+
+    Without DATABASE_URL in the mapping it gets an SQLite file; the database is migrated first
+    unless `migrate=False`. LOCAL=1 unless the mapping says otherwise.
+    """
+    running: list[subprocess.Popen] = []
+
+    def start(settings: dict[str, str] | None = None, migrate: bool = True, arguments: tuple[str, ...] = ()):
+        port = servers.free_port()
+        environment = environment_of(tmp_path, {"PORT": str(port), "LOCAL": "1", **(settings or {})})
+        if migrate:
+            done = flask("db", "upgrade", environment=environment, cwd=tmp_path)
+            assert done.returncode == 0, done.stdout + done.stderr
+        log = tmp_path / f"gunicorn-{port}.log"
+        command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "gunicorn.conf.py"), *arguments]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, "wsgi:app"], cwd=tmp_path, env=environment, stdout=output, stderr=output
+            )
+        running.append(process)
+        app = RunningApp(f"http://127.0.0.1:{port}", log, process, environment)
+        servers.wait_until(app.is_healthy, f"no /health; see {log}")
+        return app
+
+    yield start
+    for process in running:
+        servers.stop(process, patience_s=60)
+
+
+def environment_of(folder: Path, settings: dict[str, str]) -> dict[str, str]:
+    """A process's environment: ours, scrubbed, and `settings`; its default files lie in `folder`."""
+    scrubbed = {name: value for name, value in os.environ.items() if not _is_a_setting(name)}
+    defaults = {
+        "PYTHONPATH": str(PROJECT),
+        "FLASK_APP": str(PROJECT / "wsgi.py"),
+        "SECRET_KEY": "tests",
+        "DATABASE_URL": f"sqlite:///{folder}/calls.sqlite3",
+        "LOG_FORMAT": "plain",
+    }
+    return scrubbed | defaults | settings
+
+
+def flask(*arguments: str, environment: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """One `flask ...` command in a process of its own."""
+    command = [sys.executable, "-m", "flask", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )

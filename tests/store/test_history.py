@@ -1,0 +1,207 @@
+"""The history, on SQLite and on PostgreSQL: what is written once, twice, out of order, or while locked."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from flask import Flask
+from flask_migrate import upgrade
+from sqlalchemy import text
+
+from flaskapp.config import load_settings
+from flaskapp.store.history import (
+    CallChanged,
+    CallOpened,
+    EventHappened,
+    TurnSaved,
+    init_history,
+)
+from flaskapp.store.tables import db
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+OPENED = CallOpened("CA1", "twilio", " 1234567890", "+0987654321", "live", NOON)
+
+
+def turn(item: str = "a", position: int = 0, **fields) -> TurnSaved:
+    words = {"speaker": "caller", "text": "hello", "start_ms": 0, "end_ms": 900, "mode": "live"}
+    return TurnSaved("CA1", item, position, **words | {"interrupted": False, "is_final": True} | fields)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def app(request, tmp_path):
+    """An app with nothing but its history, in an empty database."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/calls.sqlite3"
+    else:
+        url = request.getfixturevalue("postgres_database")
+    app = Flask("history")
+    init_history(app, load_settings({"DATABASE_URL": url, "SECRET_KEY": "test"}, env_file=None))
+    with app.app_context():
+        upgrade()
+        yield app
+        db.engine.dispose()
+
+
+@pytest.fixture
+def history(app):
+    return app.extensions["history"]
+
+
+def test_a_call_is_remembered_as_it_was_given(history):
+    history.write([OPENED])
+    call = history.call("CA1")
+    assert {name: call[name] for name in ("carrier", "caller", "called", "mode", "status", "started_at")} == {
+        "carrier": "twilio",
+        "caller": " 1234567890",
+        "called": "+0987654321",
+        "mode": "live",
+        "status": "ringing",
+        "started_at": NOON,
+    }
+    assert history.call("CA2") is None
+
+
+def test_times_come_back_in_utc_whatever_zone_they_were_given_in(history):
+    plus_two = timezone(timedelta(hours=2))
+    history.write([CallChanged("CA1", {"ended_at": datetime(2026, 11, 21, 14, tzinfo=plus_two)})])
+    assert history.call("CA1")["ended_at"] == NOON
+    assert history.call("CA1")["ended_at"].utcoffset() == timedelta(0)
+
+
+def test_writing_the_same_again_changes_nothing(history):
+    entries = [
+        OPENED,
+        turn(),
+        EventHappened("CA1", 10, "dtmf", {"digit": "1"}),
+        CallChanged("CA1", {"status": "completed", "usage": {"input_audio": 3}}),
+    ]
+    history.write(entries)
+    before = history.call("CA1"), history.turns("CA1"), history.events("CA1")
+    history.write(entries)
+    assert (history.call("CA1"), history.turns("CA1"), history.events("CA1")) == before
+
+
+def test_turns_are_told_in_order_with_their_fields(history):
+    answer = turn("b", 1, speaker="agent", text="hi", engine_ms=400, bridge_ms=3)
+    history.write([OPENED, answer, turn("a", 0)])
+    first, second = history.turns("CA1")
+    assert (first["item"], first["engine_ms"]) == ("a", None)
+    assert second == {
+        **{"position": 1, "speaker": "agent", "text": "hi", "item": "b", "start_ms": 0, "end_ms": 900},
+        **{"mode": "live", "interrupted": False, "is_final": True, "engine_ms": 400, "bridge_ms": 3},
+    }
+
+
+def test_a_growing_turn_keeps_its_row_and_a_final_one_stays_final(history):
+    history.write([turn(text="hel", is_final=False, engine_ms=5), turn(text="hello there")])
+    history.write([turn(text="hel", is_final=False)])
+    assert [(each["text"], each["is_final"], each["engine_ms"]) for each in history.turns("CA1")] == [
+        ("hello there", True, 5)
+    ]
+    history.write([turn(text="hello", interrupted=True)])
+    assert history.turns("CA1")[0]["interrupted"] is True
+
+
+def test_words_of_an_unknown_call_make_the_call_known(history):
+    history.write([turn(), EventHappened("CA9", 5, "fault", {"kind": "odd"})])
+    assert history.call("CA1")["status"] == "queued"
+    assert history.events("CA9") == [{"at_ms": 5, "kind": "fault", "detail": {"kind": "odd"}}]
+    history.write([OPENED])
+    assert (history.call("CA1")["carrier"], history.call("CA1")["status"]) == ("twilio", "ringing")
+
+
+@pytest.mark.parametrize(
+    ("arriving", "left"),
+    [
+        (["queued", "initiated", "ringing", "in-progress", "completed"], "completed"),
+        (["completed", "in-progress", "ringing"], "completed"),
+        (["in-progress", "ringing", "initiated"], "in-progress"),
+        (["busy", "completed"], "busy"),
+    ],
+)
+def test_a_status_only_rises(history, arriving, left):
+    for status in arriving:
+        history.write([CallChanged("CA1", {"status": status})])
+    assert history.call("CA1")["status"] == left
+
+
+def test_a_webhook_that_comes_again_opens_nothing_new(history):
+    history.write([OPENED, CallChanged("CA1", {"status": "in-progress", "mode": "recorded"})])
+    history.write([CallOpened("CA1", "twilio", "+1", "+2", "live", NOON + timedelta(minutes=1))])
+    call = history.call("CA1")
+    assert (call["status"], call["mode"], call["started_at"]) == ("in-progress", "recorded", NOON)
+    assert call["caller"] == " 1234567890"
+
+
+def test_the_status_sequence_only_rises(history):
+    for number in (2, 5, 3):
+        history.write([CallChanged("CA1", {"status_sequence": number})])
+    assert history.call("CA1")["status_sequence"] == 5
+
+
+def test_calls_are_paged_newest_first(history):
+    history.write([CallChanged(f"CA{number}", {}) for number in range(5)])
+    first = history.calls(limit=2)
+    assert [call["call_sid"] for call in first] == ["CA4", "CA3"]
+    assert [call["call_sid"] for call in history.calls(after="CA3")] == ["CA2", "CA1", "CA0"]
+
+
+def test_a_field_that_calls_do_not_have_is_refused_and_nothing_is_written(history):
+    with pytest.raises(ValueError, match="calls have no colour"):
+        history.write([OPENED, CallChanged("CA1", {"colour": "red"})])
+    with pytest.raises(ValueError, match="no status of a call"):
+        history.write([OPENED, CallChanged("CA1", {"status": "odd"})])
+    assert history.call("CA1") is None
+
+
+def test_characters_that_no_database_keeps_are_left_out(history):
+    history.write([CallOpened("CA1", "twilio", "+1\0", "\ud800", "live", NOON), turn(text="a\0b")])
+    assert (history.call("CA1")["caller"], history.turns("CA1")[0]["text"]) == ("+1", "ab")
+
+
+def test_many_writers_at_once_lose_nothing(history):
+    def write(number: int) -> None:
+        for item in range(10):
+            history.write(
+                [turn(f"{number}-{item}", number * 10 + item), CallChanged("CA1", {"status": "ringing"})]
+            )
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [each["position"] for each in history.turns("CA1")] == list(range(80))
+
+
+def test_a_locked_database_is_waited_for(tmp_path):
+    app = Flask("locked")
+    path = tmp_path / "calls.sqlite3"
+    init_history(
+        app, load_settings({"DATABASE_URL": f"sqlite:///{path}", "SECRET_KEY": "test"}, env_file=None)
+    )
+    with app.app_context():
+        upgrade()
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.5, other.execute, ["COMMIT"])
+    release.start()
+    began = time.monotonic()
+    app.extensions["history"].write([OPENED])
+    assert 0.4 < time.monotonic() - began < 5
+    release.join()
+    other.close()
+
+
+def test_sqlite_is_opened_for_readers_beside_a_writer(tmp_path):
+    app = Flask("pragmas")
+    url = f"sqlite:///{tmp_path}/deep/er/calls.sqlite3"
+    init_history(app, load_settings({"DATABASE_URL": url, "SECRET_KEY": "test"}, env_file=None))
+    with app.app_context(), db.engine.connect() as connection:
+        asked = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        told = {name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in asked}
+    assert told == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1, "busy_timeout": 20}
