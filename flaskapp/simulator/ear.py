@@ -1,0 +1,149 @@
+"""The caller's ear: what a call sounded like, measured from what was really played and said.
+
+Pure: works on times (monotonic seconds) and mu-law after the call is over.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flaskapp.phone import audio
+from flaskapp.simulator.playout import Piece
+from flaskapp.simulator.report import Pacing, TurnReport
+
+VOICE_RMS = 100  # of 32767: comfort noise stays under 20, quiet speech is above 300
+BLOCK = 80  # samples looked at together: 10 ms
+JOIN_S = 0.2  # gaps between words: shorter ones do not end a sound
+LATE_S = 0.010
+
+
+def is_voiced(mulaw: bytes) -> bool:
+    """Whether these few milliseconds hold sound that a person would notice."""
+    return bool(mulaw) and audio.rms(audio.mulaw_to_pcm16(mulaw)) >= VOICE_RMS
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Something audible from ``start`` to ``end``, pauses under 200 ms included."""
+
+    start: float
+    end: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One utterance of the caller: first and last voiced frame, as they were sent."""
+
+    name: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One of the caller's frames: when it was due, when it left, whether anyone took it."""
+
+    due: float
+    left: float
+    taken: bool
+    lost: bool = False
+
+
+def sounds(pieces: Iterable[Piece]) -> list[Sound]:
+    """The audible stretches of what was played, in order."""
+    found: list[Sound] = []
+    for piece in pieces:
+        for start, end in _voiced_stretches(piece.audio):
+            sound = Sound(piece.at + start / 8000, piece.at + end / 8000, piece.source)
+            if found and sound.start - found[-1].end < JOIN_S and sound.source == found[-1].source:
+                sound = Sound(found.pop().start, sound.end, sound.source)
+            found.append(sound)
+    return found
+
+
+def turns(spoken: Sequence[Spoken], heard: Sequence[Sound], t0: float) -> list[TurnReport]:
+    """Each utterance with the reply that followed it."""
+    reports = []
+    for index, said in enumerate(spoken):
+        until = spoken[index + 1].start if index + 1 < len(spoken) else float("inf")
+        reply = _reply(said, [sound for sound in heard if said.start <= sound.start < until])
+        start, end = (reply[0].start, reply[-1].end) if reply else (None, None)
+        reports.append(
+            TurnReport(
+                utterance=said.name,
+                spoke_from_ms=(said.start - t0) * 1000,
+                spoke_until_ms=(said.end - t0) * 1000,
+                latency_ms=None if start is None else (start - said.end) * 1000,
+                heard_from_ms=None if start is None else (start - t0) * 1000,
+                heard_ms=0.0 if start is None or end is None else (min(end, until) - start) * 1000,
+            )
+        )
+    return reports
+
+
+def longest_silence_s(spoken: Sequence[Spoken], heard: Sequence[Sound], t0: float, end: float) -> float:
+    """The longest stretch of the call in which neither side could be heard."""
+    longest, quiet_since = 0.0, t0
+    for start, stop in sorted([(s.start, s.end) for s in spoken] + [(s.start, s.end) for s in heard]):
+        longest = max(longest, start - quiet_since)
+        quiet_since = max(quiet_since, stop)
+    return max(longest, end - quiet_since)
+
+
+def pacing(frames: Sequence[Frame]) -> Pacing:
+    """Lateness of the frames that a media socket took, against their absolute deadlines."""
+    late = sorted((frame.left - frame.due) * 1000 for frame in frames if frame.taken)
+    lost = sum(frame.lost for frame in frames)
+    if not late:
+        return Pacing(lost=lost)
+    return Pacing(
+        frames=len(late),
+        late=sum(ms > LATE_S * 1000 for ms in late),
+        lost=lost,
+        p50_late_ms=late[len(late) // 2],
+        p99_late_ms=late[min(len(late) - 1, len(late) * 99 // 100)],
+        max_late_ms=late[-1],
+    )
+
+
+def stereo(caller: bytes, caller_at: float, pieces: Iterable[Piece], t0: float) -> bytes:
+    """Interleaved 16-bit PCM at 8000 Hz from ``t0``: left the caller's mu-law, right the agent."""
+    agent = bytearray()
+    for piece in pieces:
+        at = max(round((piece.at - t0) * 8000), len(agent))
+        agent += b"\xff" * (at - len(agent)) + piece.audio
+    before = b"\xff" * max(0, round((caller_at - t0) * 8000))
+    return audio.interleave(audio.mulaw_to_pcm16(before + caller), audio.mulaw_to_pcm16(bytes(agent)))
+
+
+def _reply(said: Spoken, candidates: Sequence[Sound]) -> Sequence[Sound]:
+    """The sounds from the first onset after the utterance on.
+
+    Where none begins after it, one that began while the caller was still
+    speaking and went on past the end counts: the agent talked over the caller.
+    """
+    after = [sound for sound in candidates if sound.start >= said.end]
+    return after or [sound for sound in candidates if sound.end > said.end]
+
+
+def _voiced_stretches(mulaw: bytes) -> list[tuple[int, int]]:
+    """(first, last + 1) samples of the voiced stretches; the onset is exact to the sample."""
+    stretches: list[tuple[int, int]] = []
+    for at in range(0, len(mulaw), BLOCK):
+        block = mulaw[at : at + BLOCK]
+        if not is_voiced(block):
+            continue
+        if stretches and stretches[-1][1] == at:
+            stretches[-1] = (stretches[-1][0], at + len(block))
+        else:
+            stretches.append((at + _onset(block), at + len(block)))
+    return stretches
+
+
+def _onset(block: bytes) -> int:
+    """The first sample of a voiced block that is loud enough to be the voice."""
+    samples = array("h", audio.mulaw_to_pcm16(block))
+    return next((index for index, sample in enumerate(samples) if abs(sample) >= VOICE_RMS), 0)

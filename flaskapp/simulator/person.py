@@ -1,0 +1,167 @@
+"""The person who calls: waits politely, speaks, listens, interrupts or hangs up.
+
+Pure: one ``tick`` per 20 ms frame, with the time and what can be heard as
+arguments; the answer is the frame that leaves the telephone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from flaskapp.phone.audio import FRAME_BYTES, MULAW_SILENCE
+from flaskapp.simulator.ear import Spoken, is_voiced
+
+SILENT_FRAME = MULAW_SILENCE * FRAME_BYTES
+FRESH_S = 0.2  # of quiet before a sound counts as a new reply and not as the rest of the old one
+_KEY_GAP_FRAMES = 10
+
+HangUp = Literal["politely", "reset", "vanish", "never"]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One thing that the caller says (mu-law at 8000 Hz), then the keys pressed after it.
+
+    ``interrupts_after_ms``: begins once the agent has sounded for so long,
+    instead of waiting for the end.
+    """
+
+    audio: bytes = b""
+    name: str = ""
+    digits: str = ""
+    interrupts_after_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Script:
+    """How a caller behaves from answer to hang-up.
+
+    ``hang_up``: politely (``stop``, then a close), reset (TCP RST), vanish
+    (close without ``stop``), or never (stays silent until the call's limit).
+    ``repeat``: begins again after the last utterance, for load.
+    """
+
+    utterances: tuple[Utterance, ...] = ()
+    repeat: bool = False
+    quiet_ms: int = 700
+    greeting_wait_s: float = 6.0
+    reply_wait_s: float = 30.0
+    hang_up: HangUp = "politely"
+    comfort_noise: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What leaves the telephone in one 20 ms step."""
+
+    frame: bytes = SILENT_FRAME
+    voiced: bool = False
+    digit: str = ""
+    began: Utterance | None = None
+    hang_up: bool = False
+
+
+class Person:
+    """A script being acted, one frame at a time."""
+
+    def __init__(self, script: Script, seed: int = 1) -> None:
+        self.script = script
+        self.spoken: list[Spoken] = []
+        self._noise = random.Random(seed)  # noqa: S311 - noise on a line, not a secret
+        self._left: deque[Utterance] = deque(script.utterances)
+        self._current: Utterance | None = None
+        self._at = 0
+        self._voice_from: float | None = None
+        self._keys: deque[str] = deque()
+        self._key_pause = 0
+        self._waiting_since: float | None = None
+        self._heard_ms = 0
+        self._last_sound: float | None = None
+        self._stale = False
+
+    def tick(self, now: float, agent_sounds: bool, listened_to: bool) -> Tick:
+        """The next frame, given whether the agent sounds and whether anyone takes our audio."""
+        if self._current is not None:
+            return self._speak(now, agent_sounds)
+        if self._keys:
+            return self._press(now, agent_sounds)
+        self._listen(now, agent_sounds)
+        if not (listened_to and self._my_turn(now)):
+            return Tick(self._quiet())
+        if not self._left and self.script.repeat:
+            self._left.extend(self.script.utterances)
+        if not self._left:
+            return Tick(self._quiet(), hang_up=self.script.hang_up != "never")
+        self._current, self._at, self._voice_from = self._left.popleft(), 0, None
+        self.spoken.append(Spoken(self._current.name, now, now))
+        return self._speak(now, agent_sounds, began=self._current)
+
+    def press(self, digits: str) -> None:
+        """Presses keys as soon as nothing is being said (``w`` pauses half a second)."""
+        self._keys.extend(digits)
+
+    def _listen(self, now: float, agent_sounds: bool) -> None:
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if not agent_sounds:
+            if self._stale and now - (self._last_sound or now) >= FRESH_S:
+                self._stale, self._last_sound = False, None
+            return
+        self._last_sound = now
+        if not self._stale:
+            self._heard_ms += 20
+
+    def _my_turn(self, now: float) -> bool:
+        offset = self._left[0].interrupts_after_ms if self._left else None
+        if offset is not None and self._heard_ms > offset:
+            return True
+        if self._heard_ms and not self._stale:
+            return now - (self._last_sound or now) >= self.script.quiet_ms / 1000
+        first = not self.spoken
+        patience = self.script.greeting_wait_s if first else self.script.reply_wait_s
+        return not self._heard_ms and now - (self._waiting_since or now) >= patience
+
+    def _speak(self, now: float, agent_sounds: bool, began: Utterance | None = None) -> Tick:
+        assert self._current is not None  # noqa: S101 - the caller has looked
+        frame = self._current.audio[self._at : self._at + FRAME_BYTES]
+        self._at += FRAME_BYTES
+        frame = frame.ljust(FRAME_BYTES, MULAW_SILENCE)
+        voiced = is_voiced(frame)
+        if voiced:
+            self._voiced_at(now)
+        if self._at >= len(self._current.audio):
+            self._keys.extend(self._current.digits)
+            self._current = None
+            self._start_waiting(now, agent_sounds)
+        return Tick(frame, voiced, began=began)
+
+    def _voiced_at(self, now: float) -> None:
+        """Notes the first and the last voiced frame; a frame leaves when its 20 ms are over."""
+        if self._voice_from is None:
+            self._voice_from = now - 0.02
+        self.spoken[-1] = Spoken(self.spoken[-1].name, self._voice_from, now)
+
+    def _press(self, now: float, agent_sounds: bool) -> Tick:
+        if self._key_pause:
+            self._key_pause -= 1
+            return Tick(self._quiet())
+        digit = self._keys.popleft()
+        self._key_pause = _KEY_GAP_FRAMES if digit != "w" else 25
+        if self.spoken and self._voice_from is None:  # an utterance of keys only ends with its keys
+            self.spoken[-1] = Spoken(self.spoken[-1].name, self.spoken[-1].start, now)
+        if not self._keys:
+            self._start_waiting(now, agent_sounds)
+        return Tick(self._quiet(), digit="" if digit == "w" else digit)
+
+    def _start_waiting(self, now: float, agent_sounds: bool) -> None:
+        """What still sounds now is the old reply: the answer comes after a little quiet."""
+        self._waiting_since, self._heard_ms, self._stale = now, 0, agent_sounds
+        self._last_sound = now if agent_sounds else None
+
+    def _quiet(self) -> bytes:
+        if not self.script.comfort_noise:
+            return SILENT_FRAME
+        return bytes(self._noise.choice((0xFF, 0xFE, 0x7E, 0x7F)) for _ in range(FRAME_BYTES))

@@ -1,0 +1,153 @@
+"""What a simulated call leaves behind: figures, problems and what was heard.
+
+All times in a report are milliseconds since the call's first webhook was sent,
+which is when a caller begins to wait.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something the network had to complain about, by the carrier's own error code."""
+
+    code: int
+    text: str
+    level: Literal["error", "warning"] = "error"
+    at_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message on a media socket, as a test may watch it (``at`` is monotonic seconds)."""
+
+    at: float
+    direction: Literal["sent", "received"]
+    text: str | bytes
+    call_sid: str
+
+
+@dataclass(frozen=True)
+class WebhookReport:
+    """One request to the application, and how it ended (status 0: no answer)."""
+
+    url: str
+    status: int
+    at_ms: float
+    took_ms: float
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TurnReport:
+    """One utterance of the caller and the reply that was heard at the caller's ear.
+
+    ``latency_ms`` runs from the last voiced frame sent to the first voiced
+    sample played; negative where the agent talked over the caller's end, None
+    where nothing was heard. ``heard_ms`` is first to last voiced sample.
+    """
+
+    utterance: str
+    spoke_from_ms: float
+    spoke_until_ms: float
+    latency_ms: float | None
+    heard_from_ms: float | None
+    heard_ms: float
+
+
+@dataclass(frozen=True)
+class Pacing:
+    """How well the caller's own frames kept their 20 ms: lateness is against the deadline."""
+
+    frames: int = 0
+    late: int = 0
+    lost: int = 0
+    p50_late_ms: float = 0.0
+    p99_late_ms: float = 0.0
+    max_late_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class MarkReport:
+    """A mark that went back to the application; ``cleared`` ones prove nothing was heard."""
+
+    name: str
+    at_ms: float
+    cleared: bool
+
+
+@dataclass(frozen=True)
+class RecordingReport:
+    """A recording that was made: ``seconds`` of the caller's voice under ``sid``."""
+
+    sid: str
+    url: str
+    seconds: float
+    digits: str
+
+
+@dataclass
+class CallReport:
+    """One simulated call, from dialling to the last callback."""
+
+    call_sid: str
+    status: str = "queued"
+    answered: bool = False
+    why_not: str = ""
+    ended_by: str = ""
+    stream_sids: list[str] = field(default_factory=list)
+    duration_s: float = 0.0
+    first_sound_ms: float | None = None
+    first_sound_after_start_ms: float | None = None
+    greeting_ms: float = 0.0
+    longest_silence_ms: float = 0.0
+    turns: list[TurnReport] = field(default_factory=list)
+    pacing: Pacing = field(default_factory=Pacing)
+    problems: list[Problem] = field(default_factory=list)
+    webhooks: list[WebhookReport] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    dialled: list[str] = field(default_factory=list)
+    recordings: list[RecordingReport] = field(default_factory=list)
+    marks: list[MarkReport] = field(default_factory=list)
+    received_media: int = 0
+    received_bytes: int = 0
+    played_ms: float = 0.0
+    cleared_ms: float = 0.0
+    stereo: bytes = field(default=b"", repr=False)
+
+    @property
+    def errors(self) -> list[Problem]:
+        """Problems that make the call a failure, warnings left out."""
+        return [problem for problem in self.problems if problem.level == "error"]
+
+    @property
+    def failed(self) -> bool:
+        return not self.answered or bool(self.errors)
+
+    @property
+    def reason(self) -> str:
+        """Why the call failed, in one line; empty when it did not."""
+        if self.why_not:
+            return self.why_not
+        first = next(iter(self.errors), None)
+        return f"error {first.code}: {first.text}" if first else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, dicts, strings and numbers; the sound is left out."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "stereo"}
+        plain = {name: _plain(value) for name, value in fields.items()}
+        return {**plain, "failed": self.failed, "reason": self.reason}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 2)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(item) for name, item in dataclasses.asdict(value).items()}
+    return value

@@ -1,0 +1,95 @@
+"""What a simulated call is asked to do: whom it rings, who speaks, what goes wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flaskapp.simulator.person import Script
+from flaskapp.simulator.report import Message
+
+
+@dataclass(frozen=True)
+class DialOutcome:
+    """What comes of a ``<Dial>``: the other side's status after ringing and talking so long."""
+
+    status: str = "no-answer"
+    after_s: float = 0.5
+    talked_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What Twilio's public sources leave open, or put differently on different pages."""
+
+    continue_after_failed_handshake: bool = True
+    action_after_hangup: bool = True
+    action_for_empty_recording: bool = False
+    handshake_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Injection:
+    """A frame that no carrier sends: text or bytes, ``at_ms`` after the stream's start.
+
+    Negative times go out before ``start``. ``{streamSid}`` and ``{callSid}``
+    in a text are filled in.
+    """
+
+    at_ms: int
+    data: str | bytes
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What a faulty carrier may do; the default is a faultless one.
+
+    ``webhook_copies``: the first webhook is sent so many times, at once.
+    ``start_call_sid``: ``start`` names this call instead of its own.
+    ``flood``: every media frame is sent so many times (10 = ten times the pace).
+    ``swap_every``: every n-th frame changes places with the next one.
+    ``repeat_every``: every n-th frame is sent twice, same numbers.
+    ``lose_every``: every n-th frame is numbered but never sent.
+    ``stop_reading_at_ms``: nothing is read from the socket from then on.
+    ``sign_with``: another auth token than the account's.
+    """
+
+    webhook_copies: int = 1
+    start_call_sid: str = ""
+    injections: tuple[Injection, ...] = ()
+    flood: int = 1
+    swap_every: int = 0
+    repeat_every: int = 0
+    lose_every: int = 0
+    stop_reading_at_ms: int | None = None
+    sign_with: str | None = None
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """One call to be placed.
+
+    ``url`` is the webhook as it is dialled (``http://127.0.0.1:5001/phone/...``);
+    empty: the one configured for ``to_number``. ``public_url`` is the origin
+    that is signed and that the application believes to have; empty: ``url``'s.
+    ``seconds`` is the longest that the caller stays on the line, from answer.
+    """
+
+    url: str = ""
+    public_url: str = ""
+    fallback_url: str = ""
+    status_callback: str = ""
+    from_number: str = "+15551230001"
+    to_number: str = "+15559870000"
+    script: Script = field(default_factory=Script)
+    seconds: float = 60.0
+    signed: bool = True
+    carrier: str = "twilio"
+    dial: DialOutcome = field(default_factory=DialOutcome)
+    choices: Choices = field(default_factory=Choices)
+    faults: Faults = field(default_factory=Faults)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    record_stereo: bool = True
+    watch: Callable[[Message], None] | None = None
+    on_event: Callable[[dict[str, Any]], None] | None = None
