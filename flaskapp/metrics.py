@@ -18,7 +18,7 @@ LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
 class Metrics:
-    """One attribute per metric: the metric's name without `phone_`.
+    """One attribute per metric: the metric's name without `phone_` and without its unit.
 
     prometheus_client is imported when the first of these is made, which is after gevent patched.
     """
@@ -37,26 +37,20 @@ class Metrics:
         def seconds(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"phone_{name}", text, buckets=buckets, registry=registry)
 
-        self.calls_total = counter("calls_total", "Calls that are over", "carrier", "mode", "ended")
+        self.calls = counter("calls_total", "Calls that are over", "carrier", "mode", "ended")
         self.active_calls = gauge("active_calls", "Calls in progress", "carrier")
         self.websockets = gauge("websockets", "Open WebSockets", "leg")
         self.engine_sessions = gauge("engine_sessions", "Open sessions with the engine")
-        self.turn_latency_seconds = seconds(
-            "turn_latency_seconds", "Caller stops to first agent audio sent", TURN_S
-        )
-        self.frame_delay_seconds = seconds(
-            "frame_delay_seconds", "Frame in to frame out of the bridge", FRAME_S
-        )
-        self.first_sound_seconds = seconds(
-            "first_sound_seconds", "Stream open to first agent audio sent", TURN_S
-        )
-        self.fallbacks_total = counter("fallbacks_total", "Calls that live AI could not serve", "reason")
-        self.faults_total = counter("faults_total", "Faults that were survived", "kind")
-        self.dropped_frames_total = counter("dropped_frames_total", "Frames thrown away", "leg")
-        self.webhook_rejected_total = counter("webhook_rejected_total", "Webhooks refused", "reason")
-        self.loop_lag_seconds = seconds("loop_lag_seconds", "How late this worker's loop wakes up", LAG_S)
-        self.worker_rss_bytes = gauge("worker_rss_bytes", "Resident memory", over_workers="liveall")
-        self.worker_cpu_seconds_total = counter("worker_cpu_seconds_total", "Processor time of the workers")
+        self.turn_latency = seconds("turn_latency_seconds", "Caller stops to first agent audio sent", TURN_S)
+        self.frame_delay = seconds("frame_delay_seconds", "Frame in to frame out of the bridge", FRAME_S)
+        self.first_sound = seconds("first_sound_seconds", "Stream open to first agent audio sent", TURN_S)
+        self.fallbacks = counter("fallbacks_total", "Calls that live AI could not serve", "reason")
+        self.faults = counter("faults_total", "Faults that were survived", "kind")
+        self.dropped_frames = counter("dropped_frames_total", "Frames thrown away", "leg")
+        self.webhook_rejected = counter("webhook_rejected_total", "Webhooks refused", "reason")
+        self.loop_lag = seconds("loop_lag_seconds", "How late this worker's loop wakes up", LAG_S)
+        self.worker_rss = gauge("worker_rss_bytes", "Resident memory", over_workers="liveall")
+        self.worker_cpu = counter("worker_cpu_seconds_total", "Processor time of the workers")
 
     def render(self) -> tuple[bytes, str]:
         """Body and content type of /metrics, of all workers together under gunicorn."""
@@ -81,10 +75,10 @@ def watch_process(metrics: Metrics, every_s: float = 1.0) -> None:
     while True:
         due = time.monotonic() + every_s
         time.sleep(every_s)
-        metrics.loop_lag_seconds.observe(max(0.0, time.monotonic() - due))
-        metrics.worker_rss_bytes.set(resident_bytes())
+        metrics.loop_lag.observe(max(0.0, time.monotonic() - due))
+        metrics.worker_rss.set(resident_bytes())
         now_spent_s = time.process_time()
-        metrics.worker_cpu_seconds_total.inc(now_spent_s - spent_s)
+        metrics.worker_cpu.inc(now_spent_s - spent_s)
         spent_s = now_spent_s
 
 

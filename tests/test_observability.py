@@ -129,7 +129,7 @@ def test_the_worker_is_measured():
 
 def test_workers_are_counted_together(tmp_path):
     count = "from flaskapp.observability import Metrics; m = Metrics();"
-    count += "m.fallbacks_total.labels(reason='x').inc();"
+    count += "m.fallbacks.labels(reason='x').inc();"
     count += "m.active_calls.labels(carrier='twilio').inc(); print(m.render()[0].decode())"
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     for expected in ("1.0", "2.0"):
