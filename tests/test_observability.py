@@ -111,7 +111,7 @@ def test_every_metric_has_its_name():
 
 def test_two_apps_in_one_process_count_apart():
     one, two = Metrics(), Metrics()
-    one.calls_total.labels(carrier="twilio", mode="live", ended="caller").inc()
+    one.calls.labels(carrier="twilio", mode="live", ended="caller").inc()
     assert b'phone_calls_total{carrier="twilio",ended="caller",mode="live"} 1.0' in one.render()[0]
     assert b"twilio" not in two.render()[0]
 
