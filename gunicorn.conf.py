@@ -13,9 +13,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
+import gevent
 from gunicorn.glogging import Logger
+from gunicorn.http.errors import NoMoreData
+from gunicorn.workers.ggevent import GeventWorker
 
 PROJECT = Path(__file__).resolve().parent
 sys.path.insert(0, str(PROJECT))
@@ -30,9 +34,33 @@ try:
 except ConfigurationError as error:
     sys.exit(f"{error}")
 
-# Before any worker imports prometheus_client, which looks for it at its import.
-if SHARED_FOLDER not in os.environ:
-    os.environ[SHARED_FOLDER] = tempfile.mkdtemp(prefix="answerline-metrics-")
+
+class CallWorker(GeventWorker):
+    """gevent's worker, which on its way out closes the connections that ask for nothing.
+
+    Without that, a proxy's idle connections would hold it until its last second.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._idle = set()
+
+    @contextmanager
+    def timeout_ctx(self):
+        """Around the wait for a connection's next request."""
+        waiting = gevent.getcurrent()
+        self._idle.add(waiting)
+        try:
+            with super().timeout_ctx():
+                yield
+        finally:
+            self._idle.discard(waiting)
+
+    def handle_exit(self, sig, frame):
+        """SIGTERM: no new connections, and the idle ones end."""
+        super().handle_exit(sig, frame)
+        for waiting in tuple(self._idle):
+            waiting.kill(NoMoreData(), block=False)
 
 
 class RedactingLogger(Logger):
@@ -45,7 +73,7 @@ class RedactingLogger(Logger):
 
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 workers = settings.web_concurrency
-worker_class = "gevent"
+worker_class = CallWorker
 # A call holds one connection for its whole length; the app itself limits how many it takes.
 worker_connections = 2000
 # Of the worker's heartbeat, not of a request: a loop that is stuck this long is lost.
@@ -74,11 +102,12 @@ def on_starting(server):
     if server.master_pid == 0:
         for address in server.cfg.address:
             _refuse_taken(address)
-    done = subprocess.run(
-        [sys.executable, "-m", "flaskapp.store.migrate", "--check"], cwd=PROJECT, check=False
-    )
-    if done.returncode:
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    check = [sys.executable, "-m", "flaskapp.store.migrate", "--check"]
+    if subprocess.run(check, env=environment, check=False).returncode:  # noqa: S603
         sys.exit(1)
+    # Before any worker imports prometheus_client, which looks for it at its import.
+    os.environ.setdefault(SHARED_FOLDER, tempfile.mkdtemp(prefix="answerline-metrics-"))
 
 
 def child_exit(server, worker):
