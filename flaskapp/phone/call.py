@@ -92,6 +92,10 @@ class Call:
             return self._refuse_stream("carrier_silent", at, 1008, "no media")
         return self.talk.settle(at)
 
+    def ms(self, now: float) -> int:
+        """A moment as ms since the stream started."""
+        return self.talk.ms(now - self._began)
+
     @property
     def is_over(self) -> bool:
         return self.memory.state is State.ENDED

@@ -1,16 +1,16 @@
 """What can go wrong, as a tree:
 
-    PhoneError
-    |-- ConfigurationError     a setting is missing or wrong (told at start, all at once)
-    |-- AudioError             bytes that are not the audio they claim to be
-    |-- TicketError            a ticket that is missing, spent, expired or another call's
-    `-- LegError               one party's connection
-        |-- LegClosed          it is over: who closed it, with which code
-        |-- CarrierMessageError  a carrier's message that cannot be read
-        `-- EngineError        the AI side
-            |-- EngineUnreachable   refused, timed out, DNS, TLS
-            |-- EngineRejected      answered, but no: 401, 403, 404, 429, 5xx
-            `-- EngineMessageError  a message that cannot be read
+PhoneError
+|-- ConfigurationError     a setting is missing or wrong (told at start, all at once)
+|-- AudioError             bytes that are not the audio they claim to be
+|-- TicketError            a ticket that is missing, spent, expired or another call's
+`-- LegError               one party's connection
+    |-- LegClosed          it is over: who closed it, with which code
+    |-- CarrierMessageError  a carrier's message that cannot be read
+    `-- EngineError        the AI side
+        |-- EngineUnreachable   refused, timed out, DNS, TLS
+        |-- EngineRejected      answered, but no: 401, 403, 404, 429, 5xx
+        `-- EngineMessageError  a message that cannot be read
 """
 
 from __future__ import annotations

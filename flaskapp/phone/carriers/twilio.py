@@ -8,6 +8,7 @@ strings; fields are added without notice; audio is mu-law at 8 kHz in base64,
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 
@@ -18,17 +19,17 @@ FORMATS = {("audio/x-mulaw", "8000"): "audio/pcmu"}
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
 
 
-class _MediaFormat(msgspec.Struct):
+class _MediaFormat(msgspec.Struct):  # names are spelt as Twilio spells them
     encoding: str = ""
-    sampleRate: str | int = ""  # noqa: N815 - Twilio's spelling, as all below
+    sampleRate: str | int | float = ""
 
 
 class _Start(msgspec.Struct):
-    callSid: str = ""  # noqa: N815
-    streamSid: str = ""  # noqa: N815
-    accountSid: str = ""  # noqa: N815
-    mediaFormat: _MediaFormat = msgspec.field(default_factory=_MediaFormat)  # noqa: N815
-    customParameters: dict[str, str] = msgspec.field(default_factory=dict)  # noqa: N815
+    callSid: str = ""
+    streamSid: str = ""
+    accountSid: str = ""
+    mediaFormat: _MediaFormat = msgspec.field(default_factory=_MediaFormat)
+    customParameters: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class _Media(msgspec.Struct):
@@ -40,19 +41,25 @@ class _Mark(msgspec.Struct):
 
 
 class _Dtmf(msgspec.Struct):
-    digit: str = ""
+    digit: str | int = ""
 
 
 class _Message(msgspec.Struct):
     event: str
-    streamSid: str = ""  # noqa: N815
+    streamSid: str = ""
     media: _Media | None = None
     start: _Start | None = None
     mark: _Mark | None = None
     dtmf: _Dtmf | None = None
 
 
+class _Named(msgspec.Struct):
+    event: str
+
+
 _decode = msgspec.json.Decoder(_Message).decode
+_decode_name = msgspec.json.Decoder(_Named).decode
+_KNOWN = {"connected", "start", "media", "dtmf", "mark", "stop"}
 
 
 class TwilioStream:
@@ -68,6 +75,8 @@ class TwilioStream:
         """One of connected, start, media, dtmf, mark, stop; others are ignored."""
         try:
             parsed = _decode(message)
+        except msgspec.ValidationError:
+            return _unexpected(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return ev.Malformed("carrier", "message")
         if parsed.event == "media":
@@ -80,7 +89,7 @@ class TwilioStream:
         if parsed.event == "mark" and parsed.mark is not None:
             return ev.MarkReached(parsed.mark.name)
         if parsed.event == "dtmf" and parsed.dtmf is not None:
-            return ev.Digit(parsed.dtmf.digit)
+            return ev.Digit(str(parsed.dtmf.digit))
         if parsed.event == "stop":
             return ev.StreamStopped()
         return ev.Malformed("carrier", "message") if parsed.event in ("mark", "dtmf") else None
@@ -92,13 +101,13 @@ class TwilioStream:
         if not self._media_head:  # a second start must not redirect the first one's audio
             self._stream = json.dumps(stream_id).encode()
             self._media_head = b'{"event":"media","streamSid":' + self._stream + b',"media":{"payload":"'
-        media_format = (start.mediaFormat.encoding, str(start.mediaFormat.sampleRate))
+        media_format = (start.mediaFormat.encoding, str(start.mediaFormat.sampleRate).removesuffix(".0"))
         return ev.StreamStarted(
             stream_id,
             start.callSid,
             FORMATS.get(media_format, ""),
             account_id=start.accountSid,
-            parameters=start.customParameters,
+            parameters={name: str(value) for name, value in start.customParameters.items()},
         )
 
     def media(self, payload: bytes) -> list[bytes]:
@@ -113,6 +122,15 @@ class TwilioStream:
 
     def clear(self) -> bytes:
         return b'{"event":"clear","streamSid":' + self._stream + b"}"
+
+
+def _unexpected(message: bytes) -> ev.Event | None:
+    """JSON of another shape than ours: an event that we do not know may look as it likes."""
+    try:
+        is_known = _decode_name(message).event in _KNOWN
+    except msgspec.DecodeError:
+        is_known = True  # not even an event
+    return ev.Malformed("carrier", "message") if is_known else None
 
 
 def _audio(media: _Media | None) -> ev.Event:

@@ -36,14 +36,14 @@ class SessionSpec:
 
 class _Message(msgspec.Struct):
     type: str
-    delta: str = ""
-    response_id: str = ""
-    item_id: str = ""
-    content_index: int = 0
-    transcript: str = ""
-    text: str = ""
-    audio_start_ms: int = 0
-    audio_end_ms: int = 0
+    delta: str | None = ""
+    response_id: str | None = ""
+    item_id: str | None = ""
+    content_index: int | float | None = 0
+    transcript: str | None = ""
+    text: str | None = ""
+    audio_start_ms: int | float | None = 0
+    audio_end_ms: int | float | None = 0
     item: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
     session: dict[str, Any] | None = None
@@ -51,7 +51,12 @@ class _Message(msgspec.Struct):
     usage: dict[str, Any] | None = None
 
 
+class _Named(msgspec.Struct):
+    type: str
+
+
 _decode = msgspec.json.Decoder(_Message).decode
+_decode_name = msgspec.json.Decoder(_Named).decode
 
 
 class RealtimeSession:
@@ -81,9 +86,14 @@ class RealtimeSession:
             return ev.Malformed("engine", "message")
 
     def _audio(self, parsed: _Message) -> ev.Event:
-        payload = parsed.delta.encode("ascii")
-        duration_ms = base64_size(payload) / self._bytes_per_ms
-        return ev.ReplyAudio(parsed.response_id, parsed.item_id, parsed.content_index, payload, duration_ms)
+        payload = (parsed.delta or "").encode("ascii")
+        return ev.ReplyAudio(
+            parsed.response_id or "",
+            parsed.item_id or "",
+            int(parsed.content_index or 0),
+            payload,
+            base64_size(payload) / self._bytes_per_ms,
+        )
 
     # ------------------------------------------------------------------ out
 
@@ -148,6 +158,15 @@ def _transcription(spec: SessionSpec) -> dict[str, str]:
     return {"model": spec.transcribe_model, **({"language": language} if language else {})}
 
 
+def _unexpected(message: bytes) -> ev.Event | None:
+    """JSON of another shape than ours: an event that we do not read may look as it likes."""
+    try:
+        is_ours = _decode_name(message).type in {*_READERS, "response.output_audio.delta"}
+    except msgspec.DecodeError:
+        is_ours = True  # not even an event
+    return ev.Malformed("engine", "message") if is_ours else None
+
+
 def _session_ready(parsed: _Message) -> ev.Event:
     audio = (parsed.session or {}).get("audio") or {}
     hears, speaks = audio.get("input") or {}, audio.get("output") or {}
@@ -200,7 +219,7 @@ def _item_done(parsed: _Message) -> ev.Event | None:
     if item.get("type") != "function_call":
         return None
     return ev.ToolCalled(
-        parsed.response_id,
+        parsed.response_id or "",
         str(item.get("call_id") or ""),
         str(item.get("name") or ""),
         str(item.get("arguments") or ""),
@@ -208,25 +227,30 @@ def _item_done(parsed: _Message) -> ev.Event | None:
 
 
 def _words(is_final: bool) -> Callable[[_Message], ev.Event]:
-    return lambda parsed: ev.ReplyWords(
-        parsed.response_id,
-        parsed.item_id,
-        (parsed.transcript or parsed.text) if is_final else parsed.delta,
-        is_final,
-    )
+    def read(parsed: _Message) -> ev.Event:
+        text = (parsed.transcript or parsed.text) if is_final else parsed.delta
+        return ev.ReplyWords(parsed.response_id or "", parsed.item_id or "", text or "", is_final)
+
+    return read
 
 
 _HEARD = "conversation.item.input_audio_transcription."
 _READERS: dict[str, Callable[[_Message], ev.Event | None]] = {
     "session.updated": _session_ready,
-    "input_audio_buffer.speech_started": lambda p: ev.SpeechStarted(p.item_id, p.audio_start_ms),
-    "input_audio_buffer.speech_stopped": lambda p: ev.SpeechStopped(p.item_id, p.audio_end_ms),
-    "input_audio_buffer.committed": lambda p: ev.SpeechCommitted(p.item_id),
-    _HEARD + "delta": lambda p: ev.CallerWords(p.item_id, p.delta, False),
-    _HEARD + "completed": lambda p: ev.CallerWords(p.item_id, p.transcript, True, _usage(p.usage)),
-    _HEARD + "failed": lambda p: ev.CallerWordsLost(p.item_id, str((p.error or {}).get("code") or "")),
+    "input_audio_buffer.speech_started": lambda p: ev.SpeechStarted(
+        p.item_id or "", int(p.audio_start_ms or 0)
+    ),
+    "input_audio_buffer.speech_stopped": lambda p: ev.SpeechStopped(
+        p.item_id or "", int(p.audio_end_ms or 0)
+    ),
+    "input_audio_buffer.committed": lambda p: ev.SpeechCommitted(p.item_id or ""),
+    _HEARD + "delta": lambda p: ev.CallerWords(p.item_id or "", p.delta or "", False),
+    _HEARD + "completed": lambda p: ev.CallerWords(
+        p.item_id or "", p.transcript or "", True, _usage(p.usage)
+    ),
+    _HEARD + "failed": lambda p: ev.CallerWordsLost(p.item_id or "", str((p.error or {}).get("code") or "")),
     "response.created": lambda p: ev.ReplyStarted(str((p.response or {}).get("id") or "")),
-    "response.output_audio.done": lambda p: ev.ReplyAudioEnded(p.response_id, p.item_id),
+    "response.output_audio.done": lambda p: ev.ReplyAudioEnded(p.response_id or "", p.item_id or ""),
     "response.output_audio_transcript.delta": _words(False),
     "response.output_audio_transcript.done": _words(True),
     "response.output_text.delta": _words(False),

@@ -1,0 +1,215 @@
+"""Who may open what: carriers by signature, streams by ticket, operators by password, or this machine."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from flask import Request, current_app, request, session
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Forbidden, Unauthorized
+
+from flaskapp.addresses import is_loopback
+from flaskapp.config import Settings
+from flaskapp.phone.errors import TicketError
+from flaskapp.store.live import LiveStore
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+TICKET_LASTS_S = 300
+CLOCKS_DIFFER_S = 60
+SIGNATURE = "X-Twilio-Signature"
+FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
+
+
+def settings() -> Settings:
+    """The app's settings."""
+    known: Settings = current_app.extensions["settings"]
+    return known
+
+
+# ------------------------------------------------------------------------ where a request comes from
+
+
+def origin() -> str:
+    """``https://host`` as carriers know this server: FLASK_BASE_URL, else what the request asked for."""
+    return settings().flask_base_url or f"{request.scheme}://{request.host}"
+
+
+def socket_origin() -> str:
+    """The same for WebSockets: ``wss://host``, or ``ws://`` where the origin is plain http."""
+    return origin().replace("http", "ws", 1)
+
+
+def is_local(asked: Request | None = None) -> bool:
+    """Whether a request certainly comes from this machine, and LOCAL=1 says that this is enough.
+
+    Peer and Host are loopback, no proxy had its hands on it, and the server
+    does not call itself anything public.
+    """
+    asked, known = asked or request, settings()
+    if not known.local or known.is_public_origin or any(name in asked.headers for name in FORWARDING):
+        return False
+    peer = asked.environ.get("REMOTE_ADDR", "")
+    return is_loopback(f"http://{_host(peer)}") and is_loopback(f"http://{asked.host}")
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+# ------------------------------------------------------------------------ carriers
+
+
+def carrier_signed(view: View) -> View:
+    """A webhook that only the carrier may call, or this machine; 403 says what is missing."""
+
+    @wraps(view)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        check_signature()
+        return view(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
+def check_signature() -> None:
+    """Verify X-Twilio-Signature on a webhook or a WebSocket handshake, before anything is parsed.
+
+    Source: Twilio's "Security" page; the arithmetic is ``twilio.request_validator``'s.
+
+    Raises:
+        Forbidden: missing, wrong, or nothing to check it with.
+    """
+    signature, token = request.headers.get(SIGNATURE), settings().twilio_auth_token
+    if not signature and is_local():
+        return
+    if not signature:
+        _refuse("missing_signature", f"{SIGNATURE} is missing. Only the carrier may call this.")
+    if token is None:
+        _refuse("no_token", "TWILIO_AUTH_TOKEN is not set: no signature can be checked. Set it and restart.")
+    if not _is_signed_by(token.get_secret_value(), signature or ""):
+        reason = f"{SIGNATURE} does not match. Is FLASK_BASE_URL the address that the carrier calls?"
+        _refuse("bad_signature", reason)
+
+
+def _refuse(kind: str, reason: str) -> NoReturn:
+    current_app.extensions["metrics"].webhook_rejected.labels(kind).inc()
+    raise Forbidden(reason)
+
+
+def _is_signed_by(token: str, signature: str) -> bool:
+    from twilio.request_validator import RequestValidator
+
+    validator = RequestValidator(token)
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        url = _signed_url(socket_origin())
+        # Field reports: some handshakes are signed with a slash at the end of the path.
+        return any(validator.validate(each, {}, signature) for each in (url, url + "/"))
+    url = _signed_url(origin())
+    if request.method == "GET":
+        return bool(validator.validate(url, {}, signature))
+    if request.mimetype == "application/json":
+        return bool(validator.validate(url, request.get_data(as_text=True), signature))
+    return bool(validator.validate(url, request.form, signature))
+
+
+def _signed_url(base: str) -> str:
+    """The URL as the carrier typed it: our public origin, the path and query exactly as they were sent."""
+    raw = (
+        request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.full_path.rstrip("?")
+    )
+    sent = urlsplit(raw)
+    return base + urlunsplit(("", "", sent.path, sent.query, ""))
+
+
+# ------------------------------------------------------------------------ tickets
+
+
+class Tickets:
+    """Short-lived tickets that open one call's stream, once."""
+
+    def __init__(self, secret_key: str, live: LiveStore) -> None:
+        self._serializer = URLSafeTimedSerializer(secret_key, salt="call-ticket")
+        self._live = live
+
+    def issue(self, call_sid: str) -> str:
+        """A ticket for this call: URL-safe text of fewer than 250 characters."""
+        return self._serializer.dumps([call_sid, secrets.token_urlsafe(9)])
+
+    def for_stream(self, call_sid: str) -> str:
+        """The ticket that the call's document carries: the same one when the carrier asks again."""
+        given = self._live.recall(call_sid).get("ticket", "")
+        try:
+            self.check(given, call_sid)
+        except TicketError:
+            given = self.issue(call_sid)
+            self._live.remember(call_sid, ticket=given)
+        return given
+
+    def check(self, ticket: str, call_sid: str) -> str:
+        """The ticket's own id.
+
+        Raises:
+            TicketError: missing, forged, expired or another call's.
+        """
+        if not ticket:
+            raise TicketError("missing")
+        try:
+            sid, ticket_id = self._serializer.loads(ticket, max_age=TICKET_LASTS_S + CLOCKS_DIFFER_S)
+        except SignatureExpired as error:
+            raise TicketError("expired") from error
+        except (BadSignature, ValueError, TypeError) as error:
+            raise TicketError("forged") from error
+        if not hmac.compare_digest(str(sid).encode(), call_sid.encode()):
+            raise TicketError("another call's")
+        return str(ticket_id)
+
+    def spend(self, ticket: str, call_sid: str) -> None:
+        """Check a ticket and use it up.
+
+        Raises:
+            TicketError: as ``check``, or used before.
+        """
+        ticket_id = self.check(ticket, call_sid)
+        self._live.remember(call_sid, ticket="")
+        if not self._live.spend(ticket_id, TICKET_LASTS_S + 2 * CLOCKS_DIFFER_S):
+            raise TicketError("used before")
+
+
+# ------------------------------------------------------------------------ operators
+
+
+def require_operator(view: View) -> View:
+    """For the operator: a session, or HTTP Basic ``operator:DASHBOARD_PASSWORD``; or this machine.
+
+    Without a password nobody else is let in: 403 says so.
+    """
+
+    @wraps(view)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if not (is_local() or is_operator()):
+            if settings().dashboard_password is None:
+                raise Forbidden("DASHBOARD_PASSWORD is not set: only requests from this machine are served.")
+            challenge = WWWAuthenticate("basic", {"realm": "Answerline operator"})
+            raise Unauthorized("Sign in as the operator.", www_authenticate=challenge)
+        return view(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
+def is_operator() -> bool:
+    """Whether the request carries the operator's session or password."""
+    password = settings().dashboard_password
+    if password is None:
+        return False
+    if session.get("operator"):
+        return True
+    given = request.authorization
+    if given is None or given.type != "basic" or given.username != "operator":
+        return False
+    return hmac.compare_digest((given.password or "").encode(), password.get_secret_value().encode())

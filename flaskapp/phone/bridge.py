@@ -1,0 +1,299 @@
+"""Joins the two legs of one call: reads both, asks the call what follows, does it.
+
+Two readers, one for each leg, put what they read into the call's inbox;
+whichever finds nobody at work becomes the call's owner until the inbox is
+empty. So the state machine sees one batch at a time without anybody waiting
+for a lock, and everything that one read brought leaves in one write.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from flaskapp.phone import events as ev
+from flaskapp.phone.call import Call
+from flaskapp.phone.carriers.base import Carrier
+from flaskapp.phone.engines.connection import Engine
+from flaskapp.phone.engines.realtime import COMMIT, RealtimeSession, SessionSpec
+from flaskapp.phone.errors import EngineRejected, EngineUnreachable, LegClosed, TicketError
+from flaskapp.phone.listener import CallEnded, Listener
+from flaskapp.phone.wire import Wire
+
+log = logging.getLogger(__name__)
+
+ENGINE_GONE_WITHIN_S = 2.0
+OVER_WITHIN_S = 5.0
+
+
+class PhoneLeg(Protocol):
+    """The carrier's side of a bridge; ``Wire`` is one."""
+
+    dropped: int
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes]: ...
+    def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None: ...
+    def drop_queued(self) -> None: ...
+    def close(self, code: int = 1000, reason: str = "") -> None: ...
+    def tick(self, now: float) -> None: ...
+
+
+class Bridge:
+    """One call with its two legs.
+
+    Args:
+        admit: looks at what the stream brought (its ticket); raises TicketError to refuse it.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        phone: PhoneLeg,
+        carrier: Carrier,
+        engine: Engine,
+        spec: SessionSpec,
+        listener: Listener,
+        admit: Callable[[ev.StreamStarted], None] = lambda started: None,
+        on_transcript: Callable[[dict[str, Any]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.call, self.on_transcript, self._told = call, on_transcript, 0
+        self._phone, self._carrier = phone, carrier
+        self._engine, self._spec, self._session = engine, spec, RealtimeSession()
+        self._listener, self._admit, self._clock = listener, admit, clock
+        self._engine_wire: Wire | None = None
+        self._engine_thread: threading.Thread | None = None
+        self._inbox: deque[tuple[Sequence[ev.Event], float]] = deque()
+        self._at_work = threading.Lock()
+        self._over = threading.Event()
+        self._in_s = self._out_s = 0.0
+        self._sampled_at = clock()
+
+    # ------------------------------------------------------------------ the phone leg's reader
+
+    def run(self) -> None:
+        """Serve the call until it is over; the carrier's connection is then closed too."""
+        try:
+            while True:
+                self._from_carrier(self._phone.receive())
+        except LegClosed as closed:
+            self._handle([ev.CarrierClosed(closed.code)], self._clock())
+        finally:
+            self._finish()
+
+    def _from_carrier(self, messages: list[bytes]) -> None:
+        now, decode = self._clock(), self._carrier.decode
+        events = [event for message in messages if (event := decode(message)) is not None]
+        for at, event in enumerate(events):
+            if isinstance(event, ev.StreamStarted):
+                events[at] = self._admitted(event)
+        self._handle(events, now)
+        self._in_s = self._clock() - now
+
+    def _admitted(self, started: ev.StreamStarted) -> ev.Event:
+        if self.call.memory.stream_id:
+            return started  # a second start: the call knows what to think of it
+        try:
+            self._admit(started)
+        except TicketError as error:
+            return ev.NotAdmitted(str(error))
+        self._listener.call_started(self.call.call_sid, started)
+        return started
+
+    def _finish(self) -> None:
+        if not self._over.wait(OVER_WITHIN_S):
+            self.hang_up("carrier_lost")
+        wire = self._engine_wire
+        if wire is not None:
+            wire.close()
+        if self._engine_thread is not None:
+            self._engine_thread.join(ENGINE_GONE_WITHIN_S)
+            if self._engine_thread.is_alive() and wire is not None:
+                wire.abort()
+
+    # ------------------------------------------------------------------ the engine leg's reader
+
+    def _serve_engine(self) -> None:
+        """Open the session, then read it to its end; whatever happens becomes an event."""
+        try:
+            self._read_engine(self._engine.open())
+        except EngineRejected as error:
+            self._lose_engine("engine_rejected", error, error.status)
+        except EngineUnreachable as error:
+            self._lose_engine("engine_unreachable", error)
+        except LegClosed as closed:
+            self._lose_engine("engine_lost", closed, closed.code)
+        except Exception as error:  # the call's edge: nothing may leave the caller in silence
+            log.exception("The engine leg failed", extra={"call_sid": self.call.call_sid})
+            self._lose_engine("engine_fault", error)
+
+    def _read_engine(self, wire: Wire) -> None:
+        self._listener.engine_opened(self.call.call_sid)
+        try:
+            self._engine_wire = wire
+            self._handle([ev.EngineOpened()], self._clock())
+            if self.call.is_over:  # the caller left while it was being opened
+                wire.close()
+            decode = self._session.decode
+            while True:
+                messages = wire.receive()
+                now = self._clock()
+                events = [event for message in messages if (event := decode(message)) is not None]
+                if events:
+                    self._handle(events, now)
+                    self._out_s = self._clock() - now
+        finally:
+            self._engine_wire = None
+            wire.dispose(close_socket=True)
+            self._listener.engine_closed(self.call.call_sid)
+
+    def _lose_engine(self, reason: str, error: Exception, code: int = 1006) -> None:
+        if not self.call.is_over:
+            log.warning("%s: %s", reason, error, extra={"call_sid": self.call.call_sid})
+        self._handle([ev.EngineClosed(reason, code)], self._clock())
+
+    # ------------------------------------------------------------------ the owner
+
+    def _handle(self, events: Sequence[ev.Event], now: float) -> None:
+        """Hand a batch to the call; if somebody is at work on it already, they will do this too."""
+        self._inbox.append((events, now))
+        while self._inbox and self._at_work.acquire(blocking=False):
+            try:
+                while self._inbox:
+                    self._step(*self._inbox.popleft())
+            finally:
+                self._at_work.release()
+
+    def _step(self, events: Sequence[ev.Event], now: float) -> None:
+        if events:
+            receive = self.call.receive
+            self._perform([command for event in events for command in receive(event, now)], now)
+        else:  # nothing but time has passed
+            self._perform(self.call.tick(now), now)
+
+    def _perform(self, commands: list[ev.Command], now: float) -> None:
+        """Do what the call commands: one write to each leg, then whatever does not concern the audio."""
+        to_engine: list[bytes] = []
+        to_carrier: list[bytes] = []
+        rest: list[ev.Command] = []
+        for command in commands:
+            if isinstance(command, ev.Hear):
+                to_engine.append(self._session.append(command.payload))
+            elif isinstance(command, ev.Play):
+                to_carrier += self._carrier.media(command.payload)
+            elif isinstance(command, ev.SetMark):
+                to_carrier.append(self._carrier.mark(command.name))
+            elif isinstance(command, ev.ClearPlayback):
+                self._phone.drop_queued()
+                self._phone.send([self._carrier.clear()])
+                to_carrier.clear()
+            else:
+                rest.append(command)
+        if to_engine and self._engine_wire is not None:
+            self._engine_wire.send(to_engine, droppable=True)
+        if to_carrier:
+            self._phone.send(to_carrier, droppable=True)
+        for command in rest:
+            _PERFORM[type(command)](self, command, now)
+
+    def _tell_engine(self, message: bytes) -> None:
+        if self._engine_wire is not None:
+            self._engine_wire.send([message])
+
+    def _open_engine(self, command: ev.OpenEngine, now: float) -> None:
+        self._engine_thread = threading.Thread(target=self._serve_engine, name="engine-leg", daemon=True)
+        self._engine_thread.start()
+
+    def _configure(self, command: ev.ConfigureSession, now: float) -> None:
+        self._tell_engine(self._session.session_update(self._spec, command.audio_format, command.minimal))
+
+    def _truncate(self, command: ev.Truncate, now: float) -> None:
+        self._tell_engine(
+            self._session.truncate(command.item_id, command.content_index, command.audio_end_ms)
+        )
+
+    def _tell_line(self, command: ev.TellLine, now: float) -> None:
+        self._listener.line(self.call.call_sid, command)
+        self._tell_subscriber(
+            transcript=command.text, is_final=command.is_final, speaker=command.speaker, item=command.item_id
+        )
+
+    def _tell_subscriber(self, **update: Any) -> None:
+        """What a subscriber of the live transcript reads; ``sequence`` rises by one."""
+        if self.on_transcript is not None:
+            self._told += 1
+            self.on_transcript({"call_sid": self.call.call_sid, **update, "sequence": self._told})
+
+    def _tell_turn(self, command: ev.TellTurn, now: float) -> None:
+        """The reply's first audio has just been written: our share is what both directions took."""
+        first_sound_s = self.call.ms(now) / 1000 if command.first_of_call else None
+        self._listener.turn(self.call.call_sid, command, self._in_s + self._clock() - now, first_sound_s)
+
+    def _tell_event(self, command: ev.TellEvent, now: float) -> None:
+        at_ms = self.call.ms(now)
+        self._listener.happened(self.call.call_sid, at_ms, command.kind, command.detail)
+
+    def _tell_fault(self, command: ev.TellFault, now: float) -> None:
+        at_ms = self.call.ms(now)
+        self._listener.fault(self.call.call_sid, at_ms, command.kind, command.detail)
+
+    def _close_engine(self, command: ev.CloseEngine, now: float) -> None:
+        if self._engine_wire is not None:
+            self._engine_wire.close()
+
+    def _close_carrier(self, command: ev.CloseCarrier, now: float) -> None:
+        """The end is told first: the carrier asks what next as soon as its stream is closed."""
+        talk, intake = self.call.talk, self.call.intake
+        self._listener.call_ended(
+            CallEnded(
+                self.call.call_sid,
+                self.call.memory.ended_reason,
+                command.needs_fallback,
+                self.call.ms(now),
+                dict(talk.usage),
+                self._phone.dropped + round(intake.dropped_ms / 20),
+            )
+        )
+        self._tell_subscriber(event="call_ended", transcript="", is_final=True)
+        self._phone.close(command.code, command.reason)
+        self._over.set()
+
+    # ------------------------------------------------------------------ from outside
+
+    def tick(self, now: float) -> None:
+        """Let time pass; the handler's pulse calls this."""
+        self._handle((), now)
+        self._phone.tick(now)
+        if (wire := self._engine_wire) is not None:
+            wire.tick(now)
+        if now - self._sampled_at >= 1.0:
+            self._sampled_at = now
+            self._listener.frame_delay(self._in_s, self._out_s)
+
+    def hang_up(self, reason: str) -> None:
+        """End the call now."""
+        self._handle([ev.HangUp(reason)], self._clock())
+
+
+_PERFORM: dict[type, Callable[[Bridge, Any, float], None]] = {
+    ev.OpenEngine: Bridge._open_engine,
+    ev.ConfigureSession: Bridge._configure,
+    ev.CommitSpeech: lambda bridge, command, now: bridge._tell_engine(COMMIT),
+    ev.Reply: lambda bridge, command, now: bridge._tell_engine(
+        bridge._session.response_create(command.instructions)
+    ),
+    ev.CancelReply: lambda bridge, command, now: bridge._tell_engine(
+        bridge._session.response_cancel(command.response_id)
+    ),
+    ev.Truncate: Bridge._truncate,
+    ev.TellLine: Bridge._tell_line,
+    ev.TellTurn: Bridge._tell_turn,
+    ev.TellEvent: Bridge._tell_event,
+    ev.TellFault: Bridge._tell_fault,
+    ev.CloseEngine: Bridge._close_engine,
+    ev.CloseCarrier: Bridge._close_carrier,
+}

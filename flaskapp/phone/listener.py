@@ -1,0 +1,61 @@
+"""What a bridge tells the rest of the house about its call; by default nobody listens.
+
+Called on the audio's path: an implementation takes note and returns, the
+slow part is done elsewhere (``scribe.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flaskapp.phone.events import StreamStarted, TellLine, TellTurn
+
+
+@dataclass(frozen=True)
+class CallEnded:
+    """How a live call ended.
+
+    Attributes:
+        needs_fallback: the caller may still be on the line, unserved.
+        usage: token counts summed over the call's responses.
+        dropped_frames: caller frames beyond the pace, agent messages beyond the queue.
+    """
+
+    call_sid: str
+    reason: str
+    needs_fallback: bool
+    duration_ms: int
+    usage: dict[str, Any] = field(default_factory=dict)
+    dropped_frames: int = 0
+
+
+class Listener:
+    """All that there is to hear; override what you want."""
+
+    def call_started(self, call_sid: str, started: StreamStarted) -> None:
+        """The carrier's stream was admitted."""
+
+    def engine_opened(self, call_sid: str) -> None:
+        """The engine's connection stands."""
+
+    def engine_closed(self, call_sid: str) -> None:
+        """The engine's connection is gone."""
+
+    def line(self, call_sid: str, line: TellLine) -> None:
+        """A transcript line grew or became final."""
+
+    def turn(self, call_sid: str, turn: TellTurn, bridge_s: float, first_sound_s: float | None) -> None:
+        """A reply's first audio left: our share of the wait; for the first one, the time since the start."""
+
+    def happened(self, call_sid: str, at_ms: int, kind: str, detail: dict[str, Any]) -> None:
+        """Something for the call's history."""
+
+    def fault(self, call_sid: str, at_ms: int, kind: str, detail: str) -> None:
+        """Something went wrong."""
+
+    def frame_delay(self, in_s: float, out_s: float) -> None:
+        """How long the last batch of each direction took through the bridge (sampled)."""
+
+    def call_ended(self, ended: CallEnded) -> None:
+        """The call is over; told before the carrier's stream is closed."""

@@ -1,0 +1,168 @@
+"""RTMTAudioHandler: the real-time middle tier between phone legs and an AI engine; one instance, many calls.
+
+    handler = RTMTAudioHandler("https://NAME.openai.azure.com", "gpt-realtime", "API-KEY")
+    handler.on_transcript = print
+    handler.serve(leg, call_sid)      # blocks until the call ends; one thread or greenlet for each call
+
+Works under gevent and with plain threads, with and without a Flask app.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from flaskapp.phone.agent import Agent, Agents
+from flaskapp.phone.bridge import Bridge, PhoneLeg
+from flaskapp.phone.call import Call
+from flaskapp.phone.carriers.base import Carrier
+from flaskapp.phone.carriers.twilio import TwilioStream
+from flaskapp.phone.engines.connection import AZURE_SCOPE, Endpoint, Engine, endpoint
+from flaskapp.phone.engines.realtime import SessionSpec
+from flaskapp.phone.events import StreamStarted
+from flaskapp.phone.listener import Listener
+from flaskapp.phone.script_leg import ScriptLeg
+from flaskapp.phone.wire import Wire
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+TRANSCRIBE_MODEL = "gpt-transcribe"
+
+
+class Leg(Protocol):
+    """A phone leg of one's own: the carrier's messages as text."""
+
+    def send(self, text: str) -> None: ...
+    def receive(self, timeout: float) -> str | None: ...
+    def close(self, code: int) -> None: ...
+
+
+def _welcome(started: StreamStarted) -> None:
+    """Everybody is admitted: whoever holds the handler knows whom it serves."""
+
+
+class RTMTAudioHandler:
+    """Joins phone legs to Realtime sessions.
+
+    Args:
+        endpoint: an Azure OpenAI resource in any spelling, or another server's ``http(s)://host/v1``.
+        deployment: the model; on Azure its deployment's name.
+        credentials: an API key, an ``AzureKeyCredential``, or a token credential of azure-identity.
+        voice_choice: the engine's voice; an agent's own comes first.
+        agents: who answers; by default one that greets and helps.
+        transcribe_model: writes down the caller's words; empty for no caller lines.
+        listener: is told what happens on every call.
+
+    Attributes:
+        sessions: open calls by call SID.
+        on_transcript: called with each transcript update:
+            ``{"call_sid", "transcript", "is_final", "speaker", "item", "sequence"}``,
+            at last ``{"call_sid", "event": "call_ended", ...}``.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Endpoint,
+        deployment: str,
+        credentials: Any,
+        voice_choice: str | None = None,
+        *,
+        agents: Agents | None = None,
+        transcribe_model: str = TRANSCRIBE_MODEL,
+        scope: str = AZURE_SCOPE,
+        listener: Listener | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.engine = Engine(_endpoint(endpoint, scope), deployment, credentials)
+        self.voice_choice = voice_choice or ""
+        self.agents = agents or Agents()
+        self.transcribe_model = transcribe_model
+        self.listener = listener or Listener()
+        self.sessions: dict[str, Bridge] = {}
+        self.on_transcript: Callable[[dict[str, Any]], None] | None = None
+        self._clock = clock
+        self._pulse: threading.Thread | None = None
+        self._guard = threading.Lock()
+
+    def serve(
+        self,
+        leg: Leg | Wire,
+        call_sid: str,
+        *,
+        called: str = "",
+        carrier: Carrier | None = None,
+        admit: Callable[[StreamStarted], None] = _welcome,
+    ) -> None:
+        """Serve one call on this leg; blocks until the call is over and the leg closed.
+
+        Args:
+            called: the number that was dialled: chooses the agent.
+            carrier: the leg's codec; Twilio's by default.
+            admit: raises ``TicketError`` to refuse the stream when it starts.
+        """
+        agent = self.agents.for_number(called)
+        phone: PhoneLeg = leg if isinstance(leg, Wire) else ScriptLeg(leg)
+        bridge = Bridge(
+            Call(call_sid, agent, self._clock()),
+            phone,
+            carrier or TwilioStream(),
+            self.engine,
+            self._spec(agent),
+            self.listener,
+            admit,
+            self.on_transcript,
+            self._clock,
+        )
+        self._enter(call_sid, bridge)
+        try:
+            bridge.run()
+        finally:
+            self._leave(call_sid, bridge)
+
+    def close(self, call_sid: str, reason: str = "closed") -> bool:
+        """End a call now; whether there was one."""
+        bridge = self.sessions.get(call_sid)
+        if bridge is None:
+            return False
+        bridge.hang_up(reason)
+        return True
+
+    def _spec(self, agent: Agent) -> SessionSpec:
+        voice = agent.voice or self.voice_choice
+        return SessionSpec(agent.instructions, voice, agent.language, self.transcribe_model)
+
+    def _enter(self, call_sid: str, bridge: Bridge) -> None:
+        """A call has one stream: a second one means that the first is dead and has not noticed."""
+        self.close(call_sid, "replaced")
+        with self._guard:
+            self.sessions[call_sid] = bridge
+            if self._pulse is None:
+                self._pulse = threading.Thread(target=self._beat, name="call-pulse", daemon=True)
+                self._pulse.start()
+
+    def _leave(self, call_sid: str, bridge: Bridge) -> None:
+        with self._guard:
+            if self.sessions.get(call_sid) is bridge:
+                del self.sessions[call_sid]
+
+    def _beat(self) -> None:
+        """Let every open call know that time passes, as long as there is one."""
+        while True:
+            time.sleep(TICK_S)
+            for call_sid, bridge in list(self.sessions.items()):
+                try:
+                    bridge.tick(self._clock())
+                except Exception:  # the call's edge: one broken call must not stop the others' clock
+                    log.exception("A call's clock failed", extra={"call_sid": call_sid})
+            with self._guard:
+                if not self.sessions:
+                    self._pulse = None
+                    return
+
+
+def _endpoint(address: str | Endpoint, scope: str) -> Endpoint:
+    return address if isinstance(address, Endpoint) else endpoint(address, scope)

@@ -1,0 +1,98 @@
+"""Carrier WebSockets in: checked before the handshake is answered, then served until the call is over."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import flask_sock
+from flask import Blueprint, Response, abort, current_app, request
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from werkzeug.exceptions import BadRequest
+
+from flaskapp.access import Tickets, check_signature, is_local
+from flaskapp.observability import bound_call
+from flaskapp.phone.events import StreamStarted
+from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
+from flaskapp.phone.wire import Wire
+from flaskapp.store.live import LiveStore
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 64 << 10
+GUNICORN = "gunicorn -c gunicorn.conf.py wsgi:app"
+
+sockets = Blueprint("sockets", __name__)
+sock = flask_sock.Sock()
+
+
+class ServerSocket:
+    """What flask-sock makes of a request, on gunicorn's raw socket with our wire.
+
+    flask-sock's own writes without a lock and without bounds; it looks this
+    name up for every request.
+    """
+
+    mode = "gunicorn"
+
+    def __init__(self, environ: dict[str, Any], **_: Any) -> None:
+        protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES)
+        asked = Request(environ.get("RAW_URI", "/"), _headers(environ))
+        answer = protocol.accept(asked)
+        if protocol.handshake_exc is not None:
+            raise BadRequest("This is no WebSocket handshake.")
+        self.wire = Wire(environ["gunicorn.socket"], protocol)
+        self.wire.accept(answer)
+
+    def close(self) -> None:
+        self.wire.close()
+        self.wire.dispose()
+
+
+flask_sock.Server = ServerSocket
+
+
+def _headers(environ: dict[str, Any]) -> Headers:
+    names = (name for name in environ if name.startswith("HTTP_"))
+    return Headers([(name[5:].replace("_", "-").title(), environ[name]) for name in names])
+
+
+@sockets.before_request
+def _check() -> tuple[Response, int] | None:
+    """Everything that can be refused before the 101 is."""
+    if "gunicorn.socket" not in request.environ:
+        abort(501, f"WebSockets are served by gunicorn only: {GUNICORN}")
+    check_signature()
+    if current_app.extensions["rtmt"] is None:
+        abort(503, "No AI engine is configured.")
+    return None
+
+
+def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
+    """Twilio Media Streams, both ways; the ticket comes in the path or as ``<Parameter>``."""
+    metrics = current_app.extensions["metrics"].websockets.labels("carrier")
+    handler = cast(RTMTAudioHandler, current_app.extensions["rtmt"])
+    tickets = cast(Tickets, current_app.extensions["tickets"])
+    called = cast(LiveStore, current_app.extensions["live_store"]).recall(call_sid).get("called", "")
+    local = is_local()
+
+    def admit(started: StreamStarted) -> None:
+        given = ticket or started.parameters.get("ticket", "")
+        if given or not local:
+            tickets.spend(given, call_sid)
+
+    metrics.inc()
+    try:
+        with bound_call(call_sid):
+            handler.serve(ws.wire, call_sid, called=called, admit=admit)
+    except Exception:  # the call's edge: what escapes here would be written into the stream as HTTP
+        log.exception("A call's socket failed", extra={"call_sid": call_sid})
+        ws.wire.close(1011, "internal error")
+    finally:
+        metrics.dec()
+
+
+sock.route("/stream-audio/<call_sid>", bp=sockets)(stream_audio)
+sock.route("/stream-audio/<call_sid>/<ticket>", bp=sockets)(stream_audio)

@@ -1,0 +1,64 @@
+"""How a socket is waited for: by a greenlet under gevent, by a thread elsewhere."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from typing import Any, Protocol
+
+
+class Waiter(Protocol):
+    """Waits until a socket can be read or written; one waiter for each direction and party."""
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Whether it became ready in time; None waits for ever."""
+
+    def close(self) -> None:
+        """Free what waiting needs; nobody may be waiting."""
+
+
+def is_cooperative() -> bool:
+    """Whether gevent has taken over this process's sockets."""
+    monkey = sys.modules.get("gevent.monkey")
+    return bool(monkey and monkey.is_module_patched("socket"))
+
+
+def waiter(sock: socket.socket, for_writing: bool = False) -> Waiter:
+    """The right waiter for this process."""
+    return _GreenletWaiter(sock, for_writing) if is_cooperative() else _ThreadWaiter(sock, for_writing)
+
+
+class _ThreadWaiter:
+    def __init__(self, sock: socket.socket, for_writing: bool) -> None:
+        self._poll = select.poll()
+        self._poll.register(sock.fileno(), select.POLLOUT if for_writing else select.POLLIN)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        return bool(self._poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+    def close(self) -> None:
+        pass
+
+
+class _GreenletWaiter:
+    """One libev watcher for the socket's life: making one for every wait costs more than the wait."""
+
+    def __init__(self, sock: socket.socket, for_writing: bool) -> None:
+        import gevent
+
+        self._gevent: Any = gevent
+        self._hub: Any = gevent.get_hub()
+        self._watcher: Any = self._hub.loop.io(sock.fileno(), 2 if for_writing else 1)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        if timeout_s is None:
+            self._hub.wait(self._watcher)
+            return True
+        with self._gevent.Timeout(timeout_s, False):
+            self._hub.wait(self._watcher)
+            return True
+        return False
+
+    def close(self) -> None:
+        self._watcher.close()

@@ -1,0 +1,341 @@
+"""One WebSocket on a raw socket: all that a read brought at once, whole writes, no waiting for slow peers.
+
+The protocol itself (frames, masks, close handshake, conformance) is the
+``websockets`` package's Sans-I/O one; this file is its rim. Sending never
+waits: what the socket does not take at once is queued, within bounds, and
+written by whoever drains the queue; nobody else writes meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from websockets.client import ClientProtocol
+from websockets.frames import OP_BINARY, OP_CONT, OP_PONG, OP_TEXT, Frame
+from websockets.http11 import Request, Response
+from websockets.protocol import SEND_EOF, Protocol, State
+from websockets.server import ServerProtocol
+
+from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.waiting import is_cooperative, waiter
+
+READ_BYTES = 65_536
+PING_EVERY_S = 20.0
+PONG_WITHIN_S = 20.0
+CLOSE_WITHIN_S = 1.0
+STALLED_AFTER_S = 10.0
+_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+@dataclass(slots=True)
+class _Queued:
+    """Bytes that the socket has not taken yet: whole frames, but for the first in the queue."""
+
+    data: memoryview
+    messages: int
+    droppable: bool
+
+
+class Wire:
+    """A WebSocket after its handshake.
+
+    Args:
+        sock: connected; becomes non-blocking.
+        protocol: ``ServerProtocol`` or ``ClientProtocol`` in state OPEN.
+        queue_bytes: what may wait for a slow peer; beyond it the oldest droppable goes.
+        takes_binary: binary messages are read like text; otherwise they close with 1003.
+        clock: seconds, monotonic.
+
+    Attributes:
+        dropped: messages that were dropped from the queue so far.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: Protocol,
+        *,
+        queue_bytes: int = 1 << 20,
+        takes_binary: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        sock.settimeout(0.0)
+        with contextlib.suppress(OSError):  # not every socket is TCP
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.dropped = 0
+        self._sock, self._protocol, self._clock = sock, protocol, clock
+        self._queue_bytes, self._takes_binary = queue_bytes, takes_binary
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._reader = waiter(sock)
+        # Greenlets switch only where they wait, and nothing below waits with the lock held.
+        self._lock: contextlib.AbstractContextManager[object] = (
+            contextlib.nullcontext() if is_cooperative() else threading.Lock()
+        )
+        self._inbox: list[bytes] = []
+        self._parts: list[bytes] = []
+        self._outbox: deque[_Queued] = deque()
+        self._outbox_bytes = 0
+        self._drainer: threading.Thread | None = None
+        self._over: LegClosed | None = None
+        self._is_dead = False
+        self._wants_eof = False
+        self._pinged_at = self._moved_at = clock()
+        self._pong_by: float | None = None
+        self._closed_by: float | None = None
+
+    def open(self, request: Request, within_s: float) -> None:
+        """A client's handshake; what came with the answer is kept for ``receive``.
+
+        Raises:
+            InvalidHandshake, InvalidStatus: as the protocol found it (``websockets.exceptions``).
+            TimeoutError: no answer in time.
+        """
+        protocol, deadline = cast(ClientProtocol, self._protocol), self._clock() + within_s
+        protocol.send_request(request)
+        self._flush()
+        while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+            data = self._read(max(deadline - self._clock(), 0.0))
+            if data is None:
+                raise TimeoutError("no answer to the WebSocket handshake")
+            if data:
+                protocol.receive_data(data)
+            else:
+                protocol.receive_eof()
+        if protocol.handshake_exc is not None:
+            raise protocol.handshake_exc
+        self.take_frames(protocol.events_received())
+
+    def accept(self, answer: Response) -> None:
+        """A server's handshake: the answer that the protocol gave, sent."""
+        cast(ServerProtocol, self._protocol).send_response(answer)
+        self._flush()
+
+    # ------------------------------------------------------------------ reading
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes]:
+        """Every message that has come, as UTF-8 bytes; waits for one; ``[]`` when time ran out.
+
+        Raises:
+            LegClosed: the connection is over, and all that came before was returned.
+        """
+        while not self._inbox:
+            if self._over is not None:
+                raise self._over
+            data = self._read(timeout_s)
+            if data is None:
+                return []
+            self._take(data)
+        messages, self._inbox = self._inbox, []
+        return messages
+
+    def _read(self, timeout_s: float | None) -> bytes | None:
+        """What the socket has; ``b""`` at its end; None when time ran out."""
+        while True:
+            try:
+                # Decrypted bytes may wait inside TLS, where the socket does not show them.
+                if not (self._is_tls and self._sock.pending()) and not self._reader.wait(timeout_s):  # type: ignore[attr-defined]
+                    return None
+                return self._sock.recv(READ_BYTES)
+            except _WAIT:
+                continue
+            except (OSError, ValueError):
+                return b""
+
+    def _take(self, data: bytes) -> None:
+        with self._lock:
+            if data:
+                self._protocol.receive_data(data)
+            else:
+                self._protocol.receive_eof()
+            self.take_frames(self._protocol.events_received())
+            self._flush()
+
+    def take_frames(self, frames: Iterable[object]) -> None:
+        """Turn frames into messages; also those that came with the handshake."""
+        for frame in frames:
+            if isinstance(frame, Frame) and self._over is None:
+                self._take_frame(frame)
+        protocol = self._protocol
+        if self._over is None and (
+            protocol.state is State.CLOSED or protocol.parser_exc or protocol.close_rcvd
+        ):
+            close = protocol.close_rcvd or protocol.close_sent
+            self._over = LegClosed(close.code, close.reason) if close else LegClosed()
+
+    def _take_frame(self, frame: Frame) -> None:
+        if frame.opcode is OP_PONG:
+            self._pong_by = None
+            return
+        if frame.opcode not in (OP_TEXT, OP_BINARY, OP_CONT):
+            return
+        if frame.opcode is OP_BINARY and not self._takes_binary:
+            self._fail(1003, "text only")
+            return
+        self._parts.append(bytes(frame.data))
+        if frame.fin:
+            message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._parts = []
+            self._deliver(message)
+
+    def _deliver(self, message: bytes) -> None:
+        if not message.isascii():
+            try:
+                message.decode()
+            except UnicodeDecodeError:
+                self._fail(1007, "not UTF-8")
+                return
+        if self._protocol.state is State.OPEN or self._protocol.close_rcvd:
+            self._inbox.append(message)
+
+    def _fail(self, code: int, reason: str) -> None:
+        self._protocol.fail(code, reason)
+        self._over = LegClosed(code, reason)
+
+    # ------------------------------------------------------------------ writing
+
+    def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None:
+        """Text messages, in one write; never waits. Nothing happens on a closed connection.
+
+        Args:
+            droppable: audio that may go if the peer does not read.
+        """
+        with self._lock:
+            if self._protocol.state is State.OPEN:
+                count = 0
+                for message in messages:
+                    self._protocol.send_text(message)
+                    count += 1
+                self._flush(count, droppable)
+
+    def drop_queued(self) -> None:
+        """Forget audio that the peer has not taken yet: it must not be played any more."""
+        with self._lock:
+            self._drop(0)
+
+    def _flush(self, messages: int = 0, droppable: bool = False) -> None:
+        chunks = self._protocol.data_to_send()
+        if not chunks:
+            return
+        self._wants_eof = self._wants_eof or SEND_EOF in chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if data and not self._is_dead:
+            self._write(data, messages, droppable)
+        if self._wants_eof and not self._outbox:
+            self._shut(socket.SHUT_WR)
+
+    def _write(self, data: bytes, messages: int, droppable: bool) -> None:
+        sent = 0 if self._outbox else self._try_send(data)
+        if sent == len(data):
+            return
+        self._outbox.append(_Queued(memoryview(data)[sent:], messages, droppable))
+        self._outbox_bytes += len(data) - sent
+        if self._outbox_bytes > self._queue_bytes:
+            self._drop(self._queue_bytes)
+        if self._drainer is None and not self._is_dead:
+            self._moved_at = self._clock()
+            self._drainer = threading.Thread(target=self._drain, name="wire-drain", daemon=True)
+            self._drainer.start()
+
+    def _try_send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except _WAIT:
+            return 0
+        except (OSError, ValueError):
+            self._is_dead = True
+            self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
+            return 0
+
+    def _drop(self, down_to: int) -> None:
+        """Oldest droppable first; never the head, of which the peer may have a part already."""
+        kept: deque[_Queued] = deque()
+        for at, queued in enumerate(self._outbox):
+            if at and queued.droppable and self._outbox_bytes > down_to:
+                self._outbox_bytes -= len(queued.data)
+                self.dropped += queued.messages
+            else:
+                kept.append(queued)
+        self._outbox = kept
+
+    def _drain(self) -> None:
+        """Write what is queued as the peer takes it; ends when the queue is empty."""
+        ready = waiter(self._sock, for_writing=True)
+        try:
+            while not self._drained():
+                ready.wait(1.0)
+        finally:
+            ready.close()
+
+    def _drained(self) -> bool:
+        with self._lock:
+            while self._outbox and not self._is_dead:
+                head = self._outbox[0]
+                sent = self._try_send(head.data)
+                if not sent:
+                    return self._is_dead
+                self._moved_at = self._clock()
+                self._outbox_bytes -= sent
+                if sent < len(head.data):
+                    head.data = head.data[sent:]
+                else:
+                    self._outbox.popleft()
+            self._drainer = None
+            if self._wants_eof:
+                self._shut(socket.SHUT_WR)
+            return True
+
+    # ------------------------------------------------------------------ keeping and ending
+
+    def tick(self, now: float) -> None:
+        """Pings, and the ends of patience; call it once a second or more often."""
+        if self._is_overdue(now):
+            self.abort()
+        elif now - self._pinged_at >= PING_EVERY_S and self._pong_by is None:
+            self._pinged_at, self._pong_by = now, now + PONG_WITHIN_S
+            with self._lock:
+                if self._protocol.state is State.OPEN:
+                    self._protocol.send_ping(b"")
+                    self._flush()
+
+    def _is_overdue(self, now: float) -> bool:
+        """Whether the peer failed to answer a close or a ping, or stopped reading, for too long."""
+        limits = (self._closed_by, self._pong_by, self._moved_at + STALLED_AFTER_S if self._outbox else None)
+        return any(limit is not None and now > limit for limit in limits)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Begin the close handshake; the reader sees the end within a second."""
+        with self._lock:
+            if self._protocol.state is State.OPEN:
+                self._protocol.send_close(code, reason)
+                self._closed_by = self._clock() + CLOSE_WITHIN_S
+                self._flush()
+
+    def abort(self) -> None:
+        """End it now, without a word: the peer does not answer."""
+        self._is_dead = True
+        self._shut(socket.SHUT_RDWR)
+
+    def dispose(self, close_socket: bool = False) -> None:
+        """Free everything; only its reader may call this, after the end."""
+        drainer = self._drainer
+        if drainer is not None:
+            drainer.join(CLOSE_WITHIN_S)  # the last words to a slow peer
+            self.abort()
+            drainer.join()
+        self._is_dead = True
+        self._reader.close()
+        if close_socket:
+            with contextlib.suppress(OSError):
+                self._sock.close()
+
+    def _shut(self, how: int) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._sock.shutdown(how)

@@ -1,0 +1,180 @@
+"""Carries what happens on calls to history and metrics, off the audio's path.
+
+A bridge tells; the scribe takes note and returns. Its own thread (a greenlet
+under gevent) writes what was noted every fraction of a second in one
+transaction, a growing line once however often it grew. A database that is
+away delays nothing but the notes, which are kept and written when it is back.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+from flaskapp.metrics import Metrics
+from flaskapp.phone.events import StreamStarted, TellLine, TellTurn
+from flaskapp.phone.listener import CallEnded, Listener
+from flaskapp.store.history import CallChanged, Entry, EventHappened, History, TurnSaved
+from flaskapp.store.live import LiveStore
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 0.2
+RETRY_AFTER_S = 1.0
+ENTRIES_KEPT = 50_000
+ENTRIES_AT_ONCE = 500
+
+
+class Scribe(Listener):
+    """Takes note of every call of this worker.
+
+    Args:
+        engine, model: what serves the calls, for their history.
+    """
+
+    def __init__(
+        self, history: History, metrics: Metrics, live: LiveStore, carrier: str, engine: str, model: str
+    ) -> None:
+        self._history, self._metrics, self._live = history, metrics, live
+        self._carrier, self._engine, self._model = carrier, engine, model
+        self._notes: deque[Entry] = deque(maxlen=ENTRIES_KEPT)
+        self._bridge_ms: dict[tuple[str, str], int] = {}
+        self._active: set[str] = set()
+        self._guard = threading.Lock()
+        self._writer: threading.Thread | None = None
+        self._written = threading.Event()
+        self._written.set()
+
+    # ------------------------------------------------------------------ what is told
+
+    def note(self, *entries: Entry) -> None:
+        """Have something written soon."""
+        self._notes.extend(entries)
+        self._written.clear()
+        with self._guard:
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_all, name="scribe", daemon=True)
+                self._writer.start()
+
+    def call_started(self, call_sid: str, started: StreamStarted) -> None:
+        self._active.add(call_sid)
+        self._metrics.active_calls.labels(self._carrier).inc()
+        self._live.remember(call_sid, state="live")
+        fields = {"mode": "live", "status": "in-progress", "engine": self._engine, "model": self._model}
+        self.note(CallChanged(call_sid, {"carrier": self._carrier, **fields}))
+
+    def engine_opened(self, call_sid: str) -> None:
+        self._metrics.engine_sessions.inc()
+        self._metrics.websockets.labels("engine").inc()
+
+    def engine_closed(self, call_sid: str) -> None:
+        self._metrics.engine_sessions.dec()
+        self._metrics.websockets.labels("engine").dec()
+
+    def line(self, call_sid: str, line: TellLine) -> None:
+        key = (call_sid, line.item_id)
+        bridge_ms = self._bridge_ms.pop(key, None) if line.is_final else self._bridge_ms.get(key)
+        self.note(
+            TurnSaved(
+                call_sid,
+                line.item_id,
+                line.position,
+                line.speaker,
+                line.text,
+                line.start_ms,
+                line.end_ms,
+                "live",
+                line.interrupted,
+                line.is_final,
+                line.engine_ms,
+                bridge_ms,
+            )
+        )
+
+    def turn(self, call_sid: str, turn: TellTurn, bridge_s: float, first_sound_s: float | None) -> None:
+        self._bridge_ms[call_sid, turn.item_id] = round(bridge_s * 1000)
+        if turn.engine_ms is not None:
+            self._metrics.turn_latency.observe(turn.engine_ms / 1000 + bridge_s)
+        if first_sound_s is not None:
+            self._metrics.first_sound.observe(first_sound_s)
+
+    def happened(self, call_sid: str, at_ms: int, kind: str, detail: dict[str, Any]) -> None:
+        self.note(EventHappened(call_sid, at_ms, kind, detail))
+
+    def fault(self, call_sid: str, at_ms: int, kind: str, detail: str) -> None:
+        self._metrics.faults.labels(kind).inc()
+        log.warning("%s %s", kind, detail, extra={"call_sid": call_sid})
+        self.note(EventHappened(call_sid, at_ms, kind, {"fault": True, "detail": detail}))
+
+    def frame_delay(self, in_s: float, out_s: float) -> None:
+        self._metrics.frame_delay.observe(in_s)
+        self._metrics.frame_delay.observe(out_s)
+
+    def call_ended(self, ended: CallEnded) -> None:
+        sid, fallback = ended.call_sid, ended.needs_fallback
+        log.info("Processing streamed audio for call %s", sid, extra={"call_sid": sid})
+        self._live.remember(sid, state="ended", reason=ended.reason, needs_fallback=str(int(fallback)))
+        if sid in self._active:
+            self._active.remove(sid)
+            self._metrics.active_calls.labels(self._carrier).dec()
+        self._metrics.calls.labels(self._carrier, "live", ended.reason).inc()
+        if fallback:
+            self._metrics.fallbacks.labels(ended.reason).inc()
+        if ended.dropped_frames:
+            self._metrics.dropped_frames.labels("carrier").inc(ended.dropped_frames)
+        self.note(CallChanged(sid, _ending(ended)))
+        log.info("Real-time audio processing completed for call %s", sid, extra={"call_sid": sid})
+
+    # ------------------------------------------------------------------ what is written
+
+    def settle(self, within_s: float) -> bool:
+        """Wait until everything noted so far is written; whether it was in time."""
+        return self._written.wait(within_s)
+
+    def _write_all(self) -> None:
+        while True:
+            time.sleep(WRITE_EVERY_S)
+            batch = [self._notes.popleft() for _ in range(min(len(self._notes), ENTRIES_AT_ONCE))]
+            if batch and not self._write(batch):
+                self._notes.extendleft(reversed(batch))
+                time.sleep(RETRY_AFTER_S)
+            with self._guard:
+                if not self._notes:
+                    self._written.set()
+                    self._writer = None
+                    return
+
+    def _write(self, batch: list[Entry]) -> bool:
+        """Whether these need no other try."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            self._history.write(_latest(batch))
+        except SQLAlchemyError as error:
+            log.error("The database is away, %d notes wait: %s", len(self._notes), type(error).__name__)
+            self._metrics.faults.labels("database").inc()
+            return False
+        except ValueError as error:  # a note that no database will ever take
+            log.error("A note cannot be written: %s", error)
+            if len(batch) > 1:
+                return all([self._write([entry]) for entry in batch])
+        return True
+
+
+def _ending(ended: CallEnded) -> dict[str, Any]:
+    return {
+        "ended_reason": ended.reason,
+        "ended_at": datetime.now(UTC),
+        "duration_ms": ended.duration_ms,
+        "usage": ended.usage,
+    }
+
+
+def _latest(batch: list[Entry]) -> list[Entry]:
+    """Of a line that grew several times only how it stands now."""
+    last = {(e.call_sid, e.item): at for at, e in enumerate(batch) if isinstance(e, TurnSaved)}
+    return [e for at, e in enumerate(batch) if not isinstance(e, TurnSaved) or last[e.call_sid, e.item] == at]
