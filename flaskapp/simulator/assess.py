@@ -31,6 +31,7 @@ def report(call: TwilioCall) -> CallReport:
         longest_silence_ms=ear.longest_silence_s(spoken, heard, t0, end) * 1000,
         turns=ear.turns(spoken, heard, t0),
         pacing=ear.pacing(call.line.frames),
+        lateness_ms=ear.lateness_ms(call.line.frames),
         problems=call.journal.problems,
         webhooks=call.journal.webhooks,
         said=call.journal.said,

@@ -93,9 +93,14 @@ def longest_silence_s(spoken: Sequence[Spoken], heard: Sequence[Sound], t0: floa
     return max(longest, end - quiet_since)
 
 
+def lateness_ms(frames: Sequence[Frame]) -> list[float]:
+    """How late each frame left that somebody took, against its absolute deadline; sorted."""
+    return sorted((frame.left - frame.due) * 1000 for frame in frames if frame.taken)
+
+
 def pacing(frames: Sequence[Frame]) -> Pacing:
-    """Lateness of the frames that a media socket took, against their absolute deadlines."""
-    late = sorted((frame.left - frame.due) * 1000 for frame in frames if frame.taken)
+    """The lateness of a call's frames in a few figures."""
+    late = lateness_ms(frames)
     lost = sum(frame.lost for frame in frames)
     if not late:
         return Pacing(lost=lost)

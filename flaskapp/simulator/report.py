@@ -118,6 +118,7 @@ class CallReport:
     played_ms: float = 0.0
     cleared_ms: float = 0.0
     stereo: bytes = field(default=b"", repr=False)
+    lateness_ms: list[float] = field(default_factory=list, repr=False)
 
     @property
     def errors(self) -> list[Problem]:
@@ -137,9 +138,9 @@ class CallReport:
         return f"error {first.code}: {first.text}" if first else ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists, dicts, strings and numbers; the sound is left out."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "stereo"}
-        plain = {name: _plain(value) for name, value in fields.items()}
+        """Plain lists, dicts, strings and numbers; the sound and each frame's lateness are left out."""
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("stereo", "lateness_ms")]
+        plain = {name: _plain(getattr(self, name)) for name in names}
         return {**plain, "failed": self.failed, "reason": self.reason}
 
 

@@ -1,9 +1,10 @@
-"""A small application under test: answers TwiML, checks signatures with Twilio's own library, echoes audio."""
+"""A small application under test: answers TwiML, talks on media sockets, checks Twilio's signatures."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from typing import Any
 
 from aiohttp import web
 from twilio.request_validator import RequestValidator
+from twilio.twiml.voice_response import Connect, Stream, VoiceResponse
+
+from flaskapp.simulator.ear import is_voiced
 
 Answer = Callable[["StubBridge", web.Request, dict[str, str]], str | web.Response]
 Talk = Callable[["Leg"], Awaitable[None]]
@@ -130,10 +134,8 @@ class StubBridge:
         await socket.prepare(request)
         leg = Leg(socket)
         self.legs.append(leg)
-        try:
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await self.talk(leg)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
         await socket.close()
         return socket
 
@@ -145,3 +147,42 @@ async def echo(leg: Leg) -> None:
             await leg.send("media", media={"payload": message["media"]["payload"]})
         if message["event"] == "stop":
             return
+
+
+def conversation(greeting: bytes, reply: bytes, silent_frames: int = 15) -> Talk:
+    """An agent that greets, and replies when the caller has been quiet for some frames after speaking."""
+
+    async def talk(leg: Leg) -> None:
+        await leg.until("start")
+        await leg.play(greeting)
+        quiet: int | None = None
+        while (message := await leg.receive()) is not None and message["event"] != "stop":
+            if message["event"] != "media":
+                continue
+            if is_voiced(base64.b64decode(message["media"]["payload"])):
+                quiet = 0
+            elif quiet is not None:
+                quiet += 1
+            if quiet == silent_frames:
+                await leg.play(reply)
+                quiet = None
+
+    return talk
+
+
+def streaming(bridge: StubBridge, _: web.Request, __: dict[str, str]) -> str:
+    """TwiML by Twilio's own classes: a bidirectional stream with an action after it."""
+    response, connect = VoiceResponse(), Connect(action=f"{bridge.origin}/after")
+    stream = Stream(url=bridge.stream_url, status_callback=f"{bridge.origin}/stream-status")
+    stream.parameter(name="ticket", value="once")
+    connect.append(stream)
+    response.append(connect)
+    response.say("The stream has ended.")
+    return str(response)
+
+
+def hanging_up(_: StubBridge, __: web.Request, ___: dict[str, str]) -> str:
+    """TwiML that ends the call."""
+    response = VoiceResponse()
+    response.hangup()
+    return str(response)

@@ -7,6 +7,7 @@ carries the same idempotency token (Twilio, "Webhooks connection overrides").
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -158,5 +159,6 @@ def _judged(url: str, response: aiohttp.ClientResponse, body: bytes) -> tuple[Re
 
 
 def _cause(error: BaseException) -> str:
-    text = str(error.__cause__ or error)
-    return "connection refused" if "refused" in text.lower() else text
+    """The operating system's words where it has any: "Connection refused"."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error) or type(error).__name__

@@ -1,0 +1,182 @@
+"""``flask phone``: calls to a running server from a simulated telephone network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from sqlalchemy.exc import SQLAlchemyError
+
+from flaskapp.phone.audio import read_wav
+from flaskapp.phone.errors import AudioError
+
+if TYPE_CHECKING:
+    from flaskapp.simulator.orders import Order
+
+phone_cli = AppGroup("phone", help="Calls, checks and settings of the telephone line.")
+
+CARRIERS = ("twilio",)
+DEFAULT_REST = "http://127.0.0.1:5055"
+
+
+def _wavs(_: click.Context, __: click.Parameter, paths: Sequence[Path]) -> tuple[str, ...]:
+    """Looks into each file before anybody is called."""
+    for path in paths:
+        try:
+            read_wav(path.read_bytes())
+        except (OSError, AudioError) as error:
+            raise click.BadParameter(f"{path}: {error}") from error
+    return tuple(str(path.resolve()) for path in paths)
+
+
+_WAV = click.option(
+    "--wav",
+    "wavs",
+    multiple=True,
+    callback=_wavs,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What the caller says: any WAV file; repeat for more utterances.",
+)
+_PUBLIC_URL = click.option(
+    "--public-url",
+    help="Origin that is signed [default: FLASK_BASE_URL, else URL]. Sockets go to URL's host.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
+
+
+@phone_cli.command("dial")
+@click.argument("url")
+@click.option("--carrier", type=click.Choice(CARRIERS), default=CARRIERS[0], show_default=True)
+@_WAV
+@click.option(
+    "--seconds", type=click.FloatRange(1, 14400), default=60, show_default=True, help="Longest call."
+)
+@click.option("--record-path", is_flag=True, help="Ring the webhook that records instead of streaming.")
+@click.option("--from", "from_number", default="+15551230001", show_default=True)
+@click.option("--to", "to_number", help="Number that is called [default: TWILIO_PHONE_NUMBER].")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for call.wav, transcript.json and report.json.",
+)
+@_PUBLIC_URL
+@click.option("--require-transcript", is_flag=True, help="Both sides must be in the transcript, too.")
+@_JSON
+def dial_command(
+    url: str,
+    carrier: str,
+    wavs: tuple[str, ...],
+    seconds: float,
+    record_path: bool,
+    from_number: str,
+    to_number: str | None,
+    out: Path | None,
+    public_url: str | None,
+    require_transcript: bool,
+    as_json: bool,
+) -> None:
+    """Call a running server at URL and show the transcript and the latencies.
+
+    URL is the server's origin (http://127.0.0.1:5001) or one webhook's whole URL.
+    Ends with 0 if the caller was answered, 1 if not, 2 if it was asked wrongly.
+    """
+    from flaskapp.simulator.dial import dial
+
+    order = replace(
+        _order(url, public_url, record_path=record_path),
+        carrier=carrier,
+        wavs=wavs,
+        seconds=seconds,
+        from_number=from_number,
+    )
+    if to_number:
+        order = replace(order, to_number=to_number)
+    if record_path and not order.api_port:
+        click.echo(
+            "The server will not find the recording: set TWILIO_API_BASE_URL to a loopback port "
+            f"({DEFAULT_REST}) for the server and for this command.",
+            err=True,
+        )
+    sys.exit(dial(order, _turns, out=out, require_transcript=require_transcript, as_json=as_json))
+
+
+@phone_cli.command("load")
+@click.argument("url")
+@click.option("--calls", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--seconds", type=click.FloatRange(1, 14400), default=30, show_default=True)
+@_WAV
+@_PUBLIC_URL
+@_JSON
+def load_command(
+    url: str, calls: int, seconds: float, wavs: tuple[str, ...], public_url: str | None, as_json: bool
+) -> None:
+    """Place many simulated calls to URL at once; ends with 0 if none failed."""
+    from flaskapp.simulator.loading import load
+
+    order = replace(_order(url, public_url), calls=calls, seconds=seconds, wavs=wavs, repeat=True)
+    sys.exit(load(order, as_json=as_json))
+
+
+@phone_cli.command("curl")
+@click.argument("path")
+@click.argument("fields", metavar="[K=V]...", nargs=-1)
+def curl_command(path: str, fields: tuple[str, ...]) -> None:
+    """Print the curl line that POSTs these form fields to PATH, signed if a token is configured."""
+    from flaskapp.simulator.curl import curl_line
+
+    wrong = [field for field in fields if "=" not in field]
+    if wrong:
+        raise click.UsageError(f"{wrong[0]!r} is not of the form NAME=VALUE")
+    origin = _setting("flask_base_url") or f"http://127.0.0.1:{_setting('port') or 5001}"
+    url = path if "://" in path else f"{origin}/{path.lstrip('/')}"
+    form = dict(field.split("=", 1) for field in fields)
+    click.echo(curl_line(url, form, _auth_token()))
+
+
+def _order(url: str, public_url: str | None, *, record_path: bool = False) -> Order:
+    """An order to this URL, by this machine's settings."""
+    from flaskapp.simulator import orders
+    from flaskapp.simulator.route import origin_of
+
+    try:
+        order = orders.Order.to(url, record_path=record_path)
+        public = public_url or _setting("flask_base_url") or url
+        orders.Order.to(public)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return replace(
+        order,
+        public_url=origin_of(public),
+        account_sid=_setting("twilio_account_sid") or "",
+        auth_token=_auth_token() or "",
+        api_port=orders.api_port(_setting("twilio_api_base_url") or ""),
+        to_number=_setting("twilio_phone_number") or order.to_number,
+    )
+
+
+def _setting(name: str) -> Any:
+    """One of the app's settings, None if there is none."""
+    return getattr(current_app.extensions.get("settings"), name, None)
+
+
+def _auth_token() -> str | None:
+    token = _setting("twilio_auth_token")
+    return token.get_secret_value() if token is not None else None
+
+
+def _turns(call_sid: str) -> Sequence[dict[str, Any]] | None:
+    """What this machine's database has of a call; None without a database, nothing without its tables."""
+    history = current_app.extensions.get("history")
+    if history is None:
+        return None
+    try:
+        turns: Sequence[dict[str, Any]] = history.turns(call_sid)
+    except SQLAlchemyError:
+        return []
+    return turns
