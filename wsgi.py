@@ -4,6 +4,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
-from flaskapp import create_app  # noqa: E402
+from flaskapp import begin_serving, create_app  # noqa: E402
 
 app = create_app()
+begin_serving(app)

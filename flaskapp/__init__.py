@@ -68,9 +68,24 @@ def equip(app: Flask) -> None:
     app.cli.add_command(phone_cli)
 
 
-def _configure(app: Flask, settings: Settings) -> None:
+def begin_serving(app: Flask) -> None:
+    """What a worker does before its first request; ``wsgi.py`` calls it, commands do not."""
     import logging
+    import threading
 
+    from flaskapp.metrics import watch_process
+
+    parts = app.extensions
+    if parts["settings"].local:
+        logging.getLogger(__name__).warning(
+            "LOCAL=1: requests from this machine need no signature, ticket or password. Never behind a proxy."
+        )
+    if parts["rtmt"] is not None:
+        parts["rtmt"].engine.prepare()
+    threading.Thread(target=watch_process, args=(parts["metrics"],), name="watch", daemon=True).start()
+
+
+def _configure(app: Flask, settings: Settings) -> None:
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or _secret(settings)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_CONTENT_LENGTH"] or MAX_BODY_BYTES
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
@@ -79,10 +94,6 @@ def _configure(app: Flask, settings: Settings) -> None:
 
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
-    if settings.local:
-        logging.getLogger(__name__).warning(
-            "LOCAL=1: requests from this machine need no signature, ticket or password. Never behind a proxy."
-        )
 
 
 def _secret(settings: Settings) -> str:

@@ -183,7 +183,7 @@ class Call:
         if {event.input_format, event.output_format} != {self.memory.audio_format}:
             return self._give_up("engine_format", at, f"{event.input_format}, {event.output_format}")
         self._enter(State.LIVE, None)
-        self.talk.interrupts_itself = event.interrupts_itself
+        self.talk.interrupts_itself, self.talk.silence_ms = event.interrupts_itself, event.silence_ms
         commands = [command for audio in self.intake.take() for command in self.talk.hear(audio, at)]
         if self.agent.greeting and not self.memory.is_greeted:
             commands.append(ev.Reply(self.agent.greeting_instructions()))

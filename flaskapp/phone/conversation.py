@@ -28,8 +28,9 @@ class Conversation:
     given_at: float = 0.0  # when it was given the last of it
     offset_ms: float = 0.0  # where the engine's clock starts in the stream
     interrupts_itself: bool = True
+    silence_ms: int = 0  # what the engine waits before it takes the caller to have stopped
     is_speaking: bool = False
-    stopped_at: float | None = None  # when the engine had the caller's last word
+    stopped_at: float | None = None  # when the engine was given the caller's last word
     reply_id: str = ""  # the response that is being made
     item_id: str = ""  # the item whose audio went out last
     silenced: list[str] = field(default_factory=list)  # responses that must not be played any more
@@ -80,10 +81,10 @@ class Conversation:
 
     def speech_stopped(self, event: ev.SpeechStopped, at: float) -> list[ev.Command]:
         self.is_speaking = False
-        behind_s = max(self.given_ms - event.audio_end_ms, 0.0) / 1000
-        self.stopped_at = self.given_at - behind_s
+        end_ms = event.audio_end_ms - self.silence_ms
+        self.stopped_at = self.given_at - max(self.given_ms - end_ms, 0.0) / 1000
         line = self.transcript.line(event.item_id, CALLER)
-        line.end_ms = max(self._stream_ms(event.audio_end_ms), line.start_ms)
+        line.end_ms = max(self._stream_ms(end_ms), line.start_ms)
         return []
 
     def committed(self, event: ev.SpeechCommitted, at: float) -> list[ev.Command]:

@@ -85,11 +85,15 @@ class EngineOpened:
 
 @dataclass(frozen=True, slots=True)
 class SessionReady:
-    """The engine accepted our session; what it echoed back."""
+    """The engine accepted our session; what it echoed back.
+
+    ``silence_ms``: how long it waits before it takes the caller to have stopped.
+    """
 
     input_format: str
     output_format: str
     interrupts_itself: bool = True
+    silence_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStopped:
-    """The engine heard the caller stop."""
+    """The engine heard the caller stop; ``audio_end_ms`` includes the silence it waited for."""
 
     item_id: str
     audio_end_ms: int

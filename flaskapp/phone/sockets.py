@@ -9,6 +9,7 @@ import flask_sock
 from flask import Blueprint, Response, abort, current_app, request
 from websockets.datastructures import Headers
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from werkzeug.exceptions import BadRequest
 
@@ -38,11 +39,12 @@ class ServerSocket:
     mode = "gunicorn"
 
     def __init__(self, environ: dict[str, Any], **_: Any) -> None:
-        protocol = ServerProtocol(max_size=MAX_MESSAGE_BYTES)
-        asked = Request(environ.get("RAW_URI", "/"), _headers(environ))
-        answer = protocol.accept(asked)
-        if protocol.handshake_exc is not None:
+        handshake = ServerProtocol()
+        answer = handshake.accept(Request(environ.get("RAW_URI", "/"), _headers(environ)))
+        if handshake.handshake_exc is not None:
             raise BadRequest("This is no WebSocket handshake.")
+        # gunicorn has read the request: what follows are frames from the first byte on.
+        protocol = ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE_BYTES)
         self.wire = Wire(environ["gunicorn.socket"], protocol)
         self.wire.accept(answer)
 
@@ -95,4 +97,4 @@ def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
 
 
 sock.route("/stream-audio/<call_sid>", bp=sockets)(stream_audio)
-sock.route("/stream-audio/<call_sid>/<ticket>", bp=sockets)(stream_audio)
+sock.route("/stream-audio/<call_sid>/<ticket>", bp=sockets, endpoint="stream_audio_ticket")(stream_audio)

@@ -22,7 +22,6 @@ from websockets.client import ClientProtocol
 from websockets.frames import OP_BINARY, OP_CONT, OP_PONG, OP_TEXT, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, Protocol, State
-from websockets.server import ServerProtocol
 
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.waiting import is_cooperative, waiter
@@ -114,9 +113,9 @@ class Wire:
         self.take_frames(protocol.events_received())
 
     def accept(self, answer: Response) -> None:
-        """A server's handshake: the answer that the protocol gave, sent."""
-        cast(ServerProtocol, self._protocol).send_response(answer)
-        self._flush()
+        """A server's side of the handshake: send the 101 that a ``ServerProtocol`` gave."""
+        with self._lock:
+            self._write(answer.serialize(), 0, False)
 
     # ------------------------------------------------------------------ reading
 

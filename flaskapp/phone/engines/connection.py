@@ -106,7 +106,7 @@ class Engine:
 
         options = {"create_connection": make, "open_timeout": OPEN_WITHIN_S, "max_size": MAX_MESSAGE_BYTES}
         try:
-            self._ready_client().realtime.connect(
+            self.prepare().realtime.connect(
                 model=self.model,
                 extra_headers=self._headers(),
                 websocket_connection_options={**options, "compression": None},
@@ -132,8 +132,8 @@ class Engine:
     def _key(self) -> str:
         return str(getattr(self._credentials, "key", self._credentials) or "none")
 
-    def _ready_client(self) -> Any:
-        """Made once, in the process that uses it, after it was forked: it takes half a second."""
+    def prepare(self) -> Any:
+        """The client, made once in the process that uses it: half a second that no caller should wait."""
         with self._making:
             if self._client is None:
                 from openai import OpenAI

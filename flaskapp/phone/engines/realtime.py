@@ -175,6 +175,7 @@ def _session_ready(parsed: _Message) -> ev.Event:
         (hears.get("format") or {}).get("type") or "",
         (speaks.get("format") or {}).get("type") or "",
         bool(turns and turns.get("interrupt_response", True)),
+        int(turns.get("silence_duration_ms") or 0),
     )
 
 
