@@ -51,7 +51,10 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
         "web",
         (
             *("flaskapp", "flaskapp.dashboard", "flaskapp.dashboard.*"),
-            *(f"flaskapp.{name}" for name in ("access", "health", "problems", "command", "local")),
+            *(
+                f"flaskapp.{name}"
+                for name in ("access", "health", "problems", "command", "local", "children")
+            ),
             *("flaskapp.phone", "flaskapp.phone.routes", "flaskapp.phone.sockets"),
             *("flaskapp.phone.cli", "flaskapp.phone.doctor"),
         ),

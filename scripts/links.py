@@ -44,9 +44,9 @@ def anchors(text: str) -> set[str]:
 
 def pages_of(root: Path) -> list[Path]:
     """The Markdown pages, without those of environments and caches."""
-    found = (path for path in root.rglob("*.md") if not OUTSIDE & set(path.relative_to(root).parts))
+    parts = ((path, path.relative_to(root).parts) for path in root.rglob("*.md"))
     return sorted(
-        path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)
+        path for path, names in parts if not any(name in OUTSIDE or name[0] == "." for name in names)
     )
 
 

@@ -4,7 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for name in requirements requirements-local requirements-dev; do
+    constraint=()
+    [ "$name" = requirements ] || constraint=(--constraint requirements.txt)
     .venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
         --custom-compile-command "make requirements" --no-emit-index-url --no-emit-find-links \
-        "$@" "$name.in" -o "$name.txt"
+        ${constraint[@]+"${constraint[@]}"} "$@" "$name.in" -o "$name.txt"
 done
