@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flaskapp.simulator import ear
-from flaskapp.simulator.report import CallReport, MarkReport
+from flaskapp.simulator.report import CallReport, MarkReport, TurnReport
 from flaskapp.simulator.twilio.call import TwilioCall
 
 HINT = "is the server running? `make run`"
@@ -29,7 +31,7 @@ def report(call: TwilioCall) -> CallReport:
         first_sound_after_start_ms=None if first is None or started is None else (first - started) * 1000,
         greeting_ms=(before[-1].end - before[0].start) * 1000 if before else 0.0,
         longest_silence_ms=ear.longest_silence_s(spoken, heard, t0, end) * 1000,
-        turns=ear.turns(spoken, heard, t0),
+        turns=_turns(call, heard),
         pacing=ear.pacing(call.line.frames),
         lateness_ms=ear.lateness_ms(call.line.frames),
         problems=call.journal.problems,
@@ -48,6 +50,14 @@ def report(call: TwilioCall) -> CallReport:
     result.why_not = _why_not(call, heard)
     result.answered = not result.why_not
     return result
+
+
+def _turns(call: TwilioCall, heard: list[ear.Sound]) -> list[TurnReport]:
+    """The turns; one that the call's limit left without a reply is nobody's fault."""
+    turns = ear.turns(call.line.person.spoken, heard, call.journal.t0)
+    if turns and turns[-1].latency_ms is None and call.line.ended_by == "limit":
+        turns[-1] = replace(turns[-1], cut_off=True)
+    return turns
 
 
 def _why_not(call: TwilioCall, heard: list[ear.Sound]) -> str:

@@ -28,7 +28,7 @@ class Socket(aiohttp.ClientWebSocketResponse):
 
     def reset(self) -> None:
         """Breaks the connection off with a TCP RST and no farewell."""
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             return
         raw = self._transport.get_extra_info("socket")
         if raw is not None:
@@ -39,3 +39,8 @@ class Socket(aiohttp.ClientWebSocketResponse):
         """Leaves what the server sends in the kernel's buffers until those are full."""
         if self._transport is not None:
             self._transport.pause_reading()
+
+    def read_again(self) -> None:
+        """Ends ``stop_reading``."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()

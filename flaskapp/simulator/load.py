@@ -28,7 +28,7 @@ def percentiles(values: Iterable[float]) -> dict[str, float | int | None]:
 
 def summarise(reports: Sequence[CallReport]) -> dict[str, Any]:
     """The figures of all calls together, what failed and why, and each call's own report."""
-    latencies = [turn.latency_ms for report in reports for turn in report.turns]
+    latencies = [turn.latency_ms for report in reports for turn in report.turns if not turn.cut_off]
     return {
         "calls": len(reports),
         "failed": sum(report.failed for report in reports),

@@ -49,6 +49,7 @@ class TurnReport:
     ``latency_ms`` runs from the last voiced frame sent to the first voiced
     sample played; negative where the agent talked over the caller's end, None
     where nothing was heard. ``heard_ms`` is first to last voiced sample.
+    ``cut_off``: the call reached its limit before the reply could come.
     """
 
     utterance: str
@@ -57,6 +58,7 @@ class TurnReport:
     latency_ms: float | None
     heard_from_ms: float | None
     heard_ms: float
+    cut_off: bool = False
 
 
 @dataclass(frozen=True)

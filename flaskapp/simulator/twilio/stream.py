@@ -80,17 +80,17 @@ class MediaStream:
 
     async def frame(self, mulaw: bytes, due: float, *, voiced: bool) -> bool:
         """Sends 20 ms of the caller; False where the server reads too slowly (31930)."""
-        if self._socket.overflowing:
-            self._journal.warn_once(OVERFLOW, "the server reads too slowly: audio was dropped")
-            return False
         at_ms = max(0, round((due - self.started_at) * 1000))
         self._chunk += 1
         self._sequence += 1
         text = messages.media(self.stream_sid, self._sequence, self._chunk, at_ms, mulaw)
-        for data in self._faulty.instead_of(text, at_ms):
-            await self._send(data)
         if self._faulty.stops_reading(at_ms):
             self._socket.stop_reading()
+        for data in self._faulty.instead_of(text, at_ms):
+            if self._socket.overflowing:
+                self._journal.warn_once(OVERFLOW, "the server reads too slowly: audio was dropped")
+                return False
+            await self._send(data)
         return True
 
     async def digit(self, digit: str) -> None:
@@ -182,6 +182,7 @@ class MediaStream:
             self._silent = True
             await asyncio.wait({reading}, timeout=VANISHED_S)
         else:
+            self._socket.read_again()
             await self._send(messages.stop(self._account_sid, self._call_sid, self.stream_sid, self._next()))
             with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(CLOSE_S):

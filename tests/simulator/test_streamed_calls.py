@@ -1,0 +1,276 @@
+"""Streamed calls over real sockets: signed, paced, played out in real time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from flaskapp.simulator import sounds
+from flaskapp.simulator.person import Script, Utterance
+from flaskapp.simulator.report import CallReport
+from tests.simulator.stage import HELLO, SILENT, Stage, speaks, stage
+from tests.simulator.stub_bridge import Leg, conversation, hanging_up
+
+GREETING, REPLY = sounds.tone(0.4, 300), sounds.tone(0.6, 400)
+
+
+def codes(report: CallReport) -> list[int]:
+    return [problem.code for problem in report.errors]
+
+
+def received(on: Stage, event: str) -> list[dict]:
+    """What the bridge got of one kind, in order."""
+    return [message for message in on.bridge.legs[0].received if message["event"] == event]
+
+
+async def test_a_call_is_signed_streamed_and_answered():
+    async with stage() as on:
+        on.bridge.talk = conversation(GREETING, REPLY)
+        report = await on.call(speaks(), status_callback=f"{on.bridge.url}/status")
+        assert (report.answered, report.failed, report.status) == (True, False, "completed")
+        assert all(hook.signed for hook in on.bridge.hooks)
+        assert on.bridge.handshakes == [True]
+        assert on.bridge.paths() == ["/in", "/stream-status", "/stream-status", "/after", "/status"]
+        start = received(on, "start")[0]["start"]
+        assert (start["callSid"], start["customParameters"]) == (report.call_sid, {"ticket": "once"})
+        assert [hook.form["CallStatus"] for hook in on.bridge.hooks if hook.path == "/in"] == ["ringing"]
+        assert on.bridge.hooks[-1].form["CallStatus"] == "completed"
+        assert report.greeting_ms == pytest.approx(400, abs=30)
+        (turn,) = report.turns
+        assert turn.latency_ms == pytest.approx(300, abs=150)
+        assert turn.heard_ms == pytest.approx(600, abs=30)
+        assert json.loads(json.dumps(report.to_json()))["turns"][0]["utterance"] == "hello"
+
+
+async def test_frames_are_numbered_without_a_gap_and_stamped_every_20_ms():
+    async with stage() as on:
+        await on.call(Script(hang_up="never"), seconds=1.5)
+        media = received(on, "media")
+        stamps = [int(message["media"]["timestamp"]) for message in media]
+        assert len(media) >= 70
+        assert [int(m["media"]["chunk"]) for m in media] == list(range(1, len(media) + 1))
+        assert {after - before for before, after in zip(stamps, stamps[1:], strict=False)} <= {19, 20, 21}
+        numbers = [int(m["sequenceNumber"]) for m in on.bridge.legs[0].received if "sequenceNumber" in m]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert on.bridge.legs[0].received[0] == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+        assert received(on, "stop")[0]["stop"]["callSid"].startswith("CA")
+
+
+async def test_marks_return_after_the_audio_before_them_and_not_earlier():
+    times: dict[str, float] = {}
+
+    async def talk(leg: Leg) -> None:
+        loop = asyncio.get_running_loop()
+        await leg.until("start")
+        began = loop.time()
+        await leg.mark("nothing")
+        await leg.play(sounds.tone(0.5, 300))
+        await leg.mark("half")
+        await leg.play(sounds.tone(0.5, 300))
+        await leg.mark("whole")
+        for _ in range(3):
+            name = (await leg.until("mark"))["mark"]["name"]
+            times[name] = loop.time() - began
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        report = await on.call()
+        assert list(times) == ["nothing", "half", "whole"]
+        assert 0.499 <= times["half"] < 0.9
+        assert 0.999 <= times["whole"] < 1.5
+        at = [mark.at_ms for mark in report.marks]
+        assert at[2] - at[1] == pytest.approx(500, abs=0.2)
+        assert not any(mark.cleared for mark in report.marks)
+
+
+async def test_clear_empties_the_buffer_and_returns_the_marks_at_once():
+    async def talk(leg: Leg) -> None:
+        await leg.until("start")
+        await leg.play(sounds.tone(20.0, 300))
+        await leg.mark("never heard")
+        await asyncio.sleep(0.4)
+        await leg.clear()
+        await leg.until("mark")
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        report = await on.call()
+        (mark,) = report.marks
+        assert (mark.name, mark.cleared) == ("never heard", True)
+        assert report.played_ms + report.cleared_ms == pytest.approx(20_000)
+        assert 390 <= report.played_ms < 3000
+
+
+async def test_a_caller_interrupts_and_is_answered():
+    interruption = Utterance(HELLO.audio, name="stop", interrupts_after_ms=300)
+
+    async def talk(leg: Leg) -> None:
+        """Clears as soon as the caller is heard, then answers."""
+        await leg.until("start")
+        await leg.play(sounds.tone(10.0, 300))
+        while (message := await leg.until("media"))["media"]["payload"].startswith("////"):
+            pass
+        await leg.clear()
+        await asyncio.sleep(0.6)
+        await leg.play(REPLY)
+        await leg.until("stop")
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        report = await on.call(speaks(interruption))
+        (turn,) = report.turns
+        assert report.answered
+        assert report.cleared_ms > 5000
+        assert turn.heard_ms == pytest.approx(600, abs=30)
+        assert turn.latency_ms > 100
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\x00" * 160, 31950),
+        ("no json", 31951),
+        ('{"event":"media","streamSid":"MZ0","media":{"payload":"//8="}}', 31951),
+    ],
+)
+async def test_a_violation_has_its_code_and_fails_the_call(data, code):
+    async def talk(leg: Leg) -> None:
+        await leg.until("start")
+        await leg.play(GREETING)
+        await (leg.socket.send_bytes(data) if isinstance(data, bytes) else leg.socket.send_str(data))
+        await asyncio.sleep(0.6)
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        report = await on.call()
+        assert (report.answered, report.failed, codes(report)) == (True, True, [code])
+        assert str(code) in report.reason
+
+
+async def test_a_closed_stream_goes_on_with_the_action_then_with_the_next_verb():
+    async def talk(leg: Leg) -> None:
+        await leg.until("start")
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        first = await on.call()
+        on.bridge.answers["/after"] = lambda bridge, _, __: (
+            f'<Response><Connect><Stream url="{bridge.stream_url}"/></Connect><Say>Over.</Say></Response>'
+        )
+        second = await on.call()
+        assert first.said == []
+        assert (second.said, len(second.stream_sids)) == (["Over."], 2)
+        assert [problem.code for problem in second.problems] == [31921, 31921]
+
+
+async def test_a_refused_handshake_is_named_and_goes_on_with_the_action():
+    async with stage() as on:
+        on.bridge.answers["/in"] = lambda bridge, _, __: (
+            f'<Response><Connect action="/after"><Stream url="{bridge.stream_url}/nowhere"/></Connect></Response>'
+        )
+        report = await on.call()
+        assert codes(report) == [31920]
+        assert on.bridge.paths()[-1] == "/after"
+        assert not report.answered
+
+
+async def test_a_query_string_on_the_stream_is_an_error_as_it_is_with_twilio():
+    async with stage() as on:
+        on.bridge.answers["/in"] = lambda bridge, _, __: (
+            f'<Response><Connect><Stream url="{bridge.stream_url}?t=1"/></Connect></Response>'
+        )
+        assert codes(await on.call()) == [31920]
+        assert on.bridge.legs == []
+
+
+async def test_the_public_url_is_signed_while_sockets_go_to_the_machine():
+    async with stage(public="https://phone.example.com") as on:
+        on.bridge.talk = conversation(GREETING, REPLY)
+        report = await on.call(speaks(), public_url="https://phone.example.com")
+        assert report.answered
+        assert all(hook.signed for hook in on.bridge.hooks)
+        assert on.bridge.hooks[0].headers["Host"] == "phone.example.com"
+        assert on.bridge.handshakes == [True]
+
+
+async def test_an_unencrypted_stream_is_refused_when_the_public_origin_is_encrypted():
+    async with stage(public="https://phone.example.com") as on:
+        on.bridge.answers["/in"] = lambda *_: (
+            '<Response><Connect><Stream url="ws://phone.example.com/media"/></Connect></Response>'
+        )
+        report = await on.call(public_url="https://phone.example.com")
+        assert codes(report) == [31922]
+
+
+async def test_nothing_outside_this_machine_is_ever_called():
+    async with stage() as on:
+        on.bridge.answers["/in"] = lambda *_: (
+            "<Response><Redirect>https://elsewhere.example/x</Redirect></Response>"
+        )
+        report = await on.call()
+        assert codes(report) == [11200]
+        assert "out of the simulated network" in report.reason
+
+
+@pytest.mark.parametrize("manner", ["reset", "vanish"])
+async def test_a_caller_may_be_gone_without_a_word(manner):
+    ended: list[str] = []
+
+    async def talk(leg: Leg) -> None:
+        await leg.until("start")
+        await leg.play(GREETING)
+        try:
+            while await asyncio.wait_for(leg.receive(), 2.0) is not None:
+                pass
+            ended.append("closed")
+        except TimeoutError:
+            ended.append("silent")
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        await on.call(Script(hang_up=manner, quiet_ms=200))
+        assert received(on, "stop") == []
+        assert ended == [{"reset": "closed", "vanish": "silent"}[manner]]
+
+
+async def test_unsigned_calls_carry_no_signature():
+    async with stage() as on:
+        on.bridge.answers["/in"] = hanging_up
+        await on.call(signed=False)
+        assert "X-Twilio-Signature" not in on.bridge.hooks[0].headers
+
+
+async def test_the_caller_hears_both_sides_in_the_stereo_recording():
+    async with stage() as on:
+        on.bridge.talk = conversation(GREETING, REPLY)
+        report = await on.call(speaks())
+        left, right = report.stereo[0::4] + report.stereo[1::4], report.stereo[2::4] + report.stereo[3::4]
+        assert any(left)
+        assert any(right)
+        assert len(report.stereo) / 4 / 8000 == pytest.approx(report.duration_s, abs=0.5)
+
+
+async def test_twenty_calls_at_once_keep_their_frames_on_time():
+    async with stage() as on:
+        on.bridge.talk = conversation(GREETING, REPLY)
+        calls = (on.call(speaks(repeat=True), seconds=6.0) for _ in range(20))
+        reports = await asyncio.gather(*calls)
+        assert all(report.answered and not report.failed for report in reports)
+        assert {report.pacing.lost for report in reports} == {0}
+        # No drift: the number of frames is the time, however late single ones were.
+        for report in reports:
+            assert report.pacing.frames == pytest.approx(300, abs=3)
+        assert len({report.call_sid for report in reports}) == 20
+
+
+async def test_a_call_that_is_silent_on_both_sides_is_not_answered():
+    async def talk(leg: Leg) -> None:
+        await leg.until("stop")
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        report = await on.call(SILENT, seconds=0.5)
+        assert (report.answered, report.reason) == (False, "the agent was never heard")
+        assert report.ended_by == "limit"
