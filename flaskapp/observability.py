@@ -24,7 +24,16 @@ PLAIN = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 # Ours alone: a call's id may look like a number, and is what the line is looked up by.
 UNTOUCHED = ("call_sid", "stream_sid", "timestamp", "level", "logger")
 # Libraries that tell of every frame or request at INFO or DEBUG.
-QUIET = ("websockets", "httpx2", "httpcore2", "urllib3", "azure", "openai", "asyncio")
+QUIET = (
+    "alembic.runtime.plugins",
+    "websockets",
+    "httpx2",
+    "httpcore2",
+    "urllib3",
+    "azure",
+    "openai",
+    "asyncio",
+)
 
 
 class RedactingFormatter(logging.Formatter):

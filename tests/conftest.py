@@ -159,7 +159,7 @@ def environment_of(folder: Path, settings: dict[str, str]) -> dict[str, str]:
     scrubbed = {name: value for name, value in os.environ.items() if not _is_a_setting(name)}
     defaults = {
         "PYTHONPATH": str(PROJECT),
-        "FLASK_APP": str(PROJECT / "wsgi.py"),
+        "FLASK_APP": "flaskapp.command:app",
         "SECRET_KEY": "tests",
         "DATABASE_URL": f"sqlite:///{folder}/calls.sqlite3",
         "LOG_FORMAT": "plain",
