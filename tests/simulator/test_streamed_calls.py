@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -41,17 +42,21 @@ async def test_a_call_is_signed_streamed_and_answered():
         (turn,) = report.turns
         assert turn.latency_ms == pytest.approx(300, abs=150)
         assert turn.heard_ms == pytest.approx(600, abs=30)
+        left, right = report.stereo[0::4] + report.stereo[1::4], report.stereo[2::4] + report.stereo[3::4]
+        assert any(left)
+        assert any(right)
+        assert len(report.stereo) / 4 / 8000 == pytest.approx(report.duration_s, abs=0.5)
         assert json.loads(json.dumps(report.to_json()))["turns"][0]["utterance"] == "hello"
 
 
 async def test_frames_are_numbered_without_a_gap_and_stamped_every_20_ms():
     async with stage() as on:
-        await on.call(Script(hang_up="never"), seconds=1.5)
+        await on.call(SILENT, seconds=0.8)
         media = received(on, "media")
         stamps = [int(message["media"]["timestamp"]) for message in media]
-        assert len(media) >= 70
+        assert len(media) >= 35
         assert [int(m["media"]["chunk"]) for m in media] == list(range(1, len(media) + 1))
-        assert {after - before for before, after in zip(stamps, stamps[1:], strict=False)} <= {19, 20, 21}
+        assert {after - before for before, after in pairwise(stamps)} <= {19, 20, 21}
         numbers = [int(m["sequenceNumber"]) for m in on.bridge.legs[0].received if "sequenceNumber" in m]
         assert numbers == list(range(1, len(numbers) + 1))
         assert on.bridge.legs[0].received[0] == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
@@ -110,7 +115,7 @@ async def test_a_caller_interrupts_and_is_answered():
         """Clears as soon as the caller is heard, then answers."""
         await leg.until("start")
         await leg.play(sounds.tone(10.0, 300))
-        while (message := await leg.until("media"))["media"]["payload"].startswith("////"):
+        while (await leg.until("media"))["media"]["payload"].startswith("////"):
             pass
         await leg.clear()
         await asyncio.sleep(0.6)
@@ -124,7 +129,7 @@ async def test_a_caller_interrupts_and_is_answered():
         assert report.answered
         assert report.cleared_ms > 5000
         assert turn.heard_ms == pytest.approx(600, abs=30)
-        assert turn.latency_ms > 100
+        assert (turn.latency_ms or 0) > 100
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,7 @@ async def test_a_closed_stream_goes_on_with_the_action_then_with_the_next_verb()
 async def test_a_refused_handshake_is_named_and_goes_on_with_the_action():
     async with stage() as on:
         on.bridge.answers["/in"] = lambda bridge, _, __: (
-            f'<Response><Connect action="/after"><Stream url="{bridge.stream_url}/nowhere"/></Connect></Response>'
+            f'<Response><Connect action="/after"><Stream url="{bridge.stream_url}/no"/></Connect></Response>'
         )
         report = await on.call()
         assert codes(report) == [31920]
@@ -222,7 +227,7 @@ async def test_a_caller_may_be_gone_without_a_word(manner):
         await leg.until("start")
         await leg.play(GREETING)
         try:
-            while await asyncio.wait_for(leg.receive(), 2.0) is not None:
+            while await asyncio.wait_for(leg.receive(), 1.0) is not None:
                 pass
             ended.append("closed")
         except TimeoutError:
@@ -242,26 +247,16 @@ async def test_unsigned_calls_carry_no_signature():
         assert "X-Twilio-Signature" not in on.bridge.hooks[0].headers
 
 
-async def test_the_caller_hears_both_sides_in_the_stereo_recording():
-    async with stage() as on:
-        on.bridge.talk = conversation(GREETING, REPLY)
-        report = await on.call(speaks())
-        left, right = report.stereo[0::4] + report.stereo[1::4], report.stereo[2::4] + report.stereo[3::4]
-        assert any(left)
-        assert any(right)
-        assert len(report.stereo) / 4 / 8000 == pytest.approx(report.duration_s, abs=0.5)
-
-
 async def test_twenty_calls_at_once_keep_their_frames_on_time():
     async with stage() as on:
         on.bridge.talk = conversation(GREETING, REPLY)
-        calls = (on.call(speaks(repeat=True), seconds=6.0) for _ in range(20))
+        calls = (on.call(speaks(repeat=True), seconds=3.0) for _ in range(20))
         reports = await asyncio.gather(*calls)
         assert all(report.answered and not report.failed for report in reports)
         assert {report.pacing.lost for report in reports} == {0}
         # No drift: the number of frames is the time, however late single ones were.
         for report in reports:
-            assert report.pacing.frames == pytest.approx(300, abs=3)
+            assert report.pacing.frames == pytest.approx(150, abs=3)
         assert len({report.call_sid for report in reports}) == 20
 
 
