@@ -329,11 +329,21 @@ class Wire:
             drainer.join(CLOSE_WITHIN_S)  # the last words to a slow peer
             self.abort()
             drainer.join()
+        self._linger()
         self._is_dead = True
         self._reader.close()
         if close_socket:
             with contextlib.suppress(OSError):
                 self._sock.close()
+
+    def _linger(self) -> None:
+        """Let a peer that we cut off in the middle of a message read why: unread bytes would reset it."""
+        if self._protocol.close_sent is None or self._protocol.close_rcvd is not None:
+            return
+        deadline = self._clock() + CLOSE_WITHIN_S
+        while not self._is_dead and (left_s := deadline - self._clock()) > 0:
+            if not self._read(left_s):
+                return
 
     def _shut(self, how: int) -> None:
         with contextlib.suppress(OSError, ValueError):
