@@ -142,7 +142,7 @@ def test_a_wrong_question_ends_with_2(arguments):
 
 
 async def test_load_counts_what_failed_and_gives_percentiles(wav):
-    load = ("load", "--calls", "3", "--seconds", "3", "--wav", wav)
+    load = ("load", "--calls", "3", "--seconds", "2.5", "--wav", wav)
     async with answering() as bridge:
         bridge.answers["/mine"] = streaming
         table, good, bad = await asyncio.gather(

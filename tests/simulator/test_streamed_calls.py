@@ -14,7 +14,7 @@ from flaskapp.simulator.report import CallReport
 from tests.simulator.stage import HELLO, SILENT, Stage, speaks, stage
 from tests.simulator.stub_bridge import Leg, conversation, hanging_up
 
-GREETING, REPLY = sounds.tone(0.4, 300), sounds.tone(0.6, 400)
+GREETING, REPLY = sounds.tone(0.3, 300), sounds.tone(0.3, 400)
 
 
 def codes(report: CallReport) -> list[int]:
@@ -38,10 +38,10 @@ async def test_a_call_is_signed_streamed_and_answered():
         assert (start["callSid"], start["customParameters"]) == (report.call_sid, {"ticket": "once"})
         assert [hook.form["CallStatus"] for hook in on.bridge.hooks if hook.path == "/in"] == ["ringing"]
         assert on.bridge.hooks[-1].form["CallStatus"] == "completed"
-        assert report.greeting_ms == pytest.approx(400, abs=30)
+        assert report.greeting_ms == pytest.approx(300, abs=30)
         (turn,) = report.turns
         assert turn.latency_ms == pytest.approx(300, abs=150)
-        assert turn.heard_ms == pytest.approx(600, abs=30)
+        assert turn.heard_ms == pytest.approx(300, abs=30)
         left, right = report.stereo[0::4] + report.stereo[1::4], report.stereo[2::4] + report.stereo[3::4]
         assert any(left)
         assert any(right)
@@ -128,7 +128,7 @@ async def test_a_caller_interrupts_and_is_answered():
         (turn,) = report.turns
         assert report.answered
         assert report.cleared_ms > 5000
-        assert turn.heard_ms == pytest.approx(600, abs=30)
+        assert turn.heard_ms == pytest.approx(300, abs=30)
         assert (turn.latency_ms or 0) > 100
 
 
