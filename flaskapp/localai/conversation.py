@@ -42,7 +42,7 @@ class Conversation:
         del self._items[: max(0, len(self._items) - MOST_ITEMS)]
         return predecessor
 
-    def find(self, item_id: object, param: str = "item_id") -> Item:
+    def find(self, item_id: str, param: str = "item_id") -> Item:
         """The item of this id.
 
         Raises:
@@ -53,22 +53,20 @@ class Conversation:
                 return item
         raise Refused("item_not_found", f"Item with item_id '{item_id}' not found.", param)
 
-    def delete(self, item_id: object) -> Item:
+    def delete(self, item_id: str) -> Item:
         item = self.find(item_id)
         self._items.remove(item)
         return item
 
-    def truncate(self, item_id: object, content_index: object, audio_end_ms: object) -> Item:
+    def truncate(self, item_id: str, audio_end_ms: int) -> Item:
         """Cut the agent's message to what was heard of it.
 
         Raises:
             Refused: no such item, not the agent's audio, or longer than it is.
         """
         item = self.find(item_id)
-        if item.body.get("role") != "assistant" or content_index != 0:
-            raise invalid("content_index", "0, of an assistant message with audio")
-        if isinstance(audio_end_ms, bool) or not isinstance(audio_end_ms, int) or audio_end_ms < 0:
-            raise invalid("audio_end_ms", "a number of milliseconds")
+        if item.body.get("role") != "assistant":
+            raise invalid("item_id", "an assistant message with audio")
         if audio_end_ms > item.audio_ms:
             raise Refused(
                 "invalid_value",

@@ -11,14 +11,14 @@ from __future__ import annotations
 GRAMMAR = """#JSGF V1.0;
 grammar desk;
 
-<please> = please | for me | thank you | thanks | today | now;
-<opener> = hello | hi | hi there | hello there | hey | good morning | good afternoon | good evening
+<please> = please | thank you | thanks;
+<opener> = hello | hi there | hello there | good morning | good afternoon | good evening
   | yes | okay | sorry | excuse me;
 <could_you> = can you | could you | would you | will you;
 <may_i> = can i | could i | may i;
 <want> = i would like | i'd like | i want | i need | i wish;
 
-<greeting> = hello | hi | hi there | hello there | hey | good morning | good afternoon | good evening
+<greeting> = hello | hi there | hello there | good morning | good afternoon | good evening
   | hello is anybody there | hello is anyone there;
 
 <day> = today | tomorrow | now | right now | on monday | on tuesday | on wednesday | on thursday | on friday
@@ -40,25 +40,25 @@ grammar desk;
   | i (did not | didn't | could not | couldn't) (catch | hear | understand | get) (that | you | it)
   | i don't understand;
 
-<somebody> = a ([real | live] (person | human) | human being | manager | representative | receptionist
-    | supervisor | real person please | member of staff | colleague | different person)
-  | an (operator | agent) | another (person | agent) | the (operator | manager | owner)
-  | someone | somebody | someone else | [the] <section>;
-<section> = (sales | billing | support | service | customer service | technical support | accounting
-    | accounts | marketing | reception | repairs | returns | shipping | human resources)
-    [department | team | office | desk];
-<transfer> = (<may_i> | <want> to | let me | please let me) [please] (speak | talk) (to | with) <somebody>
-  | <may_i> (have | get) <somebody>
-  | [<could_you>] [please] (transfer | connect | forward) me [[over] to <somebody>]
-  | [<could_you>] [please] (transfer | connect | forward) (my | this) call [to <somebody>]
-  | [<could_you>] [please] put me through [to <somebody>]
-  | [please] give me <somebody>
+<person> = a [real | live] (person | human) | a human being | a manager | a representative | a receptionist
+    | a supervisor | a member of staff | a colleague | an operator | an agent | another person | the operator
+    | the manager | someone | somebody | someone else;
+<section> = sales | billing | support | customer service | customer support | technical support | accounting
+    | reception | marketing | repairs | human resources;
+<office> = <section> | the <section> (department | team | office | desk);
+<transfer> = (<may_i> | <want> to | let me | please let me) [please] (speak | talk) (to | with)
+    (<person> | <office>)
+  | <may_i> (have | get) <person>
+  | [<could_you>] [please] (transfer | connect | forward) (me | my call | this call)
+    [to (<person> | <office>)]
+  | [<could_you>] [please] put me through [to (<person> | <office>)]
+  | [please] give me <person>
   | operator | agent | representative | reception | human | a human | a person | a real person
-  | <want> <somebody>;
+  | <want> <person>;
 
 <leave> = (leave | take | record) (a | another | my) (message | voice mail | note);
 <message> = (<may_i> | <want> to | let me | <could_you> | i will | i'll) [please] [just] <leave>
-    [for (him | her | them | you | the manager | the team | someone | <section>)]
+    [for (him | her | them | you | the manager | the team | someone)]
   | <leave> | a message
   | (please | <could_you> [please] | <may_i> [please] | ask them to | ask him to | ask her to | have someone)
     (call | ring) me back;

@@ -12,6 +12,7 @@ from flaskapp.localai import events, tokens
 from flaskapp.localai.ears import Ears
 from flaskapp.localai.intake import Utterance
 from flaskapp.localai.items import Item
+from flaskapp.localai.tasks import start, stop
 from flaskapp.localai.timings import Turn
 from flaskapp.localai.workers import WorkerLost
 
@@ -31,7 +32,7 @@ class Hearing:
         """Begin to understand an item; the client is told only if it asked for ``transcription``."""
         turn = Turn(item.id, utterance.voice_ended_at, utterance.decided_at)
         self._turns[item.id] = turn
-        self._tasks[item.id] = asyncio.create_task(self._understand(item, utterance, transcription, turn))
+        self._tasks[item.id] = start(self._understand(item, utterance, transcription, turn))
 
     def turn(self, item_id: str) -> Turn | None:
         return self._turns.get(item_id)
@@ -43,9 +44,7 @@ class Hearing:
             await asyncio.wait(waiting)
 
     async def close(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await stop(self._tasks.values())
 
     async def _understand(
         self, item: Item, utterance: Utterance, transcription: dict[str, Any] | None, turn: Turn

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,10 +14,13 @@ from flaskapp.localai.items import Item
 from flaskapp.localai.refusal import Refused
 from flaskapp.localai.reply import Reply
 from flaskapp.localai.settings import Settings
+from flaskapp.localai.shape import record, text
 from flaskapp.localai.speaking import Speaking
+from flaskapp.localai.tasks import start, stop
 from flaskapp.localai.timings import Timings
 from flaskapp.localai.voice import Voice
 
+_REFERENCE = record({"type": text, "id": text}, "id")
 _BUSY = (
     "Conversation already has an active response in progress. "
     "Wait until the response is finished before creating a new one."
@@ -83,10 +85,7 @@ class Replies:
         await self._stop(speaking, "client_cancelled")
 
     async def close(self) -> None:
-        tasks = [speaking.task for speaking in self._at_work.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop(speaking.task for speaking in self._at_work.values())
 
     async def _begin(self, chosen: Settings, instructions: str, asked: str | None) -> None:
         context = self._context(chosen["input"])
@@ -95,10 +94,11 @@ class Replies:
         turn = self._hearing.turn(context[-1].id) if context else None
         timing = self._timings.begin(reply.id, self._session_id, turn)
         speaking = Speaking(reply, self._conversation, timing, self._voice, self._send)
-        await self._send(reply.created())
         self._owed = None
         self._at_work[reply.id] = speaking
-        speaking.task = asyncio.create_task(self._give(speaking, context, instructions, asked))
+        # the task first, so that it can be stopped; it runs only once this was sent
+        speaking.task = start(self._give(speaking, context, instructions, asked))
+        await self._send(reply.created())
 
     async def _give(
         self, speaking: Speaking, context: tuple[Item, ...], instructions: str, asked: str | None
@@ -131,5 +131,6 @@ class Replies:
 
     def _input_item(self, body: dict[str, Any], path: str) -> Item:
         if body.get("type") == "item_reference":
-            return self._conversation.find(body.get("id"), f"{path}.id")
+            _REFERENCE(body, path)
+            return self._conversation.find(body["id"], f"{path}.id")
         return items.from_client(body, path, new_id("item"))

@@ -87,6 +87,9 @@ async def realtime(request: web.Request) -> web.StreamResponse:
         await _converse(request, socket)
     except ConnectionResetError:
         log.debug("a client left in the middle of an answer")
+    except Exception:  # the session's edge: this one ends, the others go on
+        log.exception("a session failed")
+        await socket.close(code=WSCloseCode.INTERNAL_ERROR)
     finally:
         sockets.discard(socket)
     return socket

@@ -6,7 +6,7 @@ import base64
 import binascii
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from flaskapp.localai.hearing import Hearing
 from flaskapp.localai.ids import new_id
 from flaskapp.localai.intake import Intake, SpeechStarted, SpeechStopped, Utterance
 from flaskapp.localai.items import Item
-from flaskapp.localai.refusal import Refused, invalid, missing, unknown
+from flaskapp.localai.refusal import Refused, invalid, missing
 from flaskapp.localai.replies import Replies
 from flaskapp.localai.settings import Settings
+from flaskapp.localai.shape import Check, anything, integer, mapping, or_null, record, text
 from flaskapp.localai.sound import Format, format_of
 from flaskapp.localai.timings import Timings
 from flaskapp.localai.voice import Voice
@@ -71,8 +72,6 @@ class Session:
         return format_of(described["format"]), described["turn_detection"]
 
     async def _update(self, event: dict[str, Any]) -> None:
-        if "session" not in event:
-            raise missing("session")
         self._settings = settings.updated(self._settings, event["session"], self._replies.spoken)
         self._intake.configure(*self._input())
         await self._send(events.session_updated(self._settings))
@@ -118,7 +117,7 @@ class Session:
         await self._send(events.item_done(item.snapshot(), predecessor))
 
     async def _create_item(self, event: dict[str, Any]) -> None:
-        item = items.from_client(event.get("item"), "item", new_id("item"))
+        item = items.from_client(event["item"], "item", new_id("item"))
         utterance = self._utterance_in(item)
         item.audio_ms = utterance.duration_ms
         await self._add(item, event.get("previous_item_id"))
@@ -136,16 +135,15 @@ class Session:
         return Utterance(pcm, audio_format.rate_hz, now, now)
 
     async def _delete_item(self, event: dict[str, Any]) -> None:
-        item = self._conversation.delete(event.get("item_id"))
+        item = self._conversation.delete(event["item_id"])
         await self._send(events.item_deleted(item.id))
 
     async def _retrieve_item(self, event: dict[str, Any]) -> None:
-        item = self._conversation.find(event.get("item_id"))
+        item = self._conversation.find(event["item_id"])
         await self._send(events.item_retrieved(item.snapshot()))
 
     async def _truncate_item(self, event: dict[str, Any]) -> None:
-        wanted = (event.get(name) for name in ("item_id", "content_index", "audio_end_ms"))
-        item = self._conversation.truncate(*wanted)
+        item = self._conversation.truncate(event["item_id"], event["audio_end_ms"])
         await self._send(events.item_truncated(item.id, item.audio_ms))
 
     async def _create_response(self, event: dict[str, Any]) -> None:
@@ -157,17 +155,27 @@ class Session:
 
 Handler = Callable[[Session, dict[str, Any]], Awaitable[None]]
 
-_HANDLERS: dict[str, tuple[Handler, tuple[str, ...]]] = {  # and the fields besides type and event_id
-    "session.update": (Session._update, ("session",)),
-    "input_audio_buffer.append": (Session._append, ("audio",)),
-    "input_audio_buffer.commit": (Session._commit, ()),
-    "input_audio_buffer.clear": (Session._clear, ()),
-    "conversation.item.create": (Session._create_item, ("item", "previous_item_id")),
-    "conversation.item.delete": (Session._delete_item, ("item_id",)),
-    "conversation.item.retrieve": (Session._retrieve_item, ("item_id",)),
-    "conversation.item.truncate": (Session._truncate_item, ("item_id", "content_index", "audio_end_ms")),
-    "response.create": (Session._create_response, ("response",)),
-    "response.cancel": (Session._cancel_response, ("response_id",)),
+
+def _event(fields: Mapping[str, Check], *required: str) -> Check:
+    return record({"type": text, "event_id": or_null(anything), **fields}, *required)
+
+
+_ITEM_ID = {"item_id": text}
+_TRUNCATION = {**_ITEM_ID, "content_index": integer(0, 0), "audio_end_ms": integer(0, 24 * 3600 * 1000)}
+_HANDLERS: dict[str, tuple[Handler, Check]] = {
+    "session.update": (Session._update, _event({"session": mapping}, "session")),
+    "input_audio_buffer.append": (Session._append, _event({"audio": text}, "audio")),
+    "input_audio_buffer.commit": (Session._commit, _event({})),
+    "input_audio_buffer.clear": (Session._clear, _event({})),
+    "conversation.item.create": (
+        Session._create_item,
+        _event({"item": mapping, "previous_item_id": or_null(text)}, "item"),
+    ),
+    "conversation.item.delete": (Session._delete_item, _event(_ITEM_ID, "item_id")),
+    "conversation.item.retrieve": (Session._retrieve_item, _event(_ITEM_ID, "item_id")),
+    "conversation.item.truncate": (Session._truncate_item, _event(_TRUNCATION, *_TRUNCATION)),
+    "response.create": (Session._create_response, _event({"response": or_null(mapping)})),
+    "response.cancel": (Session._cancel_response, _event({"response_id": or_null(text)})),
 }
 
 
@@ -175,7 +183,7 @@ def _handler(event: Any) -> Handler:
     """What answers this event.
 
     Raises:
-        Refused: it is no event of the API, or has fields that are not.
+        Refused: it is no event of the API, or has fields that are not, or are wrong.
     """
     if not isinstance(event, dict):
         raise Refused("invalid_event", "A client event must be a JSON object.")
@@ -184,17 +192,13 @@ def _handler(event: Any) -> Handler:
         raise missing("type")
     if not isinstance(kind, str) or kind not in _HANDLERS:
         raise invalid("type", "one of " + ", ".join(repr(name) for name in _HANDLERS))
-    handler, fields = _HANDLERS[kind]
-    for name in event:
-        if name not in ("type", "event_id", *fields):
-            raise unknown(name)
+    handler, check = _HANDLERS[kind]
+    check(event, "")
     return handler
 
 
 def _audio_of(holder: dict[str, Any], path: str) -> bytes:
     try:
         return base64.b64decode(holder["audio"], validate=True)
-    except KeyError:
-        raise missing(path) from None
-    except (binascii.Error, TypeError, ValueError):
+    except (binascii.Error, ValueError):
         raise invalid(path, "base64-encoded audio") from None

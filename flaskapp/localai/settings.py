@@ -104,7 +104,7 @@ _SHARED = {  # fields that a session and a single response have in common
     "reasoning": or_null(record({"effort": or_null(text)})),
     "prompt": or_null(record({"id": text, "version": or_null(text), "variables": or_null(mapping)}, "id")),
 }
-_AUDIO_INPUT = {
+AUDIO_INPUT_FIELDS = {
     "format": _FORMAT,
     "noise_reduction": or_null(
         record({"type": one_of("near_field", "far_field"), "strength": or_null(number(0, 1))})
@@ -112,13 +112,13 @@ _AUDIO_INPUT = {
     "transcription": or_null(_TRANSCRIPTION),
     "turn_detection": or_null(_TURN_DETECTION),
 }
-_AUDIO_OUTPUT = {"format": _FORMAT, "voice": _VOICE, "speed": number(0.25, 1.5)}
-_AUDIO = {"input": record(_AUDIO_INPUT), "output": record(_AUDIO_OUTPUT)}
+AUDIO_OUTPUT_FIELDS = {"format": _FORMAT, "voice": _VOICE, "speed": number(0.25, 1.5)}
+AUDIO_FIELDS = {"input": record(AUDIO_INPUT_FIELDS), "output": record(AUDIO_OUTPUT_FIELDS)}
 SESSION_FIELDS = {
     **_SHARED,
     "type": one_of("realtime"),
     "model": text,
-    "audio": record(_AUDIO),
+    "audio": record(AUDIO_FIELDS),
     "include": or_null(list_of(one_of("item.input_audio_transcription.logprobs"))),
     "tracing": or_null(anything),
     "truncation": anything,

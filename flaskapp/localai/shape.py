@@ -88,18 +88,18 @@ def list_of(check: Check, most: int = 256) -> Check:
 
 
 def record(fields: Mapping[str, Check], *required: str) -> Check:
-    """An object with no fields but these."""
+    """An object with no fields but these; those of the event itself have the path ""."""
 
     def check(value: Any, path: str) -> None:
         mapping(value, path)
         for name in value:
             if name not in fields:
-                raise unknown(f"{path}.{name}")
+                raise unknown(_inside(path, name))
         for name in required:
             if value.get(name) is None:
-                raise missing(f"{path}.{name}")
+                raise missing(_inside(path, name))
         for name, entry in value.items():
-            fields[name](entry, f"{path}.{name}")
+            fields[name](entry, _inside(path, name))
 
     return check
 
@@ -111,9 +111,13 @@ def variant(kinds: Mapping[str, Check], tag: str = "type") -> Check:
         mapping(value, path)
         kind = value.get(tag)
         if kind is None:
-            raise missing(f"{path}.{tag}")
+            raise missing(_inside(path, tag))
         if not isinstance(kind, str) or kind not in kinds:
-            raise invalid(f"{path}.{tag}", "one of " + ", ".join(repr(name) for name in kinds))
+            raise invalid(_inside(path, tag), "one of " + ", ".join(repr(name) for name in kinds))
         kinds[kind](value, path)
 
     return check
+
+
+def _inside(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

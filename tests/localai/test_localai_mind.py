@@ -1,0 +1,205 @@
+"""The desk's script: what it says to what it has heard."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flaskapp.localai.mind import (
+    ASK_FOR_MESSAGE,
+    GREETING,
+    Call,
+    Line,
+    Say,
+    Speaker,
+    answer,
+    intent_of,
+    quoted,
+)
+
+PERSONA = "You are the desk of a bakery. We are open from 7 to 12 every day. Be brief."
+TAKE_MESSAGE = {
+    "type": "function",
+    "name": "take_message",
+    "parameters": {
+        "type": "object",
+        "properties": {"message": {"type": "string"}, "caller_name": {"type": "string"}},
+        "required": ["message"],
+    },
+}
+TRANSFER: dict[str, Any] = {"type": "function", "name": "transfer_to_human", "parameters": {"type": "object"}}
+END_CALL = {"type": "function", "name": "end_call"}
+
+
+def caller(text: str) -> Line:
+    return Line(Speaker.CALLER, text)
+
+
+def agent(text: str) -> Line:
+    return Line(Speaker.AGENT, text)
+
+
+@pytest.mark.parametrize(
+    ("heard", "intent"),
+    [
+        ("hello", "greeting"),
+        ("what are your opening hours", "hours"),
+        ("are you open on saturday", "hours"),
+        ("could you repeat that please", "repeat"),
+        ("sorry i did not catch that", "repeat"),
+        ("please transfer me to the billing department", "transfer"),
+        ("can i talk to a human", "transfer"),
+        ("put me through to sales", "transfer"),
+        ("i would like to leave a message for the manager", "message"),
+        ("please call me back", "message"),
+        ("thank you goodbye", "goodbye"),
+        ("no that is all thanks", "goodbye"),
+        ("good night", "goodbye"),
+        ("thank you very much", "thanks"),
+        ("are you a robot", "who"),
+        ("who am i talking to", "who"),
+        ("where are you located", "where"),
+        ("i need help", "help"),
+        ("no thank you", "no"),
+        ("yes please", "yes"),
+        ("one moment please", "wait"),
+        ("the quick brown fox", "unknown"),
+        ("", ""),
+    ],
+)
+def test_the_caller_is_understood(heard: str, intent: str):
+    assert intent_of(heard) == intent
+
+
+def test_the_greeting_is_spoken_exactly_as_it_was_quoted():
+    asked = 'Greet the caller by saying exactly: "Good day, this is Answerline."'
+
+    assert answer([], PERSONA, asked) == Say("Good day, this is Answerline.")
+
+
+def test_without_a_request_the_session_may_quote_the_greeting():
+    assert answer([], 'Begin with "Bakery, good morning."') == Say("Bakery, good morning.")
+    assert answer([], PERSONA) == Say(GREETING)
+
+
+def test_typographic_quotes_are_quotes():
+    assert quoted("Say \N{LEFT DOUBLE QUOTATION MARK}Hi.\N{RIGHT DOUBLE QUOTATION MARK}") == "Hi."
+
+
+def test_opening_hours_are_those_of_the_instructions():
+    assert answer([caller("when are you open")], PERSONA) == Say("We are open from 7 to 12 every day.")
+
+
+def test_opening_hours_have_an_answer_without_instructions():
+    reply = answer([caller("when are you open")], "")
+
+    assert isinstance(reply, Say)
+    assert "open" in reply.text
+
+
+def test_repeat_says_the_last_reply_again():
+    lines = [caller("hello"), agent("How can I help you?"), caller("say that again please")]
+
+    assert answer(lines, "") == Say("How can I help you?")
+
+
+def test_a_reply_that_was_cut_off_is_not_repeated():
+    reply = answer([agent(""), caller("pardon")], "")
+
+    assert isinstance(reply, Say)
+    assert "interrupted" in reply.text
+
+
+def test_anything_else_is_repeated_to_the_caller_who_learns_once_that_this_is_a_stand_in():
+    first = answer([caller("the weather is nice")], "")
+    assert isinstance(first, Say)
+    assert first.text.startswith("You said: the weather is nice.")
+    assert "stand-in" in first.text
+
+    second = answer([caller("the weather is nice"), agent(first.text), caller("my dog is green")], "")
+    assert second == Say("You said: my dog is green.")
+
+
+def test_silence_is_asked_about():
+    reply = answer([caller("")], "")
+
+    assert isinstance(reply, Say)
+    assert "say it again" in reply.text
+
+
+def test_a_tool_that_fits_is_called():
+    assert answer([caller("can i talk to a human")], "", None, [END_CALL, TRANSFER]) == Call(
+        "transfer_to_human", "{}"
+    )
+    assert answer([caller("goodbye")], "", None, [TRANSFER, END_CALL]) == Call("end_call", "{}")
+
+
+def test_without_tools_the_desk_only_speaks():
+    assert isinstance(answer([caller("can i talk to a human")], ""), Say)
+
+
+def test_a_message_is_asked_for_and_then_taken():
+    lines = [caller("i want to leave a message")]
+    assert answer(lines, "", None, [TAKE_MESSAGE]) == Say(ASK_FOR_MESSAGE)
+
+    lines += [agent(ASK_FOR_MESSAGE), caller("my order did not arrive")]
+    taken = answer(lines, "", None, [TAKE_MESSAGE])
+    assert isinstance(taken, Call)
+    assert json.loads(taken.arguments) == {"message": "my order did not arrive"}
+
+    lines += [Line(Speaker.CALL, taken.arguments, taken.name), Line(Speaker.RESULT, '{"ok": true}')]
+    assert answer(lines, "", None, [TAKE_MESSAGE]) == Say("Thank you. I have taken your message.")
+
+
+def test_a_message_is_noted_without_a_tool_and_only_once():
+    lines = [caller("i want to leave a message"), agent(ASK_FOR_MESSAGE), caller("call me tomorrow")]
+    noted = answer(lines, "")
+    assert noted == Say("Thank you, I noted: call me tomorrow.")
+
+    assert isinstance(noted, Say)
+    lines += [agent(noted.text), caller("what are your opening hours")]
+    assert answer(lines, PERSONA) == Say("We are open from 7 to 12 every day.")
+
+
+def test_a_caller_may_change_their_mind_about_the_message():
+    lines = [caller("i want to leave a message"), agent(ASK_FOR_MESSAGE), caller("goodbye")]
+
+    assert answer(lines, "", None, [TAKE_MESSAGE, END_CALL]) == Call("end_call", "{}")
+
+
+def test_a_failed_function_is_told():
+    lines = [Line(Speaker.CALL, "{}", "transfer_to_human"), Line(Speaker.RESULT, '{"error": "nobody"}')]
+
+    assert answer(lines, "") == Say("I am sorry, that did not work.")
+
+
+def test_required_arguments_are_filled_with_what_was_said():
+    tool = {
+        "type": "function",
+        "name": "transfer_call",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "department": {"type": "string", "enum": ["support", "billing"]},
+                "reason": {"type": "string"},
+                "urgent": {"type": "boolean"},
+                "number": {"type": "string"},
+            },
+            "required": ["department", "urgent"],
+        },
+    }
+
+    call = answer([caller("connect me to billing")], "", None, [tool | {"name": "transfer_to_human"}])
+
+    assert isinstance(call, Call)
+    assert json.loads(call.arguments) == {
+        "department": "billing",
+        "reason": "connect me to billing",
+        "urgent": False,
+    }
+
+
+def test_a_forced_function_is_called():
+    assert answer([caller("hello")], "", None, [END_CALL], forced="end_call") == Call("end_call", "{}")
