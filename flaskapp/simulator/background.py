@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -54,6 +55,14 @@ class BackgroundNetwork:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the network's loop to its end."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def start(self, spec: CallSpec) -> Future[CallReport]:
+        """Begins a call and returns at once; its report comes when it is over."""
+        return asyncio.run_coroutine_threadsafe(self.network.place_call(spec), self._loop)
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Does something on the network's loop, as hanging up a running call."""
+        self._loop.call_soon_threadsafe(act)
 
     def place_call(self, spec: CallSpec) -> CallReport:
         """Places one call and waits until it is over."""

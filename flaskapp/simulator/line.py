@@ -66,12 +66,15 @@ class Line:
         """
         self.began_at = self.clock()
         count = 0
-        while not self.gone.is_set():
-            count += 1
-            due = self.began_at + count * FRAME_S
-            while (wait := due - self.clock()) > 0:
-                await asyncio.sleep(wait)
-            await self._step(due)
+        try:
+            while not self.gone.is_set():
+                count += 1
+                due = self.began_at + count * FRAME_S
+                while (wait := due - self.clock()) > 0:
+                    await asyncio.sleep(wait)
+                await self._step(due)
+        finally:  # whatever ended the line, nobody may go on waiting for it
+            self.hang_up("network")
 
     def hang_up(self, who: str) -> None:
         """Ends the call: ``caller``, ``network`` (TwiML or REST) or ``limit``."""

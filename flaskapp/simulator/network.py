@@ -57,6 +57,11 @@ class Network:
         """Origin of the REST API, known once the network is up."""
         return self._published_api_url or self._rest.url
 
+    @property
+    def api_requests(self) -> list[tuple[str, str, int]]:
+        """(method, path, status) of every request that the REST API has answered."""
+        return self._rest.requests
+
     async def __aenter__(self) -> Network:
         await self._rest.start(self._api_port)
         self._session = aiohttp.ClientSession(
@@ -80,6 +85,22 @@ class Network:
             ValueError: no URL given and none configured for the number.
             TimeoutError: the call did not end two minutes after it should have.
         """
+        return assess.report(await self._lived(spec))
+
+    async def place_calls(self, specs: Iterable[CallSpec], spread_s: float = 0.0) -> list[CallReport]:
+        """Places calls side by side, their beginnings spread evenly; reports in the same order."""
+        wanted = list(specs)
+
+        async def later(index: int, spec: CallSpec) -> TwilioCall:
+            await asyncio.sleep(spread_s * index / max(1, len(wanted)))
+            return await self._lived(spec)
+
+        calls = await asyncio.gather(*(later(index, spec) for index, spec in enumerate(wanted)))
+        # Assessed when all are over: it takes milliseconds, which would delay the others' frames.
+        return [assess.report(call) for call in calls]
+
+    async def _lived(self, spec: CallSpec) -> TwilioCall:
+        """A call from its beginning to its end."""
         if self._session is None:
             raise RuntimeError("the network is not up: use it as 'async with'")
         call = CARRIERS[spec.carrier](
@@ -88,17 +109,7 @@ class Network:
         self.calls[call.sid] = call
         async with asyncio.timeout(spec.seconds + AFTERWARDS_S):
             await call.run()
-        return assess.report(call)
-
-    async def place_calls(self, specs: Iterable[CallSpec], spread_s: float = 0.0) -> list[CallReport]:
-        """Places calls side by side, their beginnings spread evenly; reports in the same order."""
-        wanted = list(specs)
-
-        async def later(index: int, spec: CallSpec) -> CallReport:
-            await asyncio.sleep(spread_s * index / max(1, len(wanted)))
-            return await self.place_call(spec)
-
-        return list(await asyncio.gather(*(later(index, spec) for index, spec in enumerate(wanted))))
+        return call
 
     def _configured(self, spec: CallSpec) -> CallSpec:
         """The spec with what its number has configured, where it gives no URLs itself."""

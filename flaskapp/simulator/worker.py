@@ -8,6 +8,7 @@ stdin, events leave on stdout as JSON lines; the last one is ``summary``.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from dataclasses import replace
@@ -53,6 +54,7 @@ async def _placed(network: Network, order: Order) -> list[CallReport]:
 
 def main() -> int:
     """Reads the order, carries it out; 130 when interrupted from the keyboard."""
+    gc.disable()  # a short life, and a full collection would hold up every call's frames
     try:
         asyncio.run(carry_out(Order.from_json(sys.stdin.read())))
     except KeyboardInterrupt:

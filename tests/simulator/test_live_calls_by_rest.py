@@ -50,6 +50,7 @@ async def test_status_completed_ends_the_call_with_a_stop():
         with pytest.raises(TwilioRestException) as gone:
             await rest(client(on).calls(sid).update, status="completed")
         assert (gone.value.status, gone.value.code) == (404, 20404)
+        assert [status for _, _, status in on.network.api_requests] == [200, 404]
 
 
 async def test_new_twiml_takes_the_call_from_its_stream():

@@ -67,8 +67,7 @@ class TwilioCall:
         self.status = "ringing"
         self.journal.event("ringing")
         try:
-            await self._ring_more_than_once()
-            await self._converse(await self.document(self.route.published(self.spec.url)))
+            await self._converse(await self._rung())
         except CallFailed:
             self.status = "failed" if self.answered_at is None else "completed"
         finally:
@@ -148,11 +147,14 @@ class TwilioCall:
             self.journal.complain(problem.code, problem.text)
         return document
 
-    async def _ring_more_than_once(self) -> None:
-        """The fault of a carrier that sends its first webhook again and again."""
-        copies = self.spec.faults.webhook_copies - 1
+    async def _rung(self) -> twiml.Document:
+        """The first webhook's document; a faulty carrier sends that webhook several times at once."""
         url = self.route.published(self.spec.url)
-        await asyncio.gather(*(self.notify(url, self.parameters()) for _ in range(copies)))
+        copies = range(self.spec.faults.webhook_copies - 1)
+        document, *_ = await asyncio.gather(
+            self.document(url), *(self.notify(url, self.parameters()) for _ in copies)
+        )
+        return document
 
     async def _converse(self, document: twiml.Document | None) -> None:
         """Executes documents until none follows; the line lives from the first to the last."""
