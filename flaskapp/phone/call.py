@@ -107,6 +107,7 @@ class Call:
             "at": now - self._began,
             "memory": asdict(self.memory),
             "talk": self.talk.to_dict(),
+            "intake": self.intake.to_dict(),
         }
 
     @classmethod
@@ -115,7 +116,8 @@ class Call:
         call = cls(data["call_sid"], agent, now - data["at"])
         call.memory = Memory(**{**data["memory"], "state": State(data["memory"]["state"])})
         call.talk = Conversation.from_dict(data["talk"])
-        call.intake.starts(data["at"])
+        call.intake = Intake.from_dict(data["intake"])
+        call.talk.offset_ms += data["intake"]["early_ms"]  # audio is not stored: the engine will not hear it
         call._handlers = _TABLE[call.memory.state]
         return call
 
@@ -212,7 +214,7 @@ class Call:
             return commands
         if self.talk.failed_replies >= REPLY_ATTEMPTS:
             return [*commands, *self._give_up("reply_failed", at, event.error_code)]
-        return [*commands, ev.Reply()]
+        return [*commands, ev.Reply("" if self.talk.has_begun else self.agent.greeting_instructions())]
 
     # ------------------------------------------------------------------ endings
 
@@ -270,9 +272,10 @@ class Call:
 
     def _end(self, reason: str, code: int, why: str, needs_fallback: bool = False) -> list[ev.Command]:
         self.memory.ended_reason = self.memory.ended_reason or reason
+        is_gone = self.memory.state is State.DRAINING  # then nobody is left to be served otherwise
         self._enter(State.ENDED, None)
         told = self.talk.close_all()
-        return [*told, ev.CloseEngine(), ev.CloseCarrier(code, why, needs_fallback)]
+        return [*told, ev.CloseEngine(), ev.CloseCarrier(code, why, needs_fallback and not is_gone)]
 
     def _enter(self, state: State, deadline: float | None) -> None:
         self.memory.state, self.memory.deadline = state, deadline
@@ -328,6 +331,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
         ev.SpeechCommitted: _talk(Conversation.committed),
         ev.CallerWords: Call._last_words,
         ev.CallerWordsLost: Call._last_words,
+        ev.ReplyEnded: _talk(Conversation.reply_ended),
         ev.EngineClosed: Call._over,
     },
     State.ENDED: {},

@@ -55,6 +55,7 @@ class Conversation:
     def _interrupt(self, at: float) -> list[ev.Command]:
         """The caller speaks over the agent: silence it, and tell the engine what was heard."""
         commands: list[ev.Command] = []
+        sounded = self.playout.items()
         if self.playout.is_playing(at):
             cut = self.playout.clear(at)
             commands.append(ev.ClearPlayback())
@@ -65,7 +66,26 @@ class Conversation:
             self.silenced = [*self.silenced[1 - SILENCED_KEPT :], self.reply_id]
             if not self.interrupts_itself:
                 commands.append(ev.CancelReply(self.reply_id))
+            commands += self._break_off(sounded)
         return commands
+
+    def _break_off(self, sounded: set[str]) -> list[ev.Command]:
+        """Lines of which no more will come; words whose audio never came were not heard."""
+        unfinished = self._unfinished()
+        for line in unfinished:
+            line.text = line.text if line.item_id in sounded else ""
+            line.interrupted = line.is_final = True
+        return [tell(line) for line in unfinished]
+
+    def _unfinished(self) -> list[Line]:
+        """The agent's lines that may still grow."""
+        agents = (line for line in self.transcript.spoken() if line.speaker == AGENT and not line.is_final)
+        return [line for line in agents if line.item_id not in self.settling]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anybody has said anything yet."""
+        return self.has_answered or any(line.speaker == CALLER for line in self.transcript.lines.values())
 
     def cut_short(self, cut: list[Heard], at: float) -> list[ev.Command]:
         """The agent's lines keep only what was heard of them."""
@@ -157,11 +177,14 @@ class Conversation:
         if self.reply_id == event.response_id:
             self.reply_id = ""
         self._add_usage(event.usage)
+        sounded = self.playout.items()
+        self.settling += [line.item_id for line in self._unfinished() if line.item_id in sounded]
+        told = self._break_off(sounded)
         if event.status != "failed":
             self.failed_replies = 0
-            return []
+            return told
         self.failed_replies += 1
-        return [ev.TellFault("reply_failed", event.error_code)]
+        return [*told, ev.TellFault("reply_failed", event.error_code)]
 
     def tool_called(self, event: ev.ToolCalled, at: float) -> list[ev.Command]:
         return [ev.TellEvent("tool_called", {"name": event.name})]
@@ -186,7 +209,8 @@ class Conversation:
 
     def end(self, at: float) -> list[ev.Command]:
         """The caller hears nothing from now on: no line stays open."""
-        told = self.cut_short(self.playout.clear(at), at)
+        sounded = self.playout.items()
+        told = self.cut_short(self.playout.clear(at), at) + self._break_off(sounded)
         agents = [line for line in self.transcript.spoken() if line.speaker == AGENT]
         return told + [command for line in agents for command in self._close(line)]
 

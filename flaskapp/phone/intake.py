@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from flaskapp.phone import events as ev
 
@@ -70,3 +71,11 @@ class Intake:
         self.early.clear()
         self.early_ms = 0.0
         return kept
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the audio."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "early"}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Intake:
+        return cls(**{**data, "early_ms": 0.0})

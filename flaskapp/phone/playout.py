@@ -55,7 +55,7 @@ class Playout:
         if last and now <= self.ends_at and (last.item_id, last.content_index) == (item_id, content_index):
             last.seconds += seconds
         else:
-            self._forget_old(now)
+            self._forget_old(item_id, now)
             self.ends_at = max(self.ends_at, now)
             self.spans.append(Span(item_id, content_index, self.ends_at, seconds))
         self.ends_at += seconds
@@ -92,9 +92,9 @@ class Playout:
         index = spans[-1].content_index if spans else 0
         return Heard(item_id, index, int(heard * 1000 + 1e-6), int(received * 1000 + 1e-6))
 
-    def starts_at(self, item_id: str) -> float | None:
-        """When the caller began to hear an item."""
-        return next((span.start + self.lag for span in self.spans if span.item_id == item_id), None)
+    def items(self) -> set[str]:
+        """The items whose audio was sent, but for those long played."""
+        return {span.item_id for span in self.spans}
 
     def clear(self, now: float) -> list[Heard]:
         """Everything not played yet is dropped: the items this cuts short, in playing order."""
@@ -102,14 +102,15 @@ class Playout:
         cut = [heard for item in items if (heard := self.heard(item, now)).heard_ms < heard.received_ms]
         self.spans.clear()
         self.marks.clear()
-        self.ends_at = now
+        self.ends_at = min(self.ends_at, now - self.lag)  # the line is silent from now on
         return cut
 
-    def _forget_old(self, now: float) -> None:
-        """Items long played need no account: the list stays short on long calls."""
+    def _forget_old(self, item_id: str, now: float) -> None:
+        """Items long played need no account, but the one being sent does: the list stays short on long calls."""
         horizon = now - MAX_LAG_S - self.lag
         if len(self.spans) > 16 and self.spans[0].start + self.spans[0].seconds < horizon:
-            self.spans = [span for span in self.spans if span.start + span.seconds >= horizon]
+            needed = {span.item_id for span in self.spans if span.start + span.seconds >= horizon} | {item_id}
+            self.spans = [span for span in self.spans if span.item_id in needed]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -26,10 +26,10 @@ class _MediaFormat(msgspec.Struct):  # names are spelt as Twilio spells them
 
 class _Start(msgspec.Struct):
     callSid: str = ""
-    streamSid: str = ""
-    accountSid: str = ""
-    mediaFormat: _MediaFormat = msgspec.field(default_factory=_MediaFormat)
-    customParameters: dict[str, Any] = msgspec.field(default_factory=dict)
+    streamSid: str | None = ""
+    accountSid: str | None = ""
+    mediaFormat: _MediaFormat | None = None
+    customParameters: dict[str, Any] | None = None
 
 
 class _Media(msgspec.Struct):
@@ -46,7 +46,7 @@ class _Dtmf(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     event: str
-    streamSid: str = ""
+    streamSid: str | None = ""
     media: _Media | None = None
     start: _Start | None = None
     mark: _Mark | None = None
@@ -77,7 +77,7 @@ class TwilioStream:
             parsed = _decode(message)
         except msgspec.ValidationError:
             return _unexpected(message)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # no JSON, no UTF-8, a tower of brackets
             return ev.Malformed("carrier", "message")
         if parsed.event == "media":
             return _audio(parsed.media)
@@ -101,13 +101,14 @@ class TwilioStream:
         if not self._media_head:  # a second start must not redirect the first one's audio
             self._stream = json.dumps(stream_id).encode()
             self._media_head = b'{"event":"media","streamSid":' + self._stream + b',"media":{"payload":"'
-        media_format = (start.mediaFormat.encoding, str(start.mediaFormat.sampleRate).removesuffix(".0"))
+        sound = start.mediaFormat or _MediaFormat()
+        media_format = (sound.encoding, str(sound.sampleRate).removesuffix(".0"))
         return ev.StreamStarted(
             stream_id,
             start.callSid,
             FORMATS.get(media_format, ""),
-            account_id=start.accountSid,
-            parameters={name: str(value) for name, value in start.customParameters.items()},
+            account_id=start.accountSid or "",
+            parameters={name: str(value) for name, value in (start.customParameters or {}).items()},
         )
 
     def media(self, payload: bytes) -> list[bytes]:
@@ -128,12 +129,12 @@ def _unexpected(message: bytes) -> ev.Event | None:
     """JSON of another shape than ours: an event that we do not know may look as it likes."""
     try:
         is_known = _decode_name(message).event in _KNOWN
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         is_known = True  # not even an event
     return ev.Malformed("carrier", "message") if is_known else None
 
 
-def _audio(media: _Media | None) -> ev.Event:
+def _audio(media: _Media | None) -> ev.Event | None:
     if media is None:
         return ev.Malformed("carrier", "message")
     try:
@@ -141,4 +142,5 @@ def _audio(media: _Media | None) -> ev.Event:
         size = base64_size(payload)
     except ValueError:
         return ev.Malformed("carrier", "audio")
-    return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS)
+    # Nothing is no audio: it would pass every limit that counts milliseconds.
+    return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS) if size else None

@@ -22,6 +22,7 @@ SESSION_UPDATE_ID = "session-update"
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
 COMMIT = b'{"type":"input_audio_buffer.commit"}'
+MAX_NUMBER = 1 << 53  # beyond it nothing is counted, and floats are no longer exact
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,15 @@ class RealtimeSession:
                 return self._audio(parsed)
             read = _READERS.get(parsed.type)
             return read(parsed) if read else None
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-            RecursionError,
-            AttributeError,
-            TypeError,
-            ValueError,
-        ):
+        except msgspec.ValidationError:
+            return _unexpected(message)
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return ev.Malformed("engine", "message")
 
-    def _audio(self, parsed: _Message) -> ev.Event:
+    def _audio(self, parsed: _Message) -> ev.Event | None:
         payload = (parsed.delta or "").encode("ascii")
+        if not payload:
+            return None
         return ev.ReplyAudio(
             parsed.response_id or "",
             parsed.item_id or "",
@@ -162,7 +160,7 @@ def _unexpected(message: bytes) -> ev.Event | None:
     """JSON of another shape than ours: an event that we do not read may look as it likes."""
     try:
         is_ours = _decode_name(message).type in {*_READERS, "response.output_audio.delta"}
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         is_ours = True  # not even an event
     return ev.Malformed("engine", "message") if is_ours else None
 
@@ -175,7 +173,7 @@ def _session_ready(parsed: _Message) -> ev.Event:
         (hears.get("format") or {}).get("type") or "",
         (speaks.get("format") or {}).get("type") or "",
         bool(turns and turns.get("interrupt_response", True)),
-        int(turns.get("silence_duration_ms") or 0),
+        _ms(turns.get("silence_duration_ms")),
     )
 
 
@@ -211,7 +209,15 @@ def _usage(usage: dict[str, Any] | None) -> dict[str, float]:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+
+
+def _ms(value: Any) -> int:
+    """Milliseconds since the session began; ``ValueError`` if no session can be that long."""
+    ms = int(value or 0)
+    if ms > MAX_NUMBER:
+        raise ValueError(ms)
+    return max(ms, 0)
 
 
 def _item_done(parsed: _Message) -> ev.Event | None:
@@ -238,12 +244,8 @@ def _words(is_final: bool) -> Callable[[_Message], ev.Event]:
 _HEARD = "conversation.item.input_audio_transcription."
 _READERS: dict[str, Callable[[_Message], ev.Event | None]] = {
     "session.updated": _session_ready,
-    "input_audio_buffer.speech_started": lambda p: ev.SpeechStarted(
-        p.item_id or "", int(p.audio_start_ms or 0)
-    ),
-    "input_audio_buffer.speech_stopped": lambda p: ev.SpeechStopped(
-        p.item_id or "", int(p.audio_end_ms or 0)
-    ),
+    "input_audio_buffer.speech_started": lambda p: ev.SpeechStarted(p.item_id or "", _ms(p.audio_start_ms)),
+    "input_audio_buffer.speech_stopped": lambda p: ev.SpeechStopped(p.item_id or "", _ms(p.audio_end_ms)),
     "input_audio_buffer.committed": lambda p: ev.SpeechCommitted(p.item_id or ""),
     _HEARD + "delta": lambda p: ev.CallerWords(p.item_id or "", p.delta or "", False),
     _HEARD + "completed": lambda p: ev.CallerWords(

@@ -1,0 +1,124 @@
+"""A call played as a scene: what each party does, and what the call commands then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flaskapp.phone import events as ev
+from flaskapp.phone.agent import Agent
+from flaskapp.phone.call import Call
+
+AGENT = Agent(name="Test", greeting="Good day.")
+SILENT = Agent(name="Test", greeting="")
+START = ev.StreamStarted("MZ1", "CA1", "audio/pcmu")
+READY = ev.SessionReady("audio/pcmu", "audio/pcmu", interrupts_itself=True, silence_ms=500)
+BEGAN_AT = 100.0  # on the scene's clock; exact in binary, as all times in these tests should be
+
+
+def frame(number: int = 0, ms: float = 20.0) -> ev.CallerAudio:
+    """A slice of caller audio that can be told from every other one."""
+    return ev.CallerAudio(b"frame-%d" % number, ms)
+
+
+def audio(
+    item: str = "a1", ms: float = 1000.0, reply: str = "r1", payload: bytes = b"sound"
+) -> ev.ReplyAudio:
+    return ev.ReplyAudio(reply, item, 0, payload, ms)
+
+
+def words(text: str, item: str = "a1", reply: str = "r1", is_final: bool = False) -> ev.ReplyWords:
+    return ev.ReplyWords(reply, item, text, is_final)
+
+
+def heard_words(text: str, item: str = "u1", is_final: bool = True) -> ev.CallerWords:
+    return ev.CallerWords(item, text, is_final)
+
+
+class Scene:
+    """One call on a clock of its own."""
+
+    def __init__(self, agent: Agent = SILENT) -> None:
+        self.now = BEGAN_AT
+        self.call = Call("CA1", agent, self.now)
+        self.told: list[ev.Command] = []
+
+    def hears(self, *events: ev.Event, after: float = 0.0) -> list[ev.Command]:
+        """What these events, ``after`` seconds from the last, make it command."""
+        self.now += after
+        return self._keep([command for event in events for command in self.call.receive(event, self.now)])
+
+    def waits(self, seconds: float) -> list[ev.Command]:
+        """What it commands when time passes, asked at the end of it."""
+        self.now += seconds
+        return self._keep(self.call.tick(self.now))
+
+    def _keep(self, commands: list[ev.Command]) -> list[ev.Command]:
+        self.told += commands
+        return commands
+
+    def all(self, kind: type) -> list[Any]:
+        """Every command of a kind, from the beginning."""
+        return [command for command in self.told if isinstance(command, kind)]
+
+    @property
+    def state(self) -> str:
+        return str(self.call.memory.state)
+
+
+def opening(agent: Agent = SILENT) -> Scene:
+    """The stream has started, the engine is being dialled."""
+    scene = Scene(agent)
+    scene.hears(START)
+    return scene
+
+
+def configuring(agent: Agent = SILENT) -> Scene:
+    """The engine's connection stands, its session was asked for."""
+    scene = opening(agent)
+    scene.hears(ev.EngineOpened())
+    return scene
+
+
+def live(agent: Agent = SILENT, ready: ev.SessionReady = READY) -> Scene:
+    """Caller and engine are joined."""
+    scene = configuring(agent)
+    scene.hears(ready)
+    return scene
+
+
+def speaking(seconds: float = 4.0, item: str = "a1", reply: str = "r1", scene: Scene | None = None) -> Scene:
+    """The agent speaks: the engine has sent it all and is not done with the response."""
+    scene = scene or live()
+    scene.hears(ev.ReplyStarted(reply), words("one two three four", item, reply))
+    scene.hears(audio(item, seconds * 1000, reply))
+    return scene
+
+
+def stage(name: str) -> Scene:
+    """A call in a state of this name."""
+    makers = {"waiting": Scene, "opening": opening, "configuring": configuring, "live": live}
+    if name in makers:
+        return makers[name]()
+    scene = live()
+    scene.hears(ev.SpeechStarted("u1", 0))
+    scene.hears(ev.StreamStopped() if name == "draining" else ev.HangUp("operator"))
+    assert scene.state == name
+    return scene
+
+
+def only(kind: type, commands: list[ev.Command]) -> Any:
+    """The one command of a kind."""
+    found = [command for command in commands if isinstance(command, kind)]
+    assert len(found) == 1, commands
+    return found[0]
+
+
+def closed(commands: list[ev.Command]) -> tuple[int, bool]:
+    """How the carrier's connection was closed: code, and whether the caller needs a fallback."""
+    close = only(ev.CloseCarrier, commands)
+    only(ev.CloseEngine, commands)
+    return close.code, close.needs_fallback
+
+
+def faults(commands: list[ev.Command]) -> list[str]:
+    return [command.kind for command in commands if isinstance(command, ev.TellFault)]
