@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from flaskapp.simulator.network import Network
+from flaskapp.simulator.background import BackgroundNetwork
 from flaskapp.simulator.report import CallReport
 from flaskapp.simulator.spec import CallSpec
 from flaskapp.simulator.twilio.account import Account
@@ -25,49 +22,11 @@ ACCOUNT = Account(sid="AC" + "0" * 32, auth_token=TOKEN)
 WEBHOOK = "/phone/incoming-call-streaming"
 
 
-class Exchange:
-    """A simulated phone network in a thread of its own, so that a test may look while calls go on."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._up: Future[Network] = Future()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self.network = self._up.result(30)
-
-    def _run(self) -> None:
-        async def live() -> None:
-            self._down = asyncio.Event()
-            async with Network(ACCOUNT) as network:
-                self._up.set_result(network)
-                await self._down.wait()
-
-        self._loop.run_until_complete(live())
-
-    def start(self, spec: CallSpec) -> Future[CallReport]:
-        return asyncio.run_coroutine_threadsafe(self.network.place_call(spec), self._loop)
-
-    def place(self, spec: CallSpec) -> CallReport:
-        return self.start(spec).result(spec.seconds + 120)
-
-    def call(self, number: int = -1) -> Any:
-        """A call in progress or over, in the order of their beginnings."""
-        return list(self.network.calls.values())[number]
-
-    def soon(self, act: Callable[[], None]) -> None:
-        """Do something in the network's own thread."""
-        self._loop.call_soon_threadsafe(act)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._down.set)
-        self._thread.join(30)
-
-
 @pytest.fixture
-def exchange() -> Iterator[Exchange]:
-    network = Exchange()
-    yield network
-    network.close()
+def exchange() -> Iterator[BackgroundNetwork]:
+    """A simulated phone network, so that a test may look while calls go on."""
+    with BackgroundNetwork(ACCOUNT) as network:
+        yield network
 
 
 @pytest.fixture
@@ -82,14 +41,18 @@ class Office:
 
     app: RunningApp
     engine: FakeRealtime
-    exchange: Exchange
+    exchange: BackgroundNetwork
 
     def spec(self, **wanted: Any) -> CallSpec:
         spec = CallSpec(url=self.app.url + WEBHOOK, status_callback=self.app.url + "/phone/call-status")
         return replace(spec, **wanted)
 
     def place(self, **wanted: Any) -> CallReport:
-        return self.exchange.place(self.spec(**wanted))
+        return self.exchange.place_call(self.spec(**wanted))
+
+    def call(self, number: int = -1) -> Any:
+        """A simulated call, running or over, in the order of their beginnings."""
+        return list(self.exchange.network.calls.values())[number]
 
     def new_session(self, start: Callable[[], Any]) -> tuple[Any, Session]:
         """What ``start`` gives, and the engine's session that came of it."""

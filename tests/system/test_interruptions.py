@@ -61,7 +61,7 @@ def test_a_hundred_interruptions_are_told_as_they_were_heard(office):
         place.new_session(lambda: place.exchange.start(place.spec(script=LISTENER, seconds=90)))
         for _ in range(CALLS)
     ]
-    calls = [(place.exchange.call(number), session) for number, (_, session) in enumerate(opened)]
+    calls = [(place.call(number), session) for number, (_, session) in enumerate(opened)]
     for _, session in calls:
         place.engine.wait_for(lambda _, session=session: session.of_type("response.create"))
     time.sleep(1.0)  # the greeting is over
