@@ -53,9 +53,9 @@ def answers(port: int) -> bool:
 
 
 @contextmanager
-def redis_server() -> Iterator[str]:
+def redis_server(port: int | None = None) -> Iterator[str]:
     """A Redis without persistence; yields its URL."""
-    program, port = find_program("redis-server"), free_port()
+    program, port = find_program("redis-server"), port or free_port()
     assert program, "no redis-server here; `make test` says how to get it"
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
