@@ -12,6 +12,7 @@ from flaskapp.localai import events, tokens
 from flaskapp.localai.ears import Ears
 from flaskapp.localai.intake import Utterance
 from flaskapp.localai.items import Item
+from flaskapp.localai.recognizer import Heard
 from flaskapp.localai.tasks import start, stop
 from flaskapp.localai.timings import Turn
 from flaskapp.localai.workers import WorkerLost
@@ -27,12 +28,28 @@ class Hearing:
         self._send = send
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._turns: dict[str, Turn] = {}
+        self._guess: asyncio.Task[Heard] | None = None
+
+    def guess(self, utterance: Utterance) -> None:
+        """Begin to understand what may turn out to be a whole turn, so that its reply comes sooner."""
+        self.forget_guess()
+        self._guess = asyncio.create_task(self._ears.hear(utterance.pcm, utterance.rate_hz))
+
+    def forget_guess(self) -> None:
+        if self._guess is not None:
+            self._guess.cancel()
+            self._guess = None
 
     def listen(self, item: Item, utterance: Utterance, transcription: dict[str, Any] | None) -> None:
-        """Begin to understand an item; the client is told only if it asked for ``transcription``."""
+        """Begin to understand an item, unless a guess has begun to already.
+
+        The client is told only if it asked for ``transcription``.
+        """
         turn = Turn(item.id, utterance.voice_ended_at, utterance.decided_at)
         self._turns[item.id] = turn
-        self._tasks[item.id] = start(self._understand(item, utterance, transcription, turn))
+        hearing = self._guess or asyncio.create_task(self._ears.hear(utterance.pcm, utterance.rate_hz))
+        self._guess = None
+        self._tasks[item.id] = start(self._understand(item, hearing, transcription, turn))
 
     def turn(self, item_id: str) -> Turn | None:
         return self._turns.get(item_id)
@@ -44,13 +61,14 @@ class Hearing:
             await asyncio.wait(waiting)
 
     async def close(self) -> None:
+        self.forget_guess()
         await stop(self._tasks.values())
 
     async def _understand(
-        self, item: Item, utterance: Utterance, transcription: dict[str, Any] | None, turn: Turn
+        self, item: Item, hearing: asyncio.Task[Heard], transcription: dict[str, Any] | None, turn: Turn
     ) -> None:
         try:
-            heard = await self._ears.hear(utterance.pcm, utterance.rate_hz)
+            heard = await hearing
         except WorkerLost as error:
             log.error("%s was not heard: %s", item.id, error)
             if transcription is not None:

@@ -10,6 +10,7 @@ from flaskapp.localai.sound import Format
 from flaskapp.localai.vad import FRAME_MS, Edge, Sensitivity, VoiceActivity
 
 LEAST_COMMIT_MS = 100  # the API refuses to commit less
+PAUSE_MS = 240  # of silence: longer than within words, shorter than the usual end of a turn
 LONGEST_TURN_MS = 60_000  # then a turn ends, even without a pause
 MOST_HELD_MS = 300_000  # without turn detection a client must commit before this
 _EAGERNESS_MS = {"low": 1500, "medium": 800, "auto": 800, "high": 500}  # semantic VAD, by silence alone
@@ -41,11 +42,21 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True)
+class SpeechPaused:
+    """A pause that may become the end: what was said so far, to be understood ahead of time."""
+
+    utterance: Utterance
+
+
+@dataclass(frozen=True)
 class SpeechStopped:
     """``end_ms`` includes the silence by which the end was known."""
 
     end_ms: int
     utterance: Utterance
+
+
+TurnEdge = SpeechStarted | SpeechPaused | SpeechStopped
 
 
 class Intake:
@@ -75,7 +86,7 @@ class Intake:
     def speaking(self) -> bool:
         return self._detection is not None and self._vad.speaking
 
-    def append(self, data: bytes, now: float) -> list[SpeechStarted | SpeechStopped]:
+    def append(self, data: bytes, now: float) -> list[TurnEdge]:
         """More audio in the wire format; returns what the turn detection made of it.
 
         Raises:
@@ -85,7 +96,7 @@ class Intake:
         if self._detection is None:
             self._listened = len(self._pcm) - len(self._pcm) % self._frame
             return self._refuse_overflow()
-        edges: list[SpeechStarted | SpeechStopped] = []
+        edges: list[TurnEdge] = []
         while self._listened + self._frame <= len(self._pcm):
             edges += self._listen(now)
         if not self._vad.speaking:
@@ -113,7 +124,7 @@ class Intake:
         self._drop(len(self._pcm))
         self._vad.rest()
 
-    def _listen(self, now: float) -> list[SpeechStarted | SpeechStopped]:
+    def _listen(self, now: float) -> list[TurnEdge]:
         frame = bytes(self._pcm[self._listened : self._listened + self._frame])
         self._listened += self._frame
         edge = self._vad.hear(frame)
@@ -123,6 +134,8 @@ class Intake:
             return [self._start()]
         if edge is Edge.STOPPED or self._is_too_long():
             return [self._stop(now)]
+        if self._vad.speaking and self._vad.quiet_ms == PAUSE_MS:
+            return [SpeechPaused(self._utterance(now, self._voice_ended_at))]
         return []
 
     def _start(self) -> SpeechStarted:
@@ -142,7 +155,7 @@ class Intake:
         return SpeechStopped(end_ms, utterance)
 
     def _utterance(self, now: float, voice_ended_at: float) -> Utterance:
-        return Utterance(bytes(self._pcm), self._format.rate_hz, voice_ended_at, now)
+        return Utterance(bytes(self._pcm[: self._listened]), self._format.rate_hz, voice_ended_at, now)
 
     def _is_too_long(self) -> bool:
         return self._vad.speaking and self._milliseconds(len(self._pcm)) > LONGEST_TURN_MS
@@ -152,7 +165,7 @@ class Intake:
         keep = self._bytes(self._padding_ms() + 200)
         self._drop(max(0, self._listened - keep))
 
-    def _refuse_overflow(self) -> list[SpeechStarted | SpeechStopped]:
+    def _refuse_overflow(self) -> list[TurnEdge]:
         if self._milliseconds(len(self._pcm)) > MOST_HELD_MS:
             self.clear()
             raise Refused(

@@ -15,7 +15,7 @@ from flaskapp.localai.conversation import Conversation
 from flaskapp.localai.ears import Ears
 from flaskapp.localai.hearing import Hearing
 from flaskapp.localai.ids import new_id
-from flaskapp.localai.intake import Intake, SpeechStarted, SpeechStopped, Utterance
+from flaskapp.localai.intake import Intake, SpeechPaused, SpeechStarted, SpeechStopped, Utterance
 from flaskapp.localai.items import Item
 from flaskapp.localai.refusal import Refused, invalid, missing
 from flaskapp.localai.replies import Replies
@@ -80,6 +80,8 @@ class Session:
         for edge in self._intake.append(_audio_of(event, "audio"), time.monotonic()):
             if isinstance(edge, SpeechStarted):
                 await self._on_speech_started(edge)
+            elif isinstance(edge, SpeechPaused):
+                self._hearing.guess(edge.utterance)
             else:
                 await self._on_speech_stopped(edge)
 
@@ -97,10 +99,13 @@ class Session:
             await self._replies.owe(self._settings)
 
     async def _commit(self, _event: dict[str, Any]) -> None:
-        await self._take_turn(self._intake.commit(time.monotonic()))
+        utterance = self._intake.commit(time.monotonic())
+        self._hearing.forget_guess()  # the client may have committed more than that
+        await self._take_turn(utterance)
 
     async def _clear(self, _event: dict[str, Any]) -> None:
         self._intake.clear()
+        self._hearing.forget_guess()
         await self._send(events.cleared())
 
     async def _take_turn(self, utterance: Utterance) -> None:
@@ -122,6 +127,7 @@ class Session:
         item.audio_ms = utterance.duration_ms
         await self._add(item, event.get("previous_item_id"))
         if utterance.pcm:
+            self._hearing.forget_guess()
             self._hearing.listen(item, utterance, self._settings["audio"]["input"]["transcription"])
 
     def _utterance_in(self, item: Item) -> Utterance:

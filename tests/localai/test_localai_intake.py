@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flaskapp.localai.intake import LONGEST_TURN_MS, Intake, SpeechStarted, SpeechStopped
+from flaskapp.localai.intake import LONGEST_TURN_MS, Intake, SpeechPaused, SpeechStarted, SpeechStopped
 from flaskapp.localai.refusal import Refused
 from flaskapp.localai.settings import SERVER_VAD
 from flaskapp.localai.sound import FORMATS
@@ -28,7 +28,8 @@ def test_a_turn_comes_out_with_its_padding_and_the_silence_that_ended_it():
 
     edges = buffer.append(silence(1000) + voice(800) + silence(700), now=7.0)
 
-    started, stopped = edges
+    started, paused, stopped = edges
+    assert isinstance(paused, SpeechPaused)
     assert isinstance(started, SpeechStarted)
     assert isinstance(stopped, SpeechStopped)
     assert 600 <= started.start_ms <= 700
@@ -37,11 +38,25 @@ def test_a_turn_comes_out_with_its_padding_and_the_silence_that_ended_it():
     assert stopped.utterance.voice_ended_at == 7.0
 
 
+def test_a_pause_gives_what_was_said_so_far():
+    buffer = intake(silence_duration_ms=500)
+    buffer.append(silence(1000) + voice(800), now=1.0)
+
+    (paused,) = buffer.append(silence(300), now=2.0)
+    assert isinstance(paused, SpeechPaused)
+    assert 1100 <= paused.utterance.duration_ms <= 1500
+
+    (again, stopped) = buffer.append(voice(400) + silence(700), now=3.0)
+    assert isinstance(again, SpeechPaused)
+    assert isinstance(stopped, SpeechStopped)
+    assert stopped.utterance.pcm.startswith(again.utterance.pcm)
+
+
 def test_time_goes_on_counting_over_several_turns():
     buffer = intake()
     buffer.append(silence(1000) + voice(800) + silence(700), now=1.0)
 
-    started, stopped = buffer.append(silence(500) + voice(400) + silence(700), now=2.0)
+    started, _, stopped = buffer.append(silence(500) + voice(400) + silence(700), now=2.0)
 
     assert isinstance(started, SpeechStarted)
     assert isinstance(stopped, SpeechStopped)
@@ -67,7 +82,7 @@ def test_a_wide_format_is_listened_to_as_well():
 
     edges = buffer.append(silence(500, wide.name) + hum + silence(700, wide.name), now=1.0)
 
-    assert [type(edge) for edge in edges] == [SpeechStarted, SpeechStopped]
+    assert [type(edge) for edge in edges] == [SpeechStarted, SpeechPaused, SpeechStopped]
 
 
 def test_silence_is_not_hoarded():
