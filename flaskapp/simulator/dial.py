@@ -123,7 +123,8 @@ def dial(
     else:
         _print_tables(console, report, dialling.transcript, out)
     if reason:
-        errors.print(f"not answered: {reason}", markup=False, highlight=False)
+        what = "answered, but" if report["answered"] else "not answered:"
+        errors.print(f"{what} {reason}", markup=False, highlight=False)
     return 1 if reason else 0
 
 

@@ -61,57 +61,83 @@ def answering() -> StubBridge:
     return bridge
 
 
-@pytest.fixture
-def wav(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def wav(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A short utterance of 16-bit PCM at 16 kHz."""
     pcm = audio.resample_pcm16(audio.mulaw_to_pcm16(sounds.tone(0.3, 350)), 8000, 16000)
-    path = tmp_path / "hours please.wav"
+    path = tmp_path_factory.mktemp("voice") / "hours please.wav"
     path.write_bytes(audio.write_wav(pcm, 16000))
     return str(path)
 
 
-async def test_dial_shows_the_transcript_and_writes_the_call_down(tmp_path, wav):
-    turns, out = tmp_path / "turns.json", tmp_path / "deep" / "out"
+@dataclass(frozen=True)
+class Dialled:
+    """Three calls, dialled at the same time to applications of their own."""
+
+    known: Result
+    patched: Result
+    unknown: Result
+    out: Path
+    bridges: tuple[StubBridge, StubBridge, StubBridge]
+
+
+@pytest.fixture(scope="module")
+def dialled(tmp_path_factory: pytest.TempPathFactory, wav: str) -> Dialled:
+    """One with a history, one from a process that gevent has patched, one that insists in vain."""
+    folder = tmp_path_factory.mktemp("dialled")
+    turns, out = folder / "turns.json", folder / "deep" / "out"
     turns.write_text(json.dumps(TURNS))
-    async with answering() as bridge:
-        result = await phone(
-            *("dial", bridge.url, "--wav", wav, "--out", str(out), "--require-transcript"),
-            STUB_TURNS=str(turns),
-        )
-        assert (result.code, result.err) == (0, "")
-        assert all(hook.signed for hook in bridge.hooks)
-        assert bridge.hooks[-1].path == "/phone/call-status"
+
+    async def dial() -> Dialled:
+        async with answering() as one, answering() as two, answering() as three:
+            insist = ("--wav", wav, "--require-transcript")
+            results = await asyncio.gather(
+                phone("dial", one.url, *insist, "--out", str(out), STUB_TURNS=str(turns)),
+                phone("dial", two.url, "--wav", wav, "--json", STUB_PATCHED="1"),
+                phone("dial", three.url, *insist, "--record-path"),
+            )
+            return Dialled(*results, out=out, bridges=(one, two, three))
+
+    return asyncio.run(dial())
+
+
+def test_dial_shows_the_transcript_and_what_the_ear_measured(dialled):
+    result, bridge = dialled.known, dialled.bridges[0]
+    assert (result.code, result.err) == (0, "")
+    assert all(hook.signed for hook in bridge.hooks)
+    assert bridge.paths()[0] == "/phone/incoming-call-streaming"
+    assert bridge.paths()[-1] == "/phone/call-status"
     assert "caller: Hours?" in result.out
     row = next(line for line in result.out.splitlines() if line.startswith("hours please"))
     assert row.split()[3:5] == ["287", "13"]
     assert "\x1b" not in result.out
-    lines = json.loads((out / "transcript.json").read_text())
-    assert [line["speaker"] for line in lines["lines"]] == ["agent", "caller", "agent"]
-    report = json.loads((out / "report.json").read_text())
-    assert report["call_sid"] == lines["call_sid"]
+
+
+def test_dial_writes_the_call_down(dialled):
+    transcript = json.loads((dialled.out / "transcript.json").read_text())
+    report = json.loads((dialled.out / "report.json").read_text())
+    sound = (dialled.out / "call.wav").read_bytes()
+    assert [line["speaker"] for line in transcript["lines"]] == ["agent", "caller", "agent"]
+    assert report["call_sid"] == transcript["call_sid"]
     assert report["turns"][0]["latency_ms"] > 0
-    sound = audio.read_wav((out / "call.wav").read_bytes())
-    assert (out / "call.wav").read_bytes()[22] == 2  # channels
-    assert sound.duration_ms > 1000
+    assert sound[22] == 2  # channels
+    assert audio.read_wav(sound).duration_ms > 1000
 
 
-async def test_dial_works_in_a_process_that_gevent_has_patched(wav):
-    async with answering() as bridge:
-        result = await phone("dial", bridge.url, "--wav", wav, "--json", STUB_PATCHED="1")
-    assert (result.code, result.err) == (0, "")
-    report = json.loads(result.out)
+def test_dial_works_in_a_process_that_gevent_has_patched(dialled):
+    assert (dialled.patched.code, dialled.patched.err) == (0, "")
+    report = json.loads(dialled.patched.out)
     assert report["answered"]
     assert report["pacing"]["frames"] > 50
 
 
-async def test_without_a_transcript_dial_says_so_and_may_insist(wav):
-    async with answering() as bridge:
-        result = await phone("dial", bridge.url, "--wav", wav, "--require-transcript", "--record-path")
-        assert bridge.paths()[0] == "/phone/incoming-call"
+def test_without_a_transcript_dial_says_so_and_may_insist(dialled):
+    result = dialled.unknown
     assert result.code == 1
     assert "this machine's database does not know the call" in result.out
-    assert "no transcript" in result.err
+    assert "answered, but no transcript" in result.err
     assert "TWILIO_API_BASE_URL" in result.err
+    assert dialled.bridges[2].paths()[0] == "/phone/incoming-call"
 
 
 async def test_dial_names_a_server_that_does_not_run():

@@ -150,11 +150,14 @@ class TwilioCall:
     async def _rung(self) -> twiml.Document:
         """The first webhook's document; a faulty carrier sends that webhook several times at once."""
         url = self.route.published(self.spec.url)
-        copies = range(self.spec.faults.webhook_copies - 1)
-        document, *_ = await asyncio.gather(
-            self.document(url), *(self.notify(url, self.parameters()) for _ in copies)
-        )
-        return document
+        copies = [
+            asyncio.create_task(self.notify(url, self.parameters()))
+            for _ in range(self.spec.faults.webhook_copies - 1)
+        ]
+        try:
+            return await self.document(url)
+        finally:
+            await asyncio.gather(*copies)
 
     async def _converse(self, document: twiml.Document | None) -> None:
         """Executes documents until none follows; the line lives from the first to the last."""
