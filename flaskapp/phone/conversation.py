@@ -121,8 +121,8 @@ class Conversation:
         return [tell(line)] if line.text else []
 
     def caller_words_lost(self, event: ev.CallerWordsLost, at: float) -> list[ev.Command]:
-        self.transcript.line(event.item_id, CALLER, self.ms(at)).is_final = True
-        return [ev.TellFault("transcription_failed", event.reason)]
+        told = self._close(self.transcript.line(event.item_id, CALLER, self.ms(at)))
+        return [*told, ev.TellFault("transcription_failed", event.reason)]
 
     # ------------------------------------------------------------------ the agent
 

@@ -106,7 +106,7 @@ class Playout:
         return cut
 
     def _forget_old(self, item_id: str, now: float) -> None:
-        """Items long played need no account, but the one being sent does: the list stays short on long calls."""
+        """Items long played need no account, the one being sent does: the list stays short on long calls."""
         horizon = now - MAX_LAG_S - self.lag
         if len(self.spans) > 16 and self.spans[0].start + self.spans[0].seconds < horizon:
             needed = {span.item_id for span in self.spans if span.start + span.seconds >= horizon} | {item_id}

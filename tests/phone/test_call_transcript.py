@@ -141,3 +141,10 @@ def test_every_line_has_a_place_of_its_own():
         scene.hears(words("Yes.", f"a{number}", f"r{number}"), heard_words("So?", f"u{number}"))
     places = {line.item_id: line.position for line in lines(scene.told)}
     assert sorted(places.values()) == list(range(40))
+
+
+def test_a_piece_of_words_that_were_lost_stays_as_the_line():
+    scene = live()
+    scene.hears(heard_words("I would li", is_final=False))
+    line = only(ev.TellLine, scene.hears(ev.CallerWordsLost("u1")))
+    assert (line.text, line.is_final) == ("I would li", True)
