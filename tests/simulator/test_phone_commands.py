@@ -71,38 +71,46 @@ def wav(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @dataclass(frozen=True)
-class Dialled:
-    """Three calls, dialled at the same time to applications of their own."""
+class Typed:
+    """What six commands left behind that were typed at the same time, at four applications."""
 
     known: Result
     patched: Result
     unknown: Result
+    table: Result
+    loaded: Result
+    failing: Result
     out: Path
-    bridges: tuple[StubBridge, StubBridge, StubBridge]
+    bridges: tuple[StubBridge, StubBridge, StubBridge, StubBridge]
 
 
 @pytest.fixture(scope="module")
-def dialled(tmp_path_factory: pytest.TempPathFactory, wav: str) -> Dialled:
-    """One with a history, one from a process that gevent has patched, one that insists in vain."""
-    folder = tmp_path_factory.mktemp("dialled")
+def typed(tmp_path_factory: pytest.TempPathFactory, wav: str) -> Typed:
+    """Together they take as long as the longest of them."""
+    folder = tmp_path_factory.mktemp("typed")
     turns, out = folder / "turns.json", folder / "deep" / "out"
     turns.write_text(json.dumps(TURNS))
+    insist = ("--wav", wav, "--require-transcript")
+    load = ("load", "--calls", "3", "--seconds", "2.5", "--wav", wav)
 
-    async def dial() -> Dialled:
-        async with answering() as one, answering() as two, answering() as three:
-            insist = ("--wav", wav, "--require-transcript")
+    async def type_them() -> Typed:
+        async with answering() as one, answering() as two, answering() as three, answering() as four:
+            four.answers["/mine"] = streaming
             results = await asyncio.gather(
                 phone("dial", one.url, *insist, "--out", str(out), STUB_TURNS=str(turns)),
                 phone("dial", two.url, "--wav", wav, "--json", STUB_PATCHED="1"),
                 phone("dial", three.url, *insist, "--record-path"),
+                phone(*load, four.url),
+                phone(*load, f"{four.url}/mine", "--json", STUB_TOKEN=""),
+                phone(*load, f"{four.url}/nothing", "--json"),
             )
-            return Dialled(*results, out=out, bridges=(one, two, three))
+            return Typed(*results, out=out, bridges=(one, two, three, four))
 
-    return asyncio.run(dial())
+    return asyncio.run(type_them())
 
 
-def test_dial_shows_the_transcript_and_what_the_ear_measured(dialled):
-    result, bridge = dialled.known, dialled.bridges[0]
+def test_dial_shows_the_transcript_and_what_the_ear_measured(typed):
+    result, bridge = typed.known, typed.bridges[0]
     assert (result.code, result.err) == (0, "")
     assert all(hook.signed for hook in bridge.hooks)
     assert bridge.paths()[0] == "/phone/incoming-call-streaming"
@@ -113,10 +121,10 @@ def test_dial_shows_the_transcript_and_what_the_ear_measured(dialled):
     assert "\x1b" not in result.out
 
 
-def test_dial_writes_the_call_down(dialled):
-    transcript = json.loads((dialled.out / "transcript.json").read_text())
-    report = json.loads((dialled.out / "report.json").read_text())
-    sound = (dialled.out / "call.wav").read_bytes()
+def test_dial_writes_the_call_down(typed):
+    transcript = json.loads((typed.out / "transcript.json").read_text())
+    report = json.loads((typed.out / "report.json").read_text())
+    sound = (typed.out / "call.wav").read_bytes()
     assert [line["speaker"] for line in transcript["lines"]] == ["agent", "caller", "agent"]
     assert report["call_sid"] == transcript["call_sid"]
     assert report["turns"][0]["latency_ms"] > 0
@@ -124,20 +132,20 @@ def test_dial_writes_the_call_down(dialled):
     assert audio.read_wav(sound).duration_ms > 1000
 
 
-def test_dial_works_in_a_process_that_gevent_has_patched(dialled):
-    assert (dialled.patched.code, dialled.patched.err) == (0, "")
-    report = json.loads(dialled.patched.out)
+def test_dial_works_in_a_process_that_gevent_has_patched(typed):
+    assert (typed.patched.code, typed.patched.err) == (0, "")
+    report = json.loads(typed.patched.out)
     assert report["answered"]
     assert report["pacing"]["frames"] > 50
 
 
-def test_without_a_transcript_dial_says_so_and_may_insist(dialled):
-    result = dialled.unknown
+def test_without_a_transcript_dial_says_so_and_may_insist(typed):
+    result = typed.unknown
     assert result.code == 1
     assert "this machine's database does not know the call" in result.out
     assert "answered, but no transcript" in result.err
     assert "TWILIO_API_BASE_URL" in result.err
-    assert dialled.bridges[2].paths()[0] == "/phone/incoming-call"
+    assert typed.bridges[2].paths()[0] == "/phone/incoming-call"
 
 
 async def test_dial_names_a_server_that_does_not_run():
@@ -167,26 +175,18 @@ def test_a_wrong_question_ends_with_2(arguments):
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-async def test_load_counts_what_failed_and_gives_percentiles(wav):
-    load = ("load", "--calls", "3", "--seconds", "2.5", "--wav", wav)
-    async with answering() as bridge:
-        bridge.answers["/mine"] = streaming
-        table, good, bad = await asyncio.gather(
-            phone(*load, bridge.url),
-            phone(*load, f"{bridge.url}/mine", "--json", STUB_TOKEN=""),
-            phone(*load, f"{bridge.url}/nothing", "--json"),
-        )
-        mine = [hook for hook in bridge.hooks if hook.path == "/mine"]
-    assert (table.code, table.err) == (0, "")
-    assert "turn latency" in table.out
-    summary = json.loads(good.out)
-    assert (good.code, summary["failed"], summary["calls"]) == (0, 0, 3)
+def test_load_counts_what_failed_and_gives_percentiles(typed):
+    mine = [hook for hook in typed.bridges[3].hooks if hook.path == "/mine"]
+    assert (typed.table.code, typed.table.err) == (0, "")
+    assert "turn latency" in typed.table.out
+    summary = json.loads(typed.loaded.out)
+    assert (typed.loaded.code, summary["failed"], summary["calls"]) == (0, 0, 3)
     assert summary["turn_latency_ms"]["p95"] > 0
     assert summary["frame_lateness_ms"]["n"] == summary["frames"] > 200
     assert len({hook.form["From"] for hook in mine}) == 3
     assert not any("X-Twilio-Signature" in hook.headers for hook in mine)
-    assert (bad.code, json.loads(bad.out)["failed"]) == (1, 3)
-    assert "3 failed" in bad.err
+    assert (typed.failing.code, json.loads(typed.failing.out)["failed"]) == (1, 3)
+    assert "3 failed" in typed.failing.err
 
 
 async def test_curl_prints_a_line_that_the_application_accepts():
