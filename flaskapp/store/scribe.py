@@ -155,7 +155,8 @@ class Scribe(Listener):
         try:
             self._history.write(_latest(batch))
         except SQLAlchemyError as error:
-            log.error("The database is away, %d notes wait: %s", len(self._notes), type(error).__name__)
+            waiting = len(batch) + len(self._notes)
+            log.error("The database is away, %d notes wait: %s", waiting, type(error).__name__)
             self._metrics.faults.labels("database").inc()
             return False
         except ValueError as error:  # a note that no database will ever take
