@@ -55,7 +55,7 @@ def test_the_handlers_example_answers_a_call(tmp_path):
     assert heard == tone(600)
     assert "'transcript': 'reply of session 0'" in said
     assert "call_ended" in said
-    assert "Traceback" not in said
+    assert "Traceback" not in said.split("'call_sid'", 1)[1]  # before: our own look at the port
 
 
 def one_call(port: int, engine: FakeRealtime) -> bytes:
