@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from flaskapp.config import PROJECT, load_settings
+from flaskapp.config import PROJECT, Settings, load_settings
 from flaskapp.phone.errors import ConfigurationError
 
 AZURE = {"AZURE_OPENAI_REALTIME_DEPLOYMENT": "voice"}
@@ -186,3 +187,8 @@ def test_the_example_file_is_up_to_date():
     check = [sys.executable, "scripts/env_example.py", "--check"]
     done = subprocess.run(check, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_button_asks_only_for_settings_that_there_are():
+    asked = json.loads((PROJECT / "app.json").read_text())["env"]
+    assert asked.keys() <= {name.upper() for name in Settings.model_fields}
