@@ -28,6 +28,7 @@ class Agent:
         greeting: spoken first, word for word; empty waits for the caller.
         language: BCP-47, as ``en`` or ``de-DE``; empty lets the engine find out.
         voice: an engine's voice; empty takes the one from the settings.
+        hours: when somebody is there, in words; the engine is told.
     """
 
     name: str = "Answerline"
@@ -35,6 +36,11 @@ class Agent:
     greeting: str = GREETING
     language: str = ""
     voice: str = ""
+    hours: str = ""
+
+    def told(self) -> str:
+        """All that the engine is told about itself."""
+        return f"{self.instructions}\n\nOpening hours: {self.hours}" if self.hours else self.instructions
 
     def greeting_instructions(self) -> str:
         """What makes an engine say the greeting and nothing else."""

@@ -133,7 +133,7 @@ class RTMTAudioHandler:
 
     def _spec(self, agent: Agent) -> SessionSpec:
         voice = agent.voice or self.voice_choice
-        return SessionSpec(agent.instructions, voice, agent.language, self.transcribe_model)
+        return SessionSpec(agent.told(), voice, agent.language, self.transcribe_model)
 
     def _enter(self, call_sid: str, bridge: Bridge) -> None:
         """A call has one stream: a second one means that the first is dead and has not noticed."""
