@@ -31,6 +31,7 @@ PING_EVERY_S = 20.0
 PONG_WITHIN_S = 20.0
 CLOSE_WITHIN_S = 1.0
 STALLED_AFTER_S = 10.0
+MAX_REASON_BYTES = 123
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -78,6 +79,8 @@ class Wire:
         self._lock: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if is_cooperative() else threading.Lock()
         )
+        # OpenSSL does not let one thread read while another writes.
+        self._reading = self._lock if self._is_tls else contextlib.nullcontext()
         self._inbox: list[bytes] = []
         self._parts: list[bytes] = []
         self._outbox: deque[_Queued] = deque()
@@ -125,10 +128,11 @@ class Wire:
         Raises:
             LegClosed: the connection is over, and all that came before was returned.
         """
+        deadline = None if timeout_s is None else self._clock() + timeout_s
         while not self._inbox:
             if self._over is not None:
                 raise self._over
-            data = self._read(timeout_s)
+            data = self._read(None if deadline is None else max(deadline - self._clock(), 0.0))
             if data is None:
                 return []
             self._take(data)
@@ -142,7 +146,8 @@ class Wire:
                 # Decrypted bytes may wait inside TLS, where the socket does not show them.
                 if not (self._is_tls and self._sock.pending()) and not self._reader.wait(timeout_s):  # type: ignore[attr-defined]
                     return None
-                return self._sock.recv(READ_BYTES)
+                with self._reading:
+                    return self._sock.recv(READ_BYTES)
             except _WAIT:
                 continue
             except (OSError, ValueError):
@@ -155,6 +160,8 @@ class Wire:
             else:
                 self._protocol.receive_eof()
             self.take_frames(self._protocol.events_received())
+            if self._protocol.state is State.OPEN and self._outbox_bytes > self._queue_bytes:
+                self._protocol.data_to_send()  # pings of a peer that reads nothing: no answer can reach it
             self._flush()
 
     def take_frames(self, frames: Iterable[object]) -> None:
@@ -178,7 +185,8 @@ class Wire:
         if frame.opcode is OP_BINARY and not self._takes_binary:
             self._fail(1003, "text only")
             return
-        self._parts.append(bytes(frame.data))
+        if frame.data:  # empty fragments cost their sender nothing: they must not be kept
+            self._parts.append(bytes(frame.data))
         if frame.fin:
             message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts = []
@@ -191,7 +199,7 @@ class Wire:
             except UnicodeDecodeError:
                 self._fail(1007, "not UTF-8")
                 return
-        if self._protocol.state is State.OPEN or self._protocol.close_rcvd:
+        if self._closed_by is None:  # else we have said that we listen no more
             self._inbox.append(message)
 
     def _fail(self, code: int, reason: str) -> None:
@@ -313,7 +321,7 @@ class Wire:
         """Begin the close handshake; the reader sees the end within a second."""
         with self._lock:
             if self._protocol.state is State.OPEN:
-                self._protocol.send_close(code, reason)
+                self._protocol.send_close(code, _fitting(reason))
                 self._closed_by = self._clock() + CLOSE_WITHIN_S
                 self._flush()
 
@@ -348,3 +356,8 @@ class Wire:
     def _shut(self, how: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._sock.shutdown(how)
+
+
+def _fitting(reason: str) -> str:
+    """A close frame holds 123 bytes of reason (RFC 6455, 5.5)."""
+    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
