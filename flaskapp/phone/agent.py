@@ -68,7 +68,7 @@ def read_agents(path: str | Path) -> Agents:
     import yaml
 
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), _loader()) or {}  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f"AGENT_FILE {path}: {error}") from error
     if not isinstance(data, dict):
@@ -77,10 +77,29 @@ def read_agents(path: str | Path) -> Agents:
     default = _with_fields(Agent(), data, str(path))
     if not isinstance(numbers, dict):
         raise ConfigurationError(f"AGENT_FILE {path}: 'numbers' must map each number to its fields")
+    wordy = [repr(number) for number in numbers if not _digits(str(number))]
+    if wordy:
+        raise ConfigurationError(f"AGENT_FILE {path}: no telephone number: {', '.join(wordy)}")
     return Agents(
         default,
-        {_digits(str(number)): _with_fields(default, own, str(path)) for number, own in numbers.items()},
+        {
+            _digits(str(number)): _with_fields(default, own or {}, str(path))
+            for number, own in numbers.items()
+        },
     )
+
+
+def _loader() -> Any:
+    """YAML in which every word is text: ``language: no`` is Norwegian, ``0301`` keeps its zero."""
+    import yaml
+
+    class Words(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012 - yaml's own name and shape
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    return Words
 
 
 def _with_fields(agent: Agent, data: Any, path: str) -> Agent:
@@ -91,7 +110,10 @@ def _with_fields(agent: Agent, data: Any, path: str) -> Agent:
         raise ConfigurationError(
             f"AGENT_FILE {path}: unknown {names}; an agent has {', '.join(sorted(known))}"
         )
-    return replace(agent, **{name: str(value).strip() for name, value in data.items() if value is not None})
+    wrong = [name for name, value in data.items() if not isinstance(value, str | None)]
+    if wrong:
+        raise ConfigurationError(f"AGENT_FILE {path}: {', '.join(wrong)} must be text")
+    return replace(agent, **{name: value.strip() for name, value in data.items() if value is not None})
 
 
 def _digits(number: str) -> str:

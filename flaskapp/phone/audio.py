@@ -102,7 +102,10 @@ def read_wav(data: bytes) -> Wav:
         elif name == b"data":
             if layout is None:
                 raise AudioError("WAV file has no format before its sound")
-            return Wav(_to_mono_pcm16(body, *layout[:3]), layout[3])
+            pcm = _to_mono_pcm16(body, *layout[:3])
+            if not pcm:
+                break
+            return Wav(pcm, layout[3])
         at += 8 + size + (size & 1)
     raise AudioError("WAV file has no sound in it")
 
