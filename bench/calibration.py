@@ -21,7 +21,8 @@ def work() -> int:
 
 def calibrate(seconds: float = 0.25) -> float:
     """Microseconds of CPU that the work takes: the median of as many times as fit."""
-    clock, taken = time.thread_time_ns, []
+    clock = time.thread_time_ns
+    taken: list[int] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until or len(taken) < 9:
         began = clock()

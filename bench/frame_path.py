@@ -1,8 +1,8 @@
-"""Measures what one audio frame costs: `python bench/frame_path.py`, a table in five minutes.
+"""Measures what one audio frame costs: `python bench/frame_path.py`, a table in four minutes.
 
 The product as shipped and the plainest possible Flask relay run side by side
-under gunicorn; each in turn carries the same calls, whose every frame an engine
-echoes. What counts is the ratio in one run: machines differ, and so does one
+under gunicorn; in turns of two seconds each carries the same calls, whose every
+frame an engine echoes. What counts is the ratio in one run: machines differ, and so does one
 machine from minute to minute.
 """
 
@@ -23,6 +23,9 @@ from measure import resident_mb
 from report import figures, table
 from subjects import BENCH, Subject, alone, plain_relay, product
 
+#: Short, so that what else the machine does meets every subject alike.
+TURN_S = 2.0
+
 
 class Load:
     """The load generator's process."""
@@ -35,18 +38,20 @@ class Load:
         stack.callback(self._stop)
         self.engine_port = int(self._answer())
 
-    def window(self, subject: Subject, calls: int, seconds: float, warm_up: float) -> dict[str, Any]:
-        """Calls over a subject for a while: what was counted."""
+    def round_of(self, subjects: list[Subject], options: argparse.Namespace) -> list[dict[str, Any]]:
+        """Calls over every subject, in turns: what was counted of each."""
         order = {
-            "port": subject.port,
-            "pid": subject.pid,
-            "streams": [subject.stream() for _ in range(calls)],
-            "seconds": seconds,
-            "warm_up": warm_up,
+            "subjects": [
+                {"port": each.port, "pid": each.pid, "streams": [each.stream() for _ in range(options.calls)]}
+                for each in subjects
+            ],
+            "seconds": options.seconds,
+            "turn_s": TURN_S,
+            "warm_up": options.warm_up,
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
-        answer: dict[str, Any] = json.loads(self._answer())
+        answer: list[dict[str, Any]] = json.loads(self._answer())
         return answer
 
     def _answer(self) -> str:
@@ -62,7 +67,7 @@ class Load:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All windows, interleaved, with the calibration before, between and after."""
+    """All rounds, with the calibration before, between and after."""
     app_core, load_core = _cores(options.pin)
     if app_core is not None:
         os.sched_setaffinity(0, {app_core})  # the calibration belongs where the apps run
@@ -75,15 +80,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         windows: dict[str, list[dict[str, Any]]] = {subject.name: [] for subject in subjects}
         unit = calibrate()
         for number in range(options.rounds):
-            # Every other round the other way round: a machine that grows slower favours nobody.
-            for subject in subjects if number % 2 == 0 else [subjects[1], subjects[0], subjects[2]]:
-                _say(f"round {number + 1} of {options.rounds}: {subject.name}")
-                counted = load.window(subject, options.calls, options.seconds, options.warm_up)
-                before, unit = unit, calibrate()
-                counted["unit_us"] = (before + unit) / 2
-                counted["us"] = counted["cpu_s"] / max(counted["pairs"], 1) * 1e6
-                counted["rss_mb"] = resident_mb(subject.pid) if subject.pid else 0.0
-                windows[subject.name].append(counted)
+            _say(f"round {number + 1} of {options.rounds}")
+            counted = load.round_of(subjects, options)
+            before, unit = unit, calibrate()
+            for subject, each in zip(subjects, counted, strict=True):
+                each["unit_us"] = (before + unit) / 2
+                each["us"] = each["cpu_s"] / max(each["pairs"], 1) * 1e6
+                each["rss_mb"] = resident_mb(subject.pid) if subject.pid else 0.0
+                windows[subject.name].append(each)
     settings = {name: getattr(options, name) for name in ("calls", "seconds", "rounds")}
     return figures(windows, {**settings, "pinned": app_core is not None})
 
@@ -103,8 +107,8 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="frame_path.py", description=(__doc__ or "").split("\n\n")[1].replace("\n", " ")
     )
     parser.add_argument("--calls", type=int, help="calls at once (40)")
-    parser.add_argument("--seconds", type=float, help="measured time of each window (20)")
-    parser.add_argument("--rounds", type=int, help="windows of each subject (3)")
+    parser.add_argument("--seconds", type=float, help="measured time of each subject in a round (20)")
+    parser.add_argument("--rounds", type=int, help="how often calls are opened anew (3)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure there")
     parser.add_argument("--quick", action="store_true", help="under half a minute: 10 calls, 2 x 2 s")
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="apps and load share all cores")
@@ -115,7 +119,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
             setattr(options, name, defaults.get(name, usual))
         if getattr(options, name) <= 0:
             parser.error(f"--{name} must be more than nothing")
-    options.warm_up = 0.5 if options.quick else 2.0
+    options.warm_up = 0.5 if options.quick else 1.0
     return options
 
 

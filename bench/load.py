@@ -1,7 +1,7 @@
-"""The load generator and the echo engine, one process: `python bench/load.py [CORE]`, driven by bench/frame_path.py.
+"""The load generator and the echo engine in one process, driven by bench/frame_path.py.
 
-It prints the engine's port; then, for every line of JSON that it reads (a
-window: who is called, how, how long), one line of JSON with what it counted.
+`python bench/load.py [CORE]` prints the engine's port; then, for every line of JSON that it reads (a
+round: who is called, how, how long), one line of JSON with what it counted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any
 
 from caller import FRAME_S, Caller, Tally
 from echo_engine import EchoEngine
-from measure import cpu_seconds, percentile
+from measure import cpu_seconds, held_up_seconds, percentile
 
 OPEN_WITHIN_S = 30.0
 STRAGGLERS_S = 3.0
+CLOCKS = ("wall_s", "cpu_s", "held_up_s", "load_cpu_s")
 CLOSE_WITHIN_S = 8.0
 
 
@@ -55,61 +56,89 @@ class Speaking:
         self._timer.cancel()
 
 
-async def window(order: dict[str, Any]) -> dict[str, Any]:
-    """Open the calls, warm up, measure, let stragglers come in, hang up.
+class Party:
+    """The callers of one subject, and what was counted while they spoke.
 
-    ``order``: ``port``, ``streams`` (see Caller), ``pid`` whose CPU is counted (or None), ``warm_up`` and
-    ``seconds``.
+    ``order``: ``port``, ``streams`` (see Caller), ``pid`` whose CPU is counted (None: our own).
     """
-    callers = await _open(order)
-    speaking = Speaking(callers)
-    await asyncio.sleep(order["warm_up"])
-    pid, before = order["pid"], sum(caller.tally.heard for caller in callers)
-    for caller in callers:
-        caller.is_measured = True
-    began, own, cpu = time.monotonic(), time.process_time(), cpu_seconds(pid) if pid else 0.0
-    await asyncio.sleep(order["seconds"])
-    cpu = (cpu_seconds(pid) if pid else time.process_time()) - (cpu if pid else own)
-    own, took = time.process_time() - own, time.monotonic() - began
-    pairs = sum(caller.tally.heard for caller in callers) - before
-    speaking.stop()
-    lost = await _last_frames(callers)
-    for caller in callers:
-        caller.hang_up()
-    await asyncio.wait([caller.closed for caller in callers], timeout=CLOSE_WITHIN_S)
-    total = Tally()
-    for caller in callers:
-        total.add(caller.tally)
-    return _counted(total, lost) | {"pairs": pairs, "cpu_s": cpu, "wall_s": took, "load_cpu_s": own}
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._port, self._streams = order["port"], order["streams"]
+        self._pid = order["pid"] or os.getpid()
+        self._clocked = dict.fromkeys(CLOCKS, 0.0)
+        self._pairs = self._lost = 0
+        self.callers: list[Caller] = []
+
+    async def open(self) -> None:
+        """Every call answered."""
+        loop = asyncio.get_running_loop()
+        for number, stream in enumerate(self._streams):
+            caller = Caller(number, stream, f"127.0.0.1:{self._port}")
+            await loop.create_connection(lambda caller=caller: caller, "127.0.0.1", self._port)  # type: ignore[misc]
+            self.callers.append(caller)
+        give_up_at = loop.time() + OPEN_WITHIN_S
+        while not all(caller.is_ready for caller in self.callers):
+            if loop.time() > give_up_at or any(caller.closed.done() for caller in self.callers):
+                raise ConnectionError(f"port {self._port}: not every call was answered")
+            await asyncio.sleep(0.01)
+
+    async def speak(self, seconds: float, is_measured: bool) -> None:
+        """All speak, and wait for what is still on its way; CPU counts until it is there."""
+        for caller in self.callers:
+            caller.is_measured = is_measured
+        began, before = self._clocks(), self._heard()
+        speaking = Speaking(self.callers)
+        await asyncio.sleep(seconds)
+        speaking.stop()
+        give_up_at = time.monotonic() + STRAGGLERS_S
+        while (lost := sum(caller.missing for caller in self.callers)) > self._lost:
+            if time.monotonic() > give_up_at:
+                self._lost = lost
+            await asyncio.sleep(0.005)
+        if is_measured:
+            self._pairs += self._heard() - before
+            for name, start, end in zip(CLOCKS, began, self._clocks(), strict=True):
+                self._clocked[name] += end - start
+
+    async def close(self) -> dict[str, Any]:
+        """Hang up; what was counted."""
+        for caller in self.callers:
+            caller.hang_up()
+        await asyncio.wait([caller.closed for caller in self.callers], timeout=CLOSE_WITHIN_S)
+        total = Tally()
+        for caller in self.callers:
+            total.add(caller.tally)
+        lost = sum(caller.missing for caller in self.callers)
+        return _counted(total) | {"lost": lost, "pairs": self._pairs} | self._clocked
+
+    def _heard(self) -> int:
+        return sum(caller.tally.heard for caller in self.callers)
+
+    def _clocks(self) -> tuple[float, ...]:
+        return time.monotonic(), cpu_seconds(self._pid), held_up_seconds(self._pid), time.process_time()
 
 
-async def _open(order: dict[str, Any]) -> list[Caller]:
-    loop, port, callers = asyncio.get_running_loop(), order["port"], []
-    for number, stream in enumerate(order["streams"]):
-        caller = Caller(number, stream, f"127.0.0.1:{port}")
-        await loop.create_connection(lambda caller=caller: caller, "127.0.0.1", port)  # type: ignore[misc]
-        callers.append(caller)
-    give_up_at = loop.time() + OPEN_WITHIN_S
-    while not all(caller.is_ready for caller in callers):
-        if loop.time() > give_up_at or any(caller.closed.done() for caller in callers):
-            raise ConnectionError(f"port {port}: not every call was answered")
-        await asyncio.sleep(0.01)
-    return callers
+async def round_of(order: dict[str, Any]) -> list[dict[str, Any]]:
+    """All subjects' calls are open; they speak in turns, so that a minute's moods meet all alike.
+
+    Each speaks ``seconds`` in all, after a first turn that is not counted. Carriers do not pause like this,
+    but no app hangs up over a few seconds of silence.
+    """
+    parties = [Party(each) for each in order["subjects"]]
+    for party in parties:
+        await party.open()
+        await party.speak(order["warm_up"], is_measured=False)
+    turns = max(round(order["seconds"] / order["turn_s"]), 1)
+    for number in range(turns):
+        for party in parties if number % 2 == 0 else reversed(parties):
+            await party.speak(order["seconds"] / turns, is_measured=True)
+    return [await party.close() for party in parties]
 
 
-async def _last_frames(callers: list[Caller]) -> int:
-    """Wait for what is still on its way; how many frames never came."""
-    give_up_at = time.monotonic() + STRAGGLERS_S
-    while (lost := sum(caller.missing for caller in callers)) and time.monotonic() < give_up_at:
-        await asyncio.sleep(0.02)
-    return lost
-
-
-def _counted(total: Tally, lost: int) -> dict[str, Any]:
+def _counted(total: Tally) -> dict[str, Any]:
     names = ("sent", "doubled", "reordered", "foreign")
     return {
         **{name: getattr(total, name) for name in names},
-        "lost": lost,
         "wait_p50_ms": percentile(total.waits, 50) * 1000,
         "wait_p99_ms": percentile(total.waits, 99) * 1000,
         "lag_p99_ms": percentile(total.lags, 99) * 1000,
@@ -125,7 +154,7 @@ def main() -> None:
     gc.disable()  # between windows is early enough
     print(engine.sockets[0].getsockname()[1], flush=True)
     for line in sys.stdin:
-        print(json.dumps(loop.run_until_complete(window(json.loads(line)))), flush=True)
+        print(json.dumps(loop.run_until_complete(round_of(json.loads(line)))), flush=True)
         gc.collect()
 
 

@@ -16,6 +16,14 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)
 
 
+def held_up_seconds(pid: int) -> float:
+    """How long a process's main thread could have run and had no core; 0 where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process started and that are still there."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

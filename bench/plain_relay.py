@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 from flask import Flask
 from flask_sock import Sock
@@ -18,7 +19,7 @@ app = Flask(__name__)
 sock = Sock(app)
 client = OpenAI()  # OPENAI_API_KEY and OPENAI_BASE_URL
 
-SESSION = {
+SESSION: Any = {
     "type": "realtime",
     "instructions": "You are a helpful assistant on the telephone.",
     "output_modalities": ["audio"],
