@@ -8,6 +8,14 @@ Every word must be in pocketsphinx's US English dictionary.
 
 from __future__ import annotations
 
+# How espeak-ng's words sound over a telephone, which cuts off the hiss of its s above 4 kHz.
+PRONUNCIATIONS = (
+    ("thanks(2)", "TH AE NG K"),
+    ("sales(2)", "EY L"),
+    ("sorry(2)", "AO L IY"),
+    ("not(2)", "AA T"),
+)
+
 GRAMMAR = """#JSGF V1.0;
 grammar desk;
 
@@ -69,11 +77,11 @@ grammar desk;
 <finished> = (that is | that's | that was | that will be | that would be) (all | it | everything)
     [i (need | needed | wanted)]
   | nothing else | i am done | i'm done | we are done | i have to go;
-<bye> = goodbye | good bye | bye | bye bye | bye now | bye for now | have a (nice | good | great) day
-  | see you | see you later | talk to you later | good night | you can hang up [now];
+<bye> = goodbye | bye | bye bye | bye now | bye for now | have a (nice | good | great) day
+  | see you | see you later | talk to you later;
 <ending> = [<thanks>] [<finished>] [<thanks>] <bye> [<bye>] | [no] [<thanks>] <finished> [<thanks>] [<bye>];
 
-<answer> = yes | yes please | yeah | yep | sure | okay | of course | that is right | that's right
+<answer> = yes | yes please | yeah | yep | sure | okay | that is right | that's right
   | correct | right | no | nope | no thank you | no thanks | not now | maybe | i see | all right;
 <who> = (who | what) (am i | are you | is this) [talking to | speaking to | speaking with]
   | are you a (robot | machine | computer | real person | human | person) | are you (human | real)
