@@ -26,18 +26,19 @@ class ScriptLeg:
     def __init__(self, leg: Any) -> None:
         self.dropped = 0
         self._leg = leg
-        self._closed: LegClosed | None = None
+        self._over: LegClosed | None = None
+        self._is_closed = False
         self._outbox: queue.Queue[bytes | None] = queue.Queue()
         self._writer = threading.Thread(target=self._write, name="leg-writer", daemon=True)
         self._writer.start()
 
     def receive(self, timeout_s: float | None = None) -> list[bytes]:
-        while self._closed is None:
+        while self._over is None:
             began = time.monotonic()
             try:
                 text = self._leg.receive(POLL_S if timeout_s is None else timeout_s)
             except Exception as error:  # theirs: whatever it is, the leg is gone
-                self._closed = LegClosed(1006, type(error).__name__)
+                self._end(LegClosed(1006, type(error).__name__))
                 break
             if text is not None:
                 return [text.encode() if isinstance(text, str) else bytes(text)]
@@ -45,25 +46,26 @@ class ScriptLeg:
                 return []
             if time.monotonic() - began < POLL_S / 10:  # it does not wait: do not spin
                 time.sleep(0.005)
-        self._outbox.put(None)
-        raise self._closed or LegClosed(1000)
+        raise self._over or LegClosed(1000)
 
     def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None:
         for message in messages:
-            if droppable and self._outbox.qsize() >= QUEUE_MESSAGES:
+            if self._over is None and droppable and self._outbox.qsize() >= QUEUE_MESSAGES:
                 self.dropped += 1
-            else:
+            elif self._over is None:
                 self._outbox.put(message)
 
     def drop_queued(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._outbox.get_nowait()
+        if self._over is not None:  # the word that ends the writer may have been among them
+            self._outbox.put(None)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        if self._closed is None:
-            self._closed = LegClosed(code, reason)
-            self._outbox.put(None)
+        if not self._is_closed:
+            self._is_closed = True
+            self._end(LegClosed(code, reason))
             self._writer.join(POLL_S)
             with contextlib.suppress(Exception):  # theirs, and it is over anyway
                 self._leg.close(code)
@@ -71,10 +73,14 @@ class ScriptLeg:
     def tick(self, now: float) -> None:
         """Nothing to keep alive."""
 
+    def _end(self, over: LegClosed) -> None:
+        self._over = self._over or over
+        self._outbox.put(None)
+
     def _write(self) -> None:
         while (message := self._outbox.get()) is not None:
             try:
                 self._leg.send(message.decode())
             except Exception as error:  # theirs: the leg is gone
-                self._closed = self._closed or LegClosed(1006, type(error).__name__)
+                self._end(LegClosed(1006, type(error).__name__))
                 return
