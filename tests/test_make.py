@@ -38,6 +38,8 @@ class Machine:
 
     def install(self, name: str, script: str) -> None:
         """A program that is a shell script."""
+        # The usual tools are links: writing through one would change the real machine's.
+        (self.programs / name).unlink(missing_ok=True)
         (self.programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (self.programs / name).chmod(0o755)
 
