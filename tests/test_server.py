@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -131,43 +130,6 @@ def test_wrong_settings_are_a_line_each_for_commands_too(tmp_path):
     )
     assert done.returncode == 1
     assert sorted(line.split()[0] for line in said(done)) == ["LOG_LEVEL", "PORT"]
-
-
-def test_the_procfile_as_it_stands_serves_and_stops(tmp_path, redis_server, postgres_database):
-    port = servers.free_port()
-    settings = {"PORT": str(port), "WEB_CONCURRENCY": "2", "REDIS_URL": redis_server}
-    environment = environment_of(tmp_path, {**settings, "DATABASE_URL": postgres_database})
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    honcho = [
-        sys.executable,
-        "-m",
-        "honcho",
-        "--no-colour",
-        "-f",
-        str(PROJECT / "Procfile"),
-        "-d",
-        str(PROJECT),
-    ]
-    release = shlex.split(lines_of_procfile()["release"])
-    assert subprocess.run(release, cwd=PROJECT, env=environment, timeout=60, check=False).returncode == 0
-    log = tmp_path / "honcho.log"
-    # honcho gives web the PORT itself and worker the next ones, as Heroku would.
-    start = [*honcho, "start", "-p", str(port), "web", "worker"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(start, env=environment, stdout=output, stderr=output, cwd=PROJECT)
-    try:
-        servers.wait_until(lambda: servers.answers(port), "nobody answers")
-        servers.wait_until(lambda: "Waiting for jobs on queue phone" in log.read_text(), "no worker")
-    finally:
-        servers.stop(process)
-    servers.wait_until(lambda: not servers.answers(port), "web outlived honcho")
-    assert "Traceback" not in log.read_text()
-
-
-def lines_of_procfile() -> dict[str, str]:
-    """Process type -> command."""
-    pairs = (line.split(":", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
-    return {name: command.strip() for name, command in pairs}
 
 
 def children_of(pid: int) -> list[int]:
