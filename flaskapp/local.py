@@ -25,6 +25,7 @@ SPEECH_READY = r"^localai listening on (http://\S+)"
 SPEECH_PATIENCE_S = 120.0
 APP_PATIENCE_S = 60.0
 MADE = ("call.wav", "transcript.json", "report.json")
+DEMO_DATABASE = INSTANCE / "demo.sqlite3"
 # Of the user's own .env: a demo call is answered here, in public to nobody, and kept apart.
 SET_ASIDE = (
     *("TWILIO_PHONE_NUMBER", "TWILIO_API_BASE_URL", "FLASK_BASE_URL", "DASHBOARD_PASSWORD"),
@@ -71,6 +72,7 @@ def demo() -> int:
     took = f"{time.monotonic() - began:.0f} s"
     if not code and not missing:
         print(f"\nThe caller was heard and answered. Listen: {out / 'call.wav'}   (all of it took {took})")
+        print(f"The call is kept in {DEMO_DATABASE}")
     return code or bool(missing)
 
 
@@ -134,7 +136,7 @@ def _demo_settings(port: int) -> dict[str, str]:
         "HOST": HOST,
         "PORT": str(port),
         "WEB_CONCURRENCY": "1",
-        "DATABASE_URL": f"sqlite:///{INSTANCE / 'demo.sqlite3'}",
+        "DATABASE_URL": f"sqlite:///{DEMO_DATABASE}",
         "SECRET_KEY": secrets.token_hex(32),
         "TWILIO_ACCOUNT_SID": f"AC{secrets.token_hex(16)}",
         "TWILIO_AUTH_TOKEN": secrets.token_hex(16),
@@ -240,7 +242,7 @@ def main(arguments: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         print("Stopped.")
-        return 130
+        return 0 if arguments == ["run"] else 130
 
 
 if __name__ == "__main__":
