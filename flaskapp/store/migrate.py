@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import time
 
 from flask import Flask
 from flask_migrate import upgrade
@@ -17,6 +20,9 @@ from flaskapp.store import database
 from flaskapp.store.history import init_history
 from flaskapp.store.tables import db
 
+# honcho starts `release` beside the others instead of before them, and ends all when one of them ends.
+HONCHO = "HONCHO_PROCESS_NAME"
+RELEASED_WITHIN_S = 60.0
 BEHIND = "The database is empty or older than the app: run `flask db upgrade`"
 
 
@@ -45,12 +51,23 @@ def main(arguments: list[str]) -> int:
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format, settings.secrets().values())
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        problem = trouble(settings, migrate="--check" not in arguments)
+        problem = _checked(settings) if "--check" in arguments else trouble(settings, migrate=True)
     except ConfigurationError as error:
         problem = str(error)
     if problem:
         print(problem, file=sys.stderr)
+    elif os.environ.get(HONCHO, "").startswith("release."):
+        print("The database is up to date. This process stays, or honcho would end the others.", flush=True)
+        signal.pause()
     return 1 if problem else 0
+
+
+def _checked(settings: Settings) -> str | None:
+    """Under honcho `release` may still be at work: then its end is waited for."""
+    give_up_at = time.monotonic() + (RELEASED_WITHIN_S if HONCHO in os.environ else 0.0)
+    while (problem := trouble(settings, migrate=False)) == BEHIND and time.monotonic() < give_up_at:
+        time.sleep(0.5)
+    return problem
 
 
 if __name__ == "__main__":

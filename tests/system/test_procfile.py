@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,18 +17,10 @@ from tests.conftest import PROJECT, environment_of, flask
 pytestmark = pytest.mark.system
 
 
-def processes() -> dict[str, str]:
-    """Process type -> command, as the Procfile has them."""
-    pairs = (line.split(":", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
-    return {name: command.strip() for name, command in pairs}
-
-
 @contextmanager
 def honcho(environment: dict[str, str], port: int, log: Path) -> Iterator[subprocess.Popen]:
-    """Everything but `release`, which runs first and once."""
-    release = shlex.split(processes()["release"])
-    subprocess.run(release, cwd=PROJECT, env=environment, timeout=120, check=True)
-    command = [sys.executable, "-m", "honcho", "--no-colour", "start", "-p", str(port), "web", "worker"]
+    """All of it, `release` too: honcho starts that beside the others."""
+    command = [sys.executable, "-m", "honcho", "--no-colour", "start", "-p", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=PROJECT)
     try:
