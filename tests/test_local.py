@@ -145,8 +145,8 @@ def test_demo_answers_a_signed_call_whatever_the_users_own_settings_are(tmp_path
     assert "The caller was heard and answered" in said
     sid = json.loads((out / "transcript.json").read_text())["call_sid"]
     with sqlite3.connect(PROJECT / "instance" / "demo.sqlite3") as kept:
-        query = "SELECT DISTINCT speaker FROM turns JOIN calls ON calls.id = call_id WHERE call_sid = ? ORDER BY 1"
-        assert kept.execute(query, [sid]).fetchall() == [("agent",), ("caller",)]
+        query = "SELECT speaker FROM turns JOIN calls ON calls.id = call_id WHERE call_sid = ?"
+        assert set(kept.execute(query, [sid])) == {("agent",), ("caller",)}
     transcript = json.loads((out / "transcript.json").read_text())
     assert {line["speaker"] for line in transcript["lines"]} == {"caller", "agent"}
     with wave.open(str(out / "call.wav")) as recording:

@@ -69,6 +69,7 @@ def test_a_worker_that_dies_is_replaced_and_its_gauges_go(gunicorn_app, redis_se
         return f'pid="{old[0]}"' not in shown and shown.count("phone_worker_rss_bytes{") == 2
 
     servers.wait_until(replaced, "the dead worker's gauges stayed")
+    assert old[0] not in children_of(app.process.pid)
 
 
 def test_sigterm_ends_it_at_once_though_a_proxy_keeps_its_connection(gunicorn_app):

@@ -8,19 +8,12 @@ import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import text
 
-from flaskapp.config import load_settings
-from flaskapp.store.history import (
-    CallChanged,
-    CallOpened,
-    EventHappened,
-    TurnSaved,
-    init_history,
-)
+from flaskapp.store.history import CallChanged, CallOpened, EventHappened, TurnSaved
 from flaskapp.store.tables import db
+from tests.store.conftest import history_app
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 OPENED = CallOpened("CA1", "twilio", " 1234567890", "+0987654321", "live", NOON)
@@ -31,24 +24,10 @@ def turn(item: str = "a", position: int = 0, **fields) -> TurnSaved:
     return TurnSaved("CA1", item, position, **words | {"interrupted": False, "is_final": True} | fields)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def app(request, tmp_path):
-    """An app with nothing but its history, in an empty database."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/calls.sqlite3"
-    else:
-        url = request.getfixturevalue("postgres_database")
-    app = Flask("history")
-    init_history(app, load_settings({"DATABASE_URL": url, "SECRET_KEY": "test"}, env_file=None))
-    with app.app_context():
-        upgrade()
-        yield app
-        db.engine.dispose()
-
-
 @pytest.fixture
-def history(app):
-    return app.extensions["history"]
+def history(bare_app):
+    upgrade()
+    return bare_app.extensions["history"]
 
 
 def test_a_call_is_remembered_as_it_was_given(history):
@@ -179,11 +158,8 @@ def test_many_writers_at_once_lose_nothing(history):
 
 
 def test_a_locked_database_is_waited_for(tmp_path):
-    app = Flask("locked")
     path = tmp_path / "calls.sqlite3"
-    init_history(
-        app, load_settings({"DATABASE_URL": f"sqlite:///{path}", "SECRET_KEY": "test"}, env_file=None)
-    )
+    app = history_app(f"sqlite:///{path}")
     with app.app_context():
         upgrade()
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -198,9 +174,7 @@ def test_a_locked_database_is_waited_for(tmp_path):
 
 
 def test_sqlite_is_opened_for_readers_beside_a_writer(tmp_path):
-    app = Flask("pragmas")
-    url = f"sqlite:///{tmp_path}/deep/er/calls.sqlite3"
-    init_history(app, load_settings({"DATABASE_URL": url, "SECRET_KEY": "test"}, env_file=None))
+    app = history_app(f"sqlite:///{tmp_path}/deep/er/calls.sqlite3")
     with app.app_context(), db.engine.connect() as connection:
         asked = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         told = {name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in asked}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from redis import Redis
-from rq import Queue
+from rq import Queue, Worker
 
 from tests import servers
 from tests.conftest import environment_of
@@ -39,6 +39,7 @@ def worker(folder, **settings):
 def test_without_redis_it_stays_and_says_why_there_is_nothing_to_do(tmp_path):
     with worker(tmp_path) as said:
         said("REDIS_URL is empty")
+    assert "Traceback" not in (tmp_path / "worker.log").read_text()
 
 
 def test_while_redis_is_away_it_waits_and_keeps_the_password_to_itself(tmp_path):
@@ -62,6 +63,7 @@ def test_it_comes_back_with_redis(tmp_path):
         said("Redis does not answer")
         with servers.redis_server(port):
             said("Waiting for jobs on queue phone")
+            assert Worker.count(connection=Redis.from_url(f"redis://127.0.0.1:{port}/0")) == 1
 
 
 def test_it_stops_when_told_though_redis_is_gone(tmp_path):
@@ -84,6 +86,7 @@ def test_redis_may_restart_beneath_it(tmp_path):
             queue = Queue("phone", connection=Redis.from_url(url))
             job = queue.enqueue("operator.add", 2, 3)
             servers.wait_until(lambda: job.get_status(refresh=True) == "finished", "the job was not done")
+            assert job.return_value() == 5
 
 
 def test_a_job_in_hand_is_finished_before_it_stops(tmp_path, redis_server):

@@ -1,0 +1,32 @@
+"""An app with nothing but its database, SQLite and PostgreSQL in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+
+from flaskapp.config import load_settings
+from flaskapp.store.history import init_history
+from flaskapp.store.tables import db
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def bare_app(request, tmp_path) -> Iterator[Flask]:
+    """Inside its context; the database is empty."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/calls.sqlite3"
+    else:
+        url = request.getfixturevalue("postgres_database")
+    app = history_app(url)
+    with app.app_context():
+        yield app
+        db.engine.dispose()
+
+
+def history_app(url: str) -> Flask:
+    """A Flask app with `app.extensions["history"]` and no more."""
+    app = Flask("history")
+    init_history(app, load_settings({"DATABASE_URL": url, "SECRET_KEY": "tests"}, env_file=None))
+    return app
