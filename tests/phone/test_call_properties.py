@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from flaskapp.phone import events as ev
+from flaskapp.phone.call import Call
 from tests.phone.histories import Run, Step, fresh, histories
-from tests.phone.scene import stage
+from tests.phone.scene import AGENT, READY, frame, heard_words, live, stage
 
 thorough = settings(
     max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -143,3 +144,21 @@ def test_a_call_can_be_stored_and_restored_in_every_state(state):
     assert moved.call.memory == scene.call.memory
     assert moved.call.talk == scene.call.talk
     assert moved.call.tick(moved.now + 60.0) == scene.call.tick(scene.now + 60.0)
+
+
+def test_early_audio_that_was_not_stored_moves_the_engines_clock():
+    scene = stage("configuring")
+    scene.hears(*[frame()] * 50)
+    moved = Run(scene.call, scene.now).moved(by=0.0)
+    told = [
+        moved.take(Step(0.0, event)) for event in (READY, ev.SpeechStarted("u1", 200), heard_words("Hi."))
+    ]
+    assert told[-1][0].start_ms == 1200
+
+
+def test_a_call_that_was_greeted_is_not_greeted_again_on_another_engine():
+    scene = live(AGENT)
+    data = scene.call.snapshot(scene.now)
+    data["memory"]["state"] = "configuring"
+    moved = Call.restore(data, AGENT, scene.now)
+    assert moved.receive(READY, scene.now) == []

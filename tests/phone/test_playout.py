@@ -100,11 +100,12 @@ def test_clear_names_what_it_cut_in_playing_order():
 
 def test_after_a_clear_the_line_is_silent_and_its_marks_mean_nothing():
     playout = Playout()
-    playout.sent("a1", 0, 9000, now=10.0)
+    playout.sent("a1", 0, 1000, now=10.0)
     name = playout.mark()
-    playout.clear(11.0)
+    playout.sent("a1", 0, 9000, now=10.0)
+    playout.clear(10.5)
     playout.mark_reached(name, now=12.0)
-    assert (playout.lag, playout.is_playing(11.0), playout.remaining_s(11.0)) == (0.0, False, 0.0)
+    assert (playout.lag, playout.is_playing(12.0), playout.remaining_s(12.0)) == (0.0, False, 0.0)
 
 
 def test_after_a_clear_a_lagging_line_is_silent_too():
@@ -138,6 +139,13 @@ def test_an_item_of_many_short_spans_is_counted_whole():
         playout.sent("a1", 0, 100, now=10.0 + number * 0.5)
     playout.sent("a1", 0, 1000, now=30.0)
     assert playout.heard("a1", 30.25) == Heard("a1", 0, 4250, 5000)
+
+
+def test_an_item_with_long_silences_in_it_is_counted_whole():
+    playout = Playout()
+    for number in range(20):
+        playout.sent("a1", 0, 100, now=10.0 + number * 5)
+    assert playout.heard("a1", 200.0) == Heard("a1", 0, 2000, 2000)
 
 
 def test_items_long_played_are_forgotten():
