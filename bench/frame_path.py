@@ -85,7 +85,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             before, unit = unit, calibrate()
             for subject, each in zip(subjects, counted, strict=True):
                 each["unit_us"] = (before + unit) / 2
-                each["us"] = each["cpu_s"] / max(each["pairs"], 1) * 1e6
                 each["rss_mb"] = resident_mb(subject.pid) if subject.pid else 0.0
                 windows[subject.name].append(each)
     settings = {name: getattr(options, name) for name in ("calls", "seconds", "rounds")}

@@ -67,6 +67,7 @@ class Party:
         self._pid = order["pid"] or os.getpid()
         self._clocked = dict.fromkeys(CLOCKS, 0.0)
         self._pairs = self._lost = 0
+        self._costs: list[float] = []
         self.callers: list[Caller] = []
 
     async def open(self) -> None:
@@ -96,9 +97,13 @@ class Party:
                 self._lost = lost
             await asyncio.sleep(0.005)
         if is_measured:
-            self._pairs += self._heard() - before
-            for name, start, end in zip(CLOCKS, began, self._clocks(), strict=True):
-                self._clocked[name] += end - start
+            ended = self._clocks()
+            took = {name: ended[at] - began[at] for at, name in enumerate(CLOCKS)}
+            pairs = self._heard() - before
+            self._pairs += pairs
+            self._costs.append(took["cpu_s"] / max(pairs, 1) * 1e6)
+            for name in CLOCKS:
+                self._clocked[name] += took[name]
 
     async def close(self) -> dict[str, Any]:
         """Hang up; what was counted."""
@@ -109,7 +114,7 @@ class Party:
         for caller in self.callers:
             total.add(caller.tally)
         lost = sum(caller.missing for caller in self.callers)
-        return _counted(total) | {"lost": lost, "pairs": self._pairs} | self._clocked
+        return _counted(total) | {"lost": lost, "pairs": self._pairs, "turns_us": self._costs} | self._clocked
 
     def _heard(self) -> int:
         return sum(caller.tally.heard for caller in self.callers)

@@ -46,7 +46,10 @@ def test_no_frame_is_lost_doubled_or_on_a_wrong_call(quick_run):
 
 def test_cost_stands_beside_the_calibration(quick_run):
     for windows in quick_run[1]["windows"].values():
-        assert all(window["us"] > 0 and window["unit_us"] > 0 and window["pairs"] > 0 for window in windows)
+        for window in windows:
+            assert window["pairs"] > 0
+            assert min(window["turns_us"]) > 0
+            assert window["unit_us"] > 0
 
 
 def test_wrong_options_are_said_in_a_line():
