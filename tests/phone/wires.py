@@ -22,6 +22,7 @@ from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.wire import Wire
 
 MAX_MESSAGE = 64 << 10
+QUEUE = 256 << 10
 PATIENCE_S = 10.0
 
 
@@ -126,6 +127,14 @@ def unix_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @contextlib.contextmanager
+def small_buffers():
+    """A pair on which very little fits between the two ends."""
+    with unix_pair() as (ours, theirs):
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        yield ours, theirs
+
+
+@contextlib.contextmanager
 def tls_pair(server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[tuple[socket.socket, socket.socket]]:
     """Ours is the server's side."""
     with tcp_pair() as (ours, theirs):
@@ -178,3 +187,12 @@ def ending(wire: Wire, within_s: float = PATIENCE_S) -> tuple[list[bytes], LegCl
     except LegClosed as closed:
         return got, closed
     raise AssertionError(f"still open after {within_s} s, with {got[-3:]}")
+
+
+def fill(wire, size: int = 8000, droppable: bool = True) -> int:
+    """Send until the socket takes no more; how many messages that took."""
+    for number in range(10_000):
+        wire.send([b"%06d" % number + b"x" * size], droppable=droppable)
+        if wire._outbox_bytes > QUEUE // 2:
+            return number + 1
+    raise AssertionError("the socket takes everything")
