@@ -22,12 +22,14 @@ from flaskapp.phone.engines.connection import Engine
 from flaskapp.phone.engines.realtime import COMMIT, RealtimeSession, SessionSpec
 from flaskapp.phone.errors import EngineRejected, EngineUnreachable, LegClosed, TicketError
 from flaskapp.phone.listener import CallEnded, Listener
+from flaskapp.phone.waiting import try_lock
 from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
 
 ENGINE_GONE_WITHIN_S = 2.0
 OVER_WITHIN_S = 5.0
+WIRES_EVERY_S = 1.0
 
 
 class PhoneLeg(Protocol):
@@ -68,7 +70,7 @@ class Bridge:
         self._engine_wire: Wire | None = None
         self._engine_thread: threading.Thread | None = None
         self._inbox: deque[tuple[Sequence[ev.Event], float]] = deque()
-        self._at_work = threading.Lock()
+        self._at_work = try_lock()
         self._over = threading.Event()
         self._in_s = self._out_s = 0.0
         self._sampled_at = clock()
@@ -88,15 +90,12 @@ class Bridge:
     def _from_carrier(self, messages: list[bytes]) -> None:
         now, decode = self._clock(), self._carrier.decode
         events = [event for message in messages if (event := decode(message)) is not None]
-        for at, event in enumerate(events):
-            if isinstance(event, ev.StreamStarted):
-                events[at] = self._admitted(event)
+        if not self.call.memory.stream_id:
+            events = [self._admitted(e) if isinstance(e, ev.StreamStarted) else e for e in events]
         self._handle(events, now)
         self._in_s = self._clock() - now
 
     def _admitted(self, started: ev.StreamStarted) -> ev.Event:
-        if self.call.memory.stream_id:
-            return started  # a second start: the call knows what to think of it
         try:
             self._admit(started)
         except TicketError as error:
@@ -160,7 +159,13 @@ class Bridge:
 
     def _handle(self, events: Sequence[ev.Event], now: float) -> None:
         """Hand a batch to the call; if somebody is at work on it already, they will do this too."""
-        self._inbox.append((events, now))
+        if not self._inbox and self._at_work.acquire(blocking=False):
+            try:
+                self._step(events, now)
+            finally:
+                self._at_work.release()
+        else:
+            self._inbox.append((events, now))
         while self._inbox and self._at_work.acquire(blocking=False):
             try:
                 while self._inbox:
@@ -267,12 +272,13 @@ class Bridge:
     def tick(self, now: float) -> None:
         """Let time pass; the handler's pulse calls this."""
         self._handle((), now)
+        if now - self._sampled_at < WIRES_EVERY_S and not self.call.is_over:
+            return
+        self._sampled_at = now
+        self._listener.frame_delay(self._in_s, self._out_s)
         self._phone.tick(now)
         if (wire := self._engine_wire) is not None:
             wire.tick(now)
-        if now - self._sampled_at >= 1.0:
-            self._sampled_at = now
-            self._listener.frame_delay(self._in_s, self._out_s)
 
     def hang_up(self, reason: str) -> None:
         """End the call now."""

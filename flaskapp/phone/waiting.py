@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+import threading
 from typing import Any, Protocol
 
 
@@ -22,6 +23,13 @@ def is_cooperative() -> bool:
     """Whether gevent has taken over this process's sockets."""
     monkey = sys.modules.get("gevent.monkey")
     return bool(monkey and monkey.is_module_patched("socket"))
+
+
+def try_lock() -> Any:
+    """A lock for ``acquire(blocking=False)`` only: the interpreter's own, which costs a tenth of gevent's."""
+    if is_cooperative():
+        return sys.modules["gevent.monkey"].get_original("_thread", "allocate_lock")()
+    return threading.Lock()
 
 
 def waiter(sock: socket.socket, for_writing: bool = False) -> Waiter:

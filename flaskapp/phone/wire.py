@@ -21,8 +21,9 @@ from typing import cast
 from websockets.client import ClientProtocol
 from websockets.frames import OP_BINARY, OP_CONT, OP_PONG, OP_TEXT, Frame
 from websockets.http11 import Request, Response
-from websockets.protocol import SEND_EOF, Protocol, State
+from websockets.protocol import SEND_EOF, Protocol, Side, State
 
+from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.waiting import is_cooperative, waiter
 
@@ -79,8 +80,11 @@ class Wire:
         self._lock: contextlib.AbstractContextManager[object] = (
             contextlib.nullcontext() if is_cooperative() else threading.Lock()
         )
-        # OpenSSL does not let one thread read while another writes.
-        self._reading = self._lock if self._is_tls else contextlib.nullcontext()
+        # The fast path (``frames``) takes plain text frames while the protocol is calm: open, between frames.
+        self._is_calm = self._is_open = protocol.state is State.OPEN
+        self._is_client = protocol.side is Side.CLIENT
+        self._carry = b""  # the beginning of a plain frame, or of a header
+        self._owed = 0  # bytes of a frame that the protocol has begun to read
         self._inbox: list[bytes] = []
         self._parts: list[bytes] = []
         self._outbox: deque[_Queued] = deque()
@@ -103,17 +107,32 @@ class Wire:
         protocol, deadline = cast(ClientProtocol, self._protocol), self._clock() + within_s
         protocol.send_request(request)
         self._flush()
+        answer = b""
         while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
             data = self._read(max(deadline - self._clock(), 0.0))
             if data is None:
                 raise TimeoutError("no answer to the WebSocket handshake")
-            if data:
-                protocol.receive_data(data)
-            else:
+            if not data:
                 protocol.receive_eof()
+                break
+            answer = self._answered(answer + data)
         if protocol.handshake_exc is not None:
             raise protocol.handshake_exc
-        self.take_frames(protocol.events_received())
+        protocol.events_received()
+        self._note_state()
+        if answer:
+            self._take(answer)
+
+    def _answered(self, answer: bytes) -> bytes:
+        """Give the protocol an answer's head, and a refusal's body; what remains are frames."""
+        head, end, rest = answer.partition(b"\r\n\r\n")
+        if not end or self._protocol.reader.buffer:
+            return answer
+        self._protocol.receive_data(head + end)
+        if self._protocol.state is State.CONNECTING and rest:
+            self._protocol.receive_data(rest)
+            return b""
+        return rest
 
     def accept(self, answer: Response) -> None:
         """A server's side of the handshake: send the 101 that a ``ServerProtocol`` gave."""
@@ -146,7 +165,9 @@ class Wire:
                 # Decrypted bytes may wait inside TLS, where the socket does not show them.
                 if not (self._is_tls and self._sock.pending()) and not self._reader.wait(timeout_s):  # type: ignore[attr-defined]
                     return None
-                with self._reading:
+                if not self._is_tls:
+                    return self._sock.recv(READ_BYTES)
+                with self._lock:  # OpenSSL does not let one thread read while another writes
                     return self._sock.recv(READ_BYTES)
             except _WAIT:
                 continue
@@ -156,17 +177,57 @@ class Wire:
     def _take(self, data: bytes) -> None:
         with self._lock:
             if data:
-                self._protocol.receive_data(data)
+                self._split(self._carry + data if self._carry else data)
             else:
+                if self._carry:
+                    self._heed(self._carry)
                 self._protocol.receive_eof()
-            self.take_frames(self._protocol.events_received())
-            if self._protocol.state is State.OPEN and self._outbox_bytes > self._queue_bytes:
-                self._protocol.data_to_send()  # pings of a peer that reads nothing: no answer can reach it
-            self._flush()
+                self._take_frames(self._protocol.events_received())
 
-    def take_frames(self, frames: Iterable[object]) -> None:
-        """Turn frames into messages; also those that came with the handshake."""
-        for frame in frames:
+    def _split(self, data: bytes) -> None:
+        """Plain text frames become messages at once; every other frame goes to the protocol as it is."""
+        size, at = len(data), min(self._owed, len(data))
+        if at:
+            self._owed -= at
+            self._heed(data[:at])
+        while at < size and self._over is None:
+            bounds = frames.measure(data, at)
+            if bounds is None:
+                break
+            start, end = bounds
+            if self._is_plain(data, at, end - start):
+                if end > size:
+                    break
+                self._deliver(frames.payload(data, start, end, not self._is_client))
+            else:
+                self._owed = max(end - size, 0)
+                self._heed(data[at:end])
+            at = end
+        self._carry = data[at:]
+
+    def _is_plain(self, data: bytes, at: int, length: int) -> bool:
+        return (
+            data[at] == frames.TEXT
+            and (data[at + 1] < frames.MASKED) is self._is_client
+            and self._is_calm
+            and (self._protocol.max_size is None or length <= self._protocol.max_size)
+        )
+
+    def _heed(self, data: bytes) -> None:
+        """Let the protocol read, and answer what it wants answered."""
+        self._protocol.receive_data(data)
+        self._take_frames(self._protocol.events_received())
+        if self._is_open and self._outbox_bytes > self._queue_bytes:
+            self._protocol.data_to_send()  # pings of a peer that reads nothing: no answer can reach it
+        self._flush()
+
+    def _note_state(self) -> None:
+        self._is_open = self._protocol.state is State.OPEN
+        self._is_calm = self._is_open and self._protocol.cur_size is None
+
+    def _take_frames(self, received: Iterable[object]) -> None:
+        """Turn the protocol's frames into messages, and see whether the connection is over."""
+        for frame in received:
             if isinstance(frame, Frame) and self._over is None:
                 self._take_frame(frame)
         protocol = self._protocol
@@ -175,6 +236,7 @@ class Wire:
         ):
             close = protocol.close_rcvd or protocol.close_sent
             self._over = LegClosed(close.code, close.reason) if close else LegClosed()
+        self._note_state()
 
     def _take_frame(self, frame: Frame) -> None:
         if frame.opcode is OP_PONG:
@@ -205,6 +267,8 @@ class Wire:
     def _fail(self, code: int, reason: str) -> None:
         self._protocol.fail(code, reason)
         self._over = LegClosed(code, reason)
+        self._note_state()
+        self._flush()
 
     # ------------------------------------------------------------------ writing
 
@@ -215,26 +279,26 @@ class Wire:
             droppable: audio that may go if the peer does not read.
         """
         with self._lock:
-            if self._protocol.state is State.OPEN:
-                count = 0
-                for message in messages:
-                    self._protocol.send_text(message)
-                    count += 1
-                self._flush(count, droppable)
+            if self._is_open and not self._is_dead:
+                whole = [frames.text_frame(message, self._is_client) for message in messages]
+                if whole:
+                    data = whole[0] if len(whole) == 1 else b"".join(whole)
+                    self._write(data, len(whole), droppable)
 
     def drop_queued(self) -> None:
         """Forget audio that the peer has not taken yet: it must not be played any more."""
         with self._lock:
             self._drop(0)
 
-    def _flush(self, messages: int = 0, droppable: bool = False) -> None:
+    def _flush(self) -> None:
+        """Send what the protocol has to say for itself: handshakes, pongs, closes."""
         chunks = self._protocol.data_to_send()
         if not chunks:
             return
         self._wants_eof = self._wants_eof or SEND_EOF in chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if data and not self._is_dead:
-            self._write(data, messages, droppable)
+            self._write(data, 0, False)
         if self._wants_eof and not self._outbox:
             self._shut(socket.SHUT_WR)
 
@@ -323,6 +387,7 @@ class Wire:
             if self._protocol.state is State.OPEN:
                 self._protocol.send_close(code, _fitting(reason))
                 self._closed_by = self._clock() + CLOSE_WITHIN_S
+                self._note_state()
                 self._flush()
 
     def abort(self) -> None:
