@@ -35,6 +35,10 @@ except ConfigurationError as error:
     sys.exit(f"{error}")
 
 
+OWN_FOLDER = "answerline-metrics-"
+LAST_CHANCE_S = 1.0
+
+
 class CallWorker(GeventWorker):
     """gevent's worker, which on its way out closes the connections that ask for nothing.
 
@@ -51,14 +55,17 @@ class CallWorker(GeventWorker):
         waiting = gevent.getcurrent()
         self._idle.add(waiting)
         try:
-            with super().timeout_ctx():
+            with super().timeout_ctx() if self.alive else gevent.Timeout(LAST_CHANCE_S, False):
                 yield
         finally:
             self._idle.discard(waiting)
 
     def handle_exit(self, sig, frame):
-        """SIGTERM: no new connections, and the idle ones end."""
+        """SIGTERM: no new connections; a request that is under way still gets in."""
         super().handle_exit(sig, frame)
+        gevent.spawn_later(LAST_CHANCE_S, self._end_idle)
+
+    def _end_idle(self):
         for waiting in tuple(self._idle):
             waiting.kill(NoMoreData(), block=False)
 
@@ -107,7 +114,10 @@ def on_starting(server):
     if subprocess.run(check, env=environment, check=False).returncode:  # noqa: S603
         sys.exit(1)
     # Before any worker imports prometheus_client, which looks for it at its import.
-    os.environ.setdefault(SHARED_FOLDER, tempfile.mkdtemp(prefix="answerline-metrics-"))
+    if SHARED_FOLDER not in os.environ:
+        os.environ[SHARED_FOLDER] = tempfile.mkdtemp(prefix=OWN_FOLDER)
+    elif server.master_pid == 0:
+        _empty(Path(os.environ[SHARED_FOLDER]))
 
 
 def child_exit(server, worker):
@@ -118,8 +128,15 @@ def child_exit(server, worker):
 
 def on_exit(server):
     """The shared figures end with the server."""
-    if Path(os.environ[SHARED_FOLDER]).name.startswith("answerline-metrics-"):
+    if Path(os.environ[SHARED_FOLDER]).name.startswith(OWN_FOLDER):
         shutil.rmtree(os.environ[SHARED_FOLDER], ignore_errors=True)
+
+
+def _empty(folder):
+    """A folder that the operator named: an earlier server's figures are not ours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for figures in folder.glob("*.db"):
+        figures.unlink(missing_ok=True)
 
 
 def _refuse_taken(address):

@@ -72,6 +72,23 @@ def test_a_worker_that_dies_is_replaced_and_its_gauges_go(gunicorn_app, redis_se
     assert old[0] not in children_of(app.process.pid)
 
 
+def test_an_earlier_servers_figures_are_not_counted(gunicorn_app, tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "counter_1.db").write_bytes(bytes(1024))
+    app = gunicorn_app({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "figures")})
+    assert app.get("/metrics")[0] == 200
+    assert not (tmp_path / "figures" / "counter_1.db").exists()
+
+
+def test_sighup_brings_new_workers_and_keeps_serving(gunicorn_app):
+    app = gunicorn_app()
+    old = children_of(app.process.pid)
+    app.process.send_signal(signal.SIGHUP)
+    servers.wait_until(lambda: not set(old) & set(children_of(app.process.pid)), "the old worker stayed")
+    servers.wait_until(app.is_healthy, "nobody serves")
+    assert "phone_worker_rss_bytes" in app.get("/metrics")[1]
+
+
 def test_sigterm_ends_it_at_once_though_a_proxy_keeps_its_connection(gunicorn_app):
     app = gunicorn_app()
     host, port = app.url.removeprefix("http://").split(":")
