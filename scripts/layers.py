@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
         (
             *(
                 f"flaskapp.phone.{name}"
-                for name in ("wire", "waiting", "bridge", "rtmt_audio_handler", "feed")
+                for name in ("wire", "frames", "outbox", "waiting", "bridge", "rtmt_audio_handler", "feed")
             ),
             *("flaskapp.phone.script_leg", "flaskapp.phone.recording", "flaskapp.phone.exotel"),
             *("flaskapp.phone.engines.*", "flaskapp.store", "flaskapp.store.*"),

@@ -35,7 +35,8 @@ WIRES_EVERY_S = 1.0
 class PhoneLeg(Protocol):
     """The carrier's side of a bridge; ``Wire`` is one."""
 
-    dropped: int
+    @property
+    def dropped(self) -> int: ...
 
     def receive(self, timeout_s: float | None = None) -> list[bytes]: ...
     def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None: ...
@@ -49,6 +50,7 @@ class Bridge:
 
     Args:
         admit: looks at what the stream brought (its ticket); raises TicketError to refuse it.
+        on_admitted: the stream is the call's from now on.
     """
 
     def __init__(
@@ -60,13 +62,15 @@ class Bridge:
         spec: SessionSpec,
         listener: Listener,
         admit: Callable[[ev.StreamStarted], None] = lambda started: None,
+        on_admitted: Callable[[], None] = lambda: None,
         on_transcript: Callable[[dict[str, Any]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.call, self.on_transcript, self._told = call, on_transcript, 0
         self._phone, self._carrier = phone, carrier
         self._engine, self._spec, self._session = engine, spec, RealtimeSession()
-        self._listener, self._admit, self._clock = listener, admit, clock
+        self._listener, self._clock = listener, clock
+        self._admit, self._on_admitted, self._is_admitted = admit, on_admitted, False
         self._engine_wire: Wire | None = None
         self._engine_thread: threading.Thread | None = None
         self._inbox: deque[tuple[Sequence[ev.Event], float]] = deque()
@@ -90,7 +94,7 @@ class Bridge:
     def _from_carrier(self, messages: list[bytes]) -> None:
         now, decode = self._clock(), self._carrier.decode
         events = [event for message in messages if (event := decode(message)) is not None]
-        if not self.call.memory.stream_id:
+        if not self._is_admitted:
             events = [self._admitted(e) if isinstance(e, ev.StreamStarted) else e for e in events]
         self._handle(events, now)
         self._in_s = self._clock() - now
@@ -100,6 +104,8 @@ class Bridge:
             self._admit(started)
         except TicketError as error:
             return ev.NotAdmitted(str(error))
+        self._is_admitted = True
+        self._on_admitted()
         self._listener.call_started(self.call.call_sid, started)
         return started
 
@@ -203,7 +209,10 @@ class Bridge:
         if to_carrier:
             self._phone.send(to_carrier, droppable=True)
         for command in rest:
-            _PERFORM[type(command)](self, command, now)
+            try:
+                _PERFORM[type(command)](self, command, now)
+            except Exception:  # a listener's or subscriber's: what it does not take must not end the call
+                log.exception("A listener failed", extra={"call_sid": self.call.call_sid})
 
     def _tell_engine(self, message: bytes) -> None:
         if self._engine_wire is not None:
@@ -252,20 +261,24 @@ class Bridge:
 
     def _close_carrier(self, command: ev.CloseCarrier, now: float) -> None:
         """The end is told first: the carrier asks what next as soon as its stream is closed."""
+        try:
+            if self._is_admitted:
+                self._listener.call_ended(self._ended(command.needs_fallback, now))
+                self._tell_subscriber(event="call_ended", transcript="", is_final=True)
+        finally:
+            self._phone.close(command.code, command.reason)
+            self._over.set()
+
+    def _ended(self, needs_fallback: bool, now: float) -> CallEnded:
         talk, intake = self.call.talk, self.call.intake
-        self._listener.call_ended(
-            CallEnded(
-                self.call.call_sid,
-                self.call.memory.ended_reason,
-                command.needs_fallback,
-                self.call.ms(now),
-                dict(talk.usage),
-                self._phone.dropped + round(intake.dropped_ms / 20),
-            )
+        return CallEnded(
+            self.call.call_sid,
+            self.call.memory.ended_reason,
+            needs_fallback,
+            self.call.ms(now),
+            dict(talk.usage),
+            self._phone.dropped + round(intake.dropped_ms / 20),
         )
-        self._tell_subscriber(event="call_ended", transcript="", is_final=True)
-        self._phone.close(command.code, command.reason)
-        self._over.set()
 
     # ------------------------------------------------------------------ from outside
 

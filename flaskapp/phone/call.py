@@ -185,10 +185,10 @@ class Call:
         if {event.input_format, event.output_format} != {self.memory.audio_format}:
             return self._give_up("engine_format", at, f"{event.input_format}, {event.output_format}")
         self._enter(State.LIVE, None)
-        self.talk.interrupts_itself, self.talk.silence_ms = event.interrupts_itself, event.silence_ms
+        self.talk.agree(event)
         commands = [command for audio in self.intake.take() for command in self.talk.hear(audio, at)]
         if self.agent.greeting and not self.memory.is_greeted:
-            commands.append(ev.Reply(self.agent.greeting_instructions()))
+            commands.append(self.talk.ask(self.agent.greeting_instructions()))
         self.memory.is_greeted = True
         return commands
 
@@ -214,7 +214,8 @@ class Call:
             return commands
         if self.talk.failed_replies >= REPLY_ATTEMPTS:
             return [*commands, *self._give_up("reply_failed", at, event.error_code)]
-        return [*commands, ev.Reply("" if self.talk.has_begun else self.agent.greeting_instructions())]
+        again = "" if self.talk.has_begun else self.agent.greeting_instructions()
+        return [*commands, self.talk.ask(again)]
 
     # ------------------------------------------------------------------ endings
 
@@ -228,8 +229,8 @@ class Call:
         """The caller is gone; what he said last may still be on its way."""
         self.memory.ended_reason = reason
         talk, commands = self.talk, self.talk.end(at)
-        expects_words = talk.is_speaking or talk.transcript.awaits_words()
-        if self.memory.state is not State.LIVE or self.memory.tried_minimal or not expects_words:
+        expects_words = talk.transcribes and (talk.is_speaking or talk.transcript.awaits_words())
+        if self.memory.state is not State.LIVE or not expects_words:
             return [*commands, *self._end(reason, 1000, "call ended")]
         if talk.is_speaking:
             commands.append(ev.CommitSpeech())

@@ -28,8 +28,10 @@ class Conversation:
     given_at: float = 0.0  # when it was given the last of it
     offset_ms: float = 0.0  # where the engine's clock starts in the stream
     interrupts_itself: bool = True
+    transcribes: bool = True
     silence_ms: int = 0  # what the engine waits before it takes the caller to have stopped
     is_speaking: bool = False
+    has_asked: bool = False  # a reply was asked for by us, not by voice activity
     stopped_at: float | None = None  # when the engine was given the caller's last word
     reply_id: str = ""  # the response that is being made
     item_id: str = ""  # the item whose audio went out last
@@ -38,6 +40,11 @@ class Conversation:
     failed_replies: int = 0
     has_answered: bool = False
     usage: dict[str, Any] = field(default_factory=dict)
+
+    def agree(self, ready: ev.SessionReady) -> None:
+        """What the engine said of the session."""
+        self.interrupts_itself, self.silence_ms = ready.interrupts_itself, ready.silence_ms
+        self.transcribes = ready.transcribes
 
     # ------------------------------------------------------------------ the caller
 
@@ -63,7 +70,7 @@ class Conversation:
             commands += self.cut_short(cut, at)
             commands.append(ev.TellEvent("barge_in", {"heard_ms": [one.heard_ms for one in cut]}))
         if self.reply_id:
-            self.silenced = [*self.silenced[1 - SILENCED_KEPT :], self.reply_id]
+            self._silence(self.reply_id)
             if not self.interrupts_itself:
                 commands.append(ev.CancelReply(self.reply_id))
             commands += self._break_off(sounded)
@@ -87,6 +94,10 @@ class Conversation:
         """Whether anybody has said anything yet."""
         return self.has_answered or any(line.speaker == CALLER for line in self.transcript.lines.values())
 
+    def _silence(self, reply_id: str) -> None:
+        if reply_id not in self.silenced:
+            self.silenced = [*self.silenced[1 - SILENCED_KEPT :], reply_id]
+
     def cut_short(self, cut: list[Heard], at: float) -> list[ev.Command]:
         """The agent's lines keep only what was heard of them."""
         told: list[ev.Command] = []
@@ -108,6 +119,7 @@ class Conversation:
         return []
 
     def committed(self, event: ev.SpeechCommitted, at: float) -> list[ev.Command]:
+        self.is_speaking = False
         self.transcript.line(event.item_id, CALLER, self.ms(at))
         return []
 
@@ -126,9 +138,18 @@ class Conversation:
 
     # ------------------------------------------------------------------ the agent
 
+    def ask(self, instructions: str) -> ev.Command:
+        """Ask for a reply that no voice activity brings about: a greeting, a second try."""
+        self.has_asked = True
+        return ev.Reply(instructions)
+
     def reply_started(self, event: ev.ReplyStarted, at: float) -> list[ev.Command]:
-        self.reply_id = event.response_id
-        return []
+        self.reply_id, asked, self.has_asked = event.response_id, self.has_asked, False
+        if not (asked and self.is_speaking):
+            return []
+        # We asked before the caller began to speak: no voice activity detection will cancel this one.
+        self._silence(self.reply_id)
+        return [ev.CancelReply(self.reply_id)]
 
     def reply_audio(self, event: ev.ReplyAudio, at: float) -> list[ev.Command]:
         if event.response_id in self.silenced:

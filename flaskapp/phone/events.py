@@ -87,13 +87,15 @@ class EngineOpened:
 class SessionReady:
     """The engine accepted our session; what it echoed back.
 
-    ``silence_ms``: how long it waits before it takes the caller to have stopped.
+    ``silence_ms``: how long it waits before it takes the caller to have stopped;
+    ``transcribes``: whether it will write down the caller's words.
     """
 
     input_format: str
     output_format: str
     interrupts_itself: bool = True
     silence_ms: int = 0
+    transcribes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class RTMTAudioHandler:
         self.transcribe_model = transcribe_model
         self.listener = listener or Listener()
         self.sessions: dict[str, Bridge] = {}
+        self._bridges: set[Bridge] = set()  # also those whose stream has not been admitted yet
         self.on_transcript: Callable[[dict[str, Any]], None] | None = None
         self._clock = clock
         self._pulse: threading.Thread | None = None
@@ -114,14 +115,17 @@ class RTMTAudioHandler:
             self._spec(agent),
             self.listener,
             admit,
+            lambda: self._take_over(call_sid, bridge),
             self.on_transcript,
             self._clock,
         )
-        self._enter(call_sid, bridge)
+        self._enter(bridge)
         try:
             bridge.run()
         finally:
             self._leave(call_sid, bridge)
+            if isinstance(phone, ScriptLeg):
+                phone.finish()
 
     def close(self, call_sid: str, reason: str = "closed") -> bool:
         """End a call now; whether there was one."""
@@ -135,17 +139,22 @@ class RTMTAudioHandler:
         voice = agent.voice or self.voice_choice
         return SessionSpec(agent.told(), voice, agent.language, self.transcribe_model)
 
-    def _enter(self, call_sid: str, bridge: Bridge) -> None:
-        """A call has one stream: a second one means that the first is dead and has not noticed."""
-        self.close(call_sid, "replaced")
+    def _enter(self, bridge: Bridge) -> None:
         with self._guard:
-            self.sessions[call_sid] = bridge
+            self._bridges.add(bridge)
             if self._pulse is None:
                 self._pulse = threading.Thread(target=self._beat, name="call-pulse", daemon=True)
                 self._pulse.start()
 
+    def _take_over(self, call_sid: str, bridge: Bridge) -> None:
+        """A call has one stream: a second that is admitted means that the first is dead and does not know."""
+        self.close(call_sid, "replaced")
+        with self._guard:
+            self.sessions[call_sid] = bridge
+
     def _leave(self, call_sid: str, bridge: Bridge) -> None:
         with self._guard:
+            self._bridges.discard(bridge)
             if self.sessions.get(call_sid) is bridge:
                 del self.sessions[call_sid]
 
@@ -153,13 +162,13 @@ class RTMTAudioHandler:
         """Let every open call know that time passes, as long as there is one."""
         while True:
             time.sleep(TICK_S)
-            for call_sid, bridge in list(self.sessions.items()):
+            for bridge in tuple(self._bridges):
                 try:
                     bridge.tick(self._clock())
                 except Exception:  # the call's edge: one broken call must not stop the others' clock
-                    log.exception("A call's clock failed", extra={"call_sid": call_sid})
+                    log.exception("A call's clock failed", extra={"call_sid": bridge.call.call_sid})
             with self._guard:
-                if not self.sessions:
+                if not self._bridges:
                     self._pulse = None
                     return
 

@@ -63,12 +63,13 @@ class ScriptLeg:
             self._outbox.put(None)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        if not self._is_closed:
+        if not self._is_closed:  # the writer does it, after the last word
             self._is_closed = True
             self._end(LegClosed(code, reason))
-            self._writer.join(POLL_S)
-            with contextlib.suppress(Exception):  # theirs, and it is over anyway
-                self._leg.close(code)
+
+    def finish(self) -> None:
+        """Give the last words a moment; whoever served the call waits here, nobody else."""
+        self._writer.join(POLL_S)
 
     def tick(self, now: float) -> None:
         """Nothing to keep alive."""
@@ -78,9 +79,10 @@ class ScriptLeg:
         self._outbox.put(None)
 
     def _write(self) -> None:
-        while (message := self._outbox.get()) is not None:
-            try:
+        try:
+            while (message := self._outbox.get()) is not None:
                 self._leg.send(message.decode())
-            except Exception as error:  # theirs: the leg is gone
-                self._end(LegClosed(1006, type(error).__name__))
-                return
+        except Exception as error:  # theirs: the leg is gone
+            self._end(LegClosed(1006, type(error).__name__))
+        with contextlib.suppress(Exception):  # theirs, and it is over anyway
+            self._leg.close(self._over.code if self._over and self._is_closed else 1000)

@@ -13,9 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import cast
 
 from websockets.client import ClientProtocol
@@ -25,6 +23,7 @@ from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.outbox import Outbox
 from flaskapp.phone.waiting import is_cooperative, waiter
 
 READ_BYTES = 65_536
@@ -34,15 +33,6 @@ CLOSE_WITHIN_S = 1.0
 STALLED_AFTER_S = 10.0
 MAX_REASON_BYTES = 123
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-@dataclass(slots=True)
-class _Queued:
-    """Bytes that the socket has not taken yet: whole frames, but for the first in the queue."""
-
-    data: memoryview
-    messages: int
-    droppable: bool
 
 
 class Wire:
@@ -55,8 +45,6 @@ class Wire:
         takes_binary: binary messages are read like text; otherwise they close with 1003.
         clock: seconds, monotonic.
 
-    Attributes:
-        dropped: messages that were dropped from the queue so far.
     """
 
     def __init__(
@@ -71,9 +59,8 @@ class Wire:
         sock.settimeout(0.0)
         with contextlib.suppress(OSError):  # not every socket is TCP
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.dropped = 0
         self._sock, self._protocol, self._clock = sock, protocol, clock
-        self._queue_bytes, self._takes_binary = queue_bytes, takes_binary
+        self._takes_binary = takes_binary
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._reader = waiter(sock)
         # Greenlets switch only where they wait, and nothing below waits with the lock held.
@@ -87,8 +74,7 @@ class Wire:
         self._owed = 0  # bytes of a frame that the protocol has begun to read
         self._inbox: list[bytes] = []
         self._parts: list[bytes] = []
-        self._outbox: deque[_Queued] = deque()
-        self._outbox_bytes = 0
+        self._outbox = Outbox(queue_bytes)
         self._drainer: threading.Thread | None = None
         self._over: LegClosed | None = None
         self._is_dead = False
@@ -96,6 +82,11 @@ class Wire:
         self._pinged_at = self._moved_at = clock()
         self._pong_by: float | None = None
         self._closed_by: float | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were dropped from the queue so far."""
+        return self._outbox.dropped
 
     def open(self, request: Request, within_s: float) -> None:
         """A client's handshake; what came with the answer is kept for ``receive``.
@@ -217,7 +208,7 @@ class Wire:
         """Let the protocol read, and answer what it wants answered."""
         self._protocol.receive_data(data)
         self._take_frames(self._protocol.events_received())
-        if self._is_open and self._outbox_bytes > self._queue_bytes:
+        if self._is_open and self._outbox.is_full:
             self._protocol.data_to_send()  # pings of a peer that reads nothing: no answer can reach it
         self._flush()
 
@@ -288,7 +279,7 @@ class Wire:
     def drop_queued(self) -> None:
         """Forget audio that the peer has not taken yet: it must not be played any more."""
         with self._lock:
-            self._drop(0)
+            self._outbox.drop()
 
     def _flush(self) -> None:
         """Send what the protocol has to say for itself: handshakes, pongs, closes."""
@@ -306,10 +297,7 @@ class Wire:
         sent = 0 if self._outbox else self._try_send(data)
         if sent == len(data):
             return
-        self._outbox.append(_Queued(memoryview(data)[sent:], messages, droppable))
-        self._outbox_bytes += len(data) - sent
-        if self._outbox_bytes > self._queue_bytes:
-            self._drop(self._queue_bytes)
+        self._outbox.put(data, sent, messages, droppable)
         if self._drainer is None and not self._is_dead:
             self._moved_at = self._clock()
             self._drainer = threading.Thread(target=self._drain, name="wire-drain", daemon=True)
@@ -325,17 +313,6 @@ class Wire:
             self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
             return 0
 
-    def _drop(self, down_to: int) -> None:
-        """Oldest droppable first; never the head, of which the peer may have a part already."""
-        kept: deque[_Queued] = deque()
-        for at, queued in enumerate(self._outbox):
-            if at and queued.droppable and self._outbox_bytes > down_to:
-                self._outbox_bytes -= len(queued.data)
-                self.dropped += queued.messages
-            else:
-                kept.append(queued)
-        self._outbox = kept
-
     def _drain(self) -> None:
         """Write what is queued as the peer takes it; ends when the queue is empty."""
         ready = waiter(self._sock, for_writing=True)
@@ -348,16 +325,11 @@ class Wire:
     def _drained(self) -> bool:
         with self._lock:
             while self._outbox and not self._is_dead:
-                head = self._outbox[0]
-                sent = self._try_send(head.data)
+                sent = self._try_send(self._outbox.head())
                 if not sent:
                     return self._is_dead
                 self._moved_at = self._clock()
-                self._outbox_bytes -= sent
-                if sent < len(head.data):
-                    head.data = head.data[sent:]
-                else:
-                    self._outbox.popleft()
+                self._outbox.taken(sent)
             self._drainer = None
             if self._wants_eof:
                 self._shut(socket.SHUT_WR)

@@ -108,7 +108,8 @@ class Scribe(Listener):
     def fault(self, call_sid: str, at_ms: int, kind: str, detail: str) -> None:
         self._metrics.faults.labels(kind).inc()
         log.warning("%s %s", kind, detail, extra={"call_sid": call_sid})
-        self.note(EventHappened(call_sid, at_ms, kind, {"fault": True, "detail": detail}))
+        if call_sid in self._active:  # a stream that was not let in leaves nothing in the call's history
+            self.note(EventHappened(call_sid, at_ms, kind, {"fault": True, "detail": detail}))
 
     def frame_delay(self, in_s: float, out_s: float) -> None:
         self._metrics.frame_delay.observe(in_s)

@@ -80,7 +80,8 @@ def test_words_already_said_are_committed_only_while_he_speaks():
 
 def test_a_minimal_session_transcribes_nothing_and_is_not_waited_for():
     scene = configuring()
-    scene.hears(ev.EngineFault("x"), ev.SessionReady("audio/pcmu", "audio/pcmu"), ev.SpeechStarted("u1", 0))
+    silent = ev.SessionReady("audio/pcmu", "audio/pcmu", transcribes=False)
+    scene.hears(ev.EngineFault("x"), silent, ev.SpeechStarted("u1", 0))
     assert closed(scene.hears(ev.StreamStopped())) == (1000, False)
 
 

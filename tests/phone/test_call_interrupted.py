@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flaskapp.phone import events as ev
-from tests.phone.scene import READY, audio, frame, live, only, speaking, words
+from tests.phone.scene import AGENT, READY, audio, frame, live, only, speaking, words
 
 SPEAKS = ev.SpeechStarted("u1", 0)
 DOES_NOT_CANCEL = ev.SessionReady("audio/pcmu", "audio/pcmu", interrupts_itself=False)
@@ -166,3 +166,12 @@ def test_the_callers_audio_passes_while_he_interrupts():
     scene = speaking()
     scene.hears(SPEAKS, after=1.0)
     assert scene.hears(frame(3)) == [ev.Hear(b"frame-3")]
+
+
+def test_a_caller_who_speaks_before_the_greeting_began_is_not_talked_over():
+    scene = live(AGENT)
+    scene.hears(SPEAKS)
+    assert scene.hears(ev.ReplyStarted("r1")) == [ev.CancelReply("r1")]
+    assert not any(isinstance(command, ev.Play) for command in scene.hears(audio("a1", 500)))
+    scene.hears(ev.SpeechStopped("u1", 100), ev.ReplyStarted("r2"))
+    assert any(isinstance(command, ev.Play) for command in scene.hears(audio("a2", 500, "r2")))

@@ -141,3 +141,54 @@ def test_neither_flask_nor_gevent_is_needed():
         [sys.executable, "-c", check], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_stream_that_is_not_admitted_leaves_the_running_call_alone(calls, handler, engine):
+    from flaskapp.phone.errors import TicketError
+    from tests.phone.callers import Caller
+
+    def refuse(started):
+        raise TicketError("none")
+
+    stranger = Caller(CALLS[0])
+    stranger.starts()
+    stranger.hangs_up()
+    handler.serve(stranger, CALLS[0], admit=refuse)
+    assert stranger.closed_with == 1008
+    assert handler.listener.ended == []
+    caller, _, session = calls[CALLS[0]]
+    engine.say(session, tone(200, seed=5))
+    assert eventually(lambda: caller.heard == tone(200, seed=5))
+    assert set(handler.sessions) == set(CALLS)
+
+
+def test_a_second_stream_that_is_admitted_takes_the_call_over(calls, handler):
+    first, thread, _ = calls[CALLS[0]]
+    second, second_thread = begin(handler, CALLS[0])
+    assert eventually(lambda: first.closed_with == 1000)
+    thread.join(10)
+    assert [ended.reason for ended in handler.listener.ended] == ["replaced"]
+    assert set(handler.sessions) == set(CALLS)
+    second.hangs_up()
+    second_thread.join(10)
+    assert not second_thread.is_alive()
+
+
+def test_subscribers_and_listeners_that_fail_do_not_end_a_call(engine):
+    class Broken(Ear):
+        def line(self, *_):
+            raise RuntimeError("no room")
+
+        def call_ended(self, ended):
+            raise RuntimeError("no room")
+
+    handler = RTMTAudioHandler(engine.base_url, "m", "key", agents=QUIET, listener=Broken())
+    handler.on_transcript = lambda update: 1 / 0
+    caller, thread = begin(handler, "CA-broken")
+    session = engine.wait_for(lambda fake: fake.sessions and fake.sessions[-1].session and fake.sessions[-1])
+    engine.say(session, tone(300))
+    assert eventually(lambda: caller.heard == tone(300))
+    caller.hangs_up()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert caller.closed_with == 1000

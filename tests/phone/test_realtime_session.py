@@ -141,8 +141,10 @@ def echoed(turns: dict | None, hears: str = "audio/pcmu", speaks: str = "audio/p
 
 def test_the_session_says_what_it_agreed_to():
     turns = {"type": "server_vad", "interrupt_response": True, "silence_duration_ms": 500}
-    assert echoed(turns) == ev.SessionReady("audio/pcmu", "audio/pcmu", True, 500)
-    assert echoed({}, "audio/pcm", "audio/pcma") == ev.SessionReady("audio/pcm", "audio/pcma", False, 0)
+    assert echoed(turns) == ev.SessionReady("audio/pcmu", "audio/pcmu", True, 500, False)
+    assert echoed({}, "audio/pcm", "audio/pcma") == ev.SessionReady(
+        "audio/pcm", "audio/pcma", False, 0, False
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ NOTHING = [None, {}, {"audio": None}, {"audio": {"input": None, "output": {"form
 
 @pytest.mark.parametrize("session", NOTHING)
 def test_a_session_that_echoes_nothing_agreed_to_nothing(session):
-    assert read({"type": "session.updated", "session": session}) == ev.SessionReady("", "", False, 0)
+    assert read({"type": "session.updated", "session": session}) == ev.SessionReady("", "", False, 0, False)
 
 
 def test_function_calls_are_read_in_one_place_only():
@@ -233,3 +235,11 @@ def test_pcm_lasts_forty_eight_bytes_a_millisecond():
     delta = {"type": "response.output_audio.delta", **AT, "delta": base64.b64encode(bytes(480)).decode()}
     event = RealtimeSession("audio/pcm").decode(json.dumps(delta).encode())
     assert event.duration_ms == 10
+
+
+def test_whether_the_callers_words_will_be_written_down_is_known():
+    hears = {"format": {"type": "audio/pcmu"}, "transcription": {"model": "gpt-transcribe"}}
+    session = {"audio": {"input": hears, "output": {"format": {"type": "audio/pcmu"}}}}
+    assert read({"type": "session.updated", "session": session}).transcribes
+    hears["transcription"] = None
+    assert not read({"type": "session.updated", "session": session}).transcribes

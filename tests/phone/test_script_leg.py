@@ -122,6 +122,7 @@ def test_closing_sends_what_is_queued_and_closes_once(leg, pipe):
     leg.send([b"last words"])
     leg.close(1008, "so")
     leg.close(1000)
+    leg._writer.join(10)
     assert (pipe.sent, pipe.codes) == (["last words"], [1008])
     with pytest.raises(LegClosed) as closed:
         leg.receive(1)
@@ -130,8 +131,20 @@ def test_closing_sends_what_is_queued_and_closes_once(leg, pipe):
 
 def test_after_the_end_nothing_is_queued(leg, pipe):
     leg.close()
+    leg._writer.join(10)
     leg.send([b"x"] * 10)
     assert leg._outbox.qsize() == 0
+
+
+def test_closing_waits_for_nobody(pipe):
+    """The thread that lets time pass for every call closes this one."""
+    pipe.may_send.clear()
+    leg = ScriptLeg(pipe)
+    leg.send([b"x"])
+    leg.close(1000)
+    assert leg._writer.is_alive()
+    pipe.may_send.set()
+    assert eventually(lambda: pipe.codes == [1000])
 
 
 def test_dropping_the_queue_of_a_leg_that_ended_still_ends_its_thread(pipe):

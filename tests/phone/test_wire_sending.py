@@ -42,7 +42,7 @@ def test_a_peer_that_never_reads_blocks_nobody(narrow):
     for _ in range(2000):
         wire.send([b"x" * 8000], droppable=True)
     assert time.monotonic() - began < 5.0
-    assert wire._outbox_bytes <= QUEUE + 8200
+    assert wire._outbox.size <= QUEUE + 8200
 
 
 def test_the_oldest_audio_goes_first_and_is_counted(narrow):
@@ -56,7 +56,7 @@ def test_the_oldest_audio_goes_first_and_is_counted(narrow):
     numbers = [int(text[:6]) for text in peer.texts[:-1]]
     assert numbers == sorted(numbers)
     assert wire.dropped == total - len(numbers) > 0
-    assert wire._outbox_bytes == 0
+    assert wire._outbox.size == 0
     kept = QUEUE // (size + 100) - 2
     assert numbers[-kept:] == list(range(total - kept, total))
 
@@ -119,4 +119,4 @@ def test_a_peer_that_pings_and_never_reads_fills_no_memory(narrow):
     for _ in range(60):
         peer.write(pings)
         wire.receive(0.01)
-    assert wire._outbox_bytes < QUEUE + 70_000
+    assert wire._outbox.size < QUEUE + 70_000

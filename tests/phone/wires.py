@@ -193,6 +193,6 @@ def fill(wire, size: int = 8000, droppable: bool = True) -> int:
     """Send until the socket takes no more; how many messages that took."""
     for number in range(10_000):
         wire.send([b"%06d" % number + b"x" * size], droppable=droppable)
-        if wire._outbox_bytes > QUEUE // 2:
+        if wire._outbox.size > QUEUE // 2:
             return number + 1
     raise AssertionError("the socket takes everything")

@@ -15,13 +15,14 @@ import msgspec
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import MULAW_BYTES_PER_MS, base64_size
 
-FORMATS = {("audio/x-mulaw", "8000"): "audio/pcmu"}
+FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
 
 
 class _MediaFormat(msgspec.Struct):  # names are spelt as Twilio spells them
     encoding: str = ""
     sampleRate: str | int | float = ""
+    channels: str | int | float = 1
 
 
 class _Start(msgspec.Struct):
@@ -102,7 +103,7 @@ class TwilioStream:
             self._stream = json.dumps(stream_id).encode()
             self._media_head = b'{"event":"media","streamSid":' + self._stream + b',"media":{"payload":"'
         sound = start.mediaFormat or _MediaFormat()
-        media_format = (sound.encoding, str(sound.sampleRate).removesuffix(".0"))
+        media_format = (sound.encoding, _whole(sound.sampleRate), _whole(sound.channels))
         return ev.StreamStarted(
             stream_id,
             start.callSid,
@@ -123,6 +124,10 @@ class TwilioStream:
 
     def clear(self) -> bytes:
         return b'{"event":"clear","streamSid":' + self._stream + b"}"
+
+
+def _whole(number: str | int | float | None) -> str:
+    return str(number).removesuffix(".0")
 
 
 def _unexpected(message: bytes) -> ev.Event | None:

@@ -174,6 +174,7 @@ def _session_ready(parsed: _Message) -> ev.Event:
         (speaks.get("format") or {}).get("type") or "",
         bool(turns and turns.get("interrupt_response", True)),
         _ms(turns.get("silence_duration_ms")),
+        bool(hears.get("transcription")),
     )
 
 
