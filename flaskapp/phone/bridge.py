@@ -180,8 +180,10 @@ class Bridge:
                 self._at_work.release()
 
     def _step(self, events: Sequence[ev.Event], now: float) -> None:
-        if events:
-            receive = self.call.receive
+        receive = self.call.receive
+        if len(events) == 1:  # nearly always
+            self._perform(receive(events[0], now), now)
+        elif events:
             self._perform([command for event in events for command in receive(event, now)], now)
         else:  # nothing but time has passed
             self._perform(self.call.tick(now), now)

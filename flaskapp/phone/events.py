@@ -4,6 +4,9 @@ Events come up from the codecs (a carrier's or an engine's words, already
 translated); commands go down to the rim, which alone performs them. Audio
 travels as base64 text in bytes, exactly as it came: nobody on the way needs
 to look inside. All times in ``*_ms`` are milliseconds of audio.
+
+The four that a frame becomes on its way are not frozen, though nobody changes
+them: frozen ones take four times as long to make.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ class StreamStarted:
     parameters: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallerAudio:
     """A slice of what the caller says: base64, and how long it lasts."""
 
@@ -146,7 +149,7 @@ class ReplyStarted:
     response_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplyAudio:
     """A slice of the agent's speech: base64, and how long it lasts."""
 
@@ -256,7 +259,7 @@ class ConfigureSession:
     minimal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hear:
     """Pass the caller's audio to the engine."""
 
@@ -291,7 +294,7 @@ class Truncate:
     audio_end_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Play:
     """Pass the agent's audio to the carrier."""
 

@@ -50,7 +50,10 @@ class _ThreadWaiter:
 
 
 class _GreenletWaiter:
-    """One libev watcher for the socket's life: making one for every wait costs more than the wait."""
+    """One libev watcher for the socket's life, left running from one wait to the next.
+
+    Making or starting one for every wait costs more than the wait.
+    """
 
     def __init__(self, sock: socket.socket, for_writing: bool) -> None:
         import gevent
@@ -58,15 +61,37 @@ class _GreenletWaiter:
         self._gevent: Any = gevent
         self._hub: Any = gevent.get_hub()
         self._watcher: Any = self._hub.loop.io(sock.fileno(), 2 if for_writing else 1)
+        self._waiting: Any = None
+        self._is_running = False
 
     def wait(self, timeout_s: float | None = None) -> bool:
         if timeout_s is None:
-            self._hub.wait(self._watcher)
+            self._wait()
             return True
         with self._gevent.Timeout(timeout_s, False):
-            self._hub.wait(self._watcher)
+            self._wait()
             return True
         return False
+
+    def _wait(self) -> None:
+        self._waiting = self._gevent.getcurrent()
+        if not self._is_running:
+            self._is_running = True
+            self._watcher.start(self._ready)
+        try:
+            while self._waiting is not None:
+                self._hub.switch()
+        finally:
+            self._waiting = None
+
+    def _ready(self) -> None:
+        """Called by the hub: nobody may be waiting yet, then it is told again when somebody is."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.switch()
+        else:
+            self._is_running = False
+            self._watcher.stop()
 
     def close(self) -> None:
         self._watcher.close()

@@ -31,7 +31,7 @@ PING_EVERY_S = 20.0
 PONG_WITHIN_S = 20.0
 CLOSE_WITHIN_S = 1.0
 STALLED_AFTER_S = 10.0
-MAX_REASON_BYTES = 123
+MAX_REASON_BYTES = 123  # RFC 6455, 5.5
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -62,6 +62,9 @@ class Wire:
         self._sock, self._protocol, self._clock = sock, protocol, clock
         self._takes_binary = takes_binary
         self._is_tls = isinstance(sock, ssl.SSLSocket)
+        # gevent's own methods know how to wait, which a non-blocking socket never does: past them.
+        plain = sock if self._is_tls else getattr(sock, "_sock", sock)
+        self._recv, self._send = plain.recv, plain.send
         self._reader = waiter(sock)
         # Greenlets switch only where they wait, and nothing below waits with the lock held.
         self._lock: contextlib.AbstractContextManager[object] = (
@@ -157,9 +160,9 @@ class Wire:
                 if not (self._is_tls and self._sock.pending()) and not self._reader.wait(timeout_s):  # type: ignore[attr-defined]
                     return None
                 if not self._is_tls:
-                    return self._sock.recv(READ_BYTES)
+                    return self._recv(READ_BYTES)
                 with self._lock:  # OpenSSL does not let one thread read while another writes
-                    return self._sock.recv(READ_BYTES)
+                    return self._recv(READ_BYTES)
             except _WAIT:
                 continue
             except (OSError, ValueError):
@@ -305,7 +308,7 @@ class Wire:
 
     def _try_send(self, data: bytes | memoryview) -> int:
         try:
-            return self._sock.send(data)
+            return self._send(data)
         except _WAIT:
             return 0
         except (OSError, ValueError):
@@ -357,7 +360,7 @@ class Wire:
         """Begin the close handshake; the reader sees the end within a second."""
         with self._lock:
             if self._protocol.state is State.OPEN:
-                self._protocol.send_close(code, _fitting(reason))
+                self._protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
                 self._closed_by = self._clock() + CLOSE_WITHIN_S
                 self._note_state()
                 self._flush()
@@ -393,8 +396,3 @@ class Wire:
     def _shut(self, how: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._sock.shutdown(how)
-
-
-def _fitting(reason: str) -> str:
-    """A close frame holds 123 bytes of reason (RFC 6455, 5.5)."""
-    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
