@@ -25,4 +25,3 @@ def register_problems(app: Flask) -> None:
         request_id = secrets.token_hex(8)
         log.error("Unforeseen error %s at %s", request_id, request.endpoint, exc_info=error)
         return problem(InternalServerError(f"Something went wrong here; it is in the log as {request_id}."))
-

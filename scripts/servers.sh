@@ -10,7 +10,6 @@ have_sounds() { compgen -G '/usr/share/asterisk/sounds/en*/vm-goodbye.wav' >/dev
 
 have redis-server || missing+=(redis-server)
 have_postgres || missing+=(postgresql)
-have nginx || missing+=(nginx)
 have_sounds || missing+=(asterisk-core-sounds-en-wav)
 [ ${#missing[@]} -gt 0 ] || exit 0
 

@@ -1,0 +1,102 @@
+"""Every command that the README shows is run, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.conftest import PROJECT, RunningApp, environment_of
+from tests.fakes import FakeRealtime
+
+pytestmark = pytest.mark.system
+
+#: Those that other tests run, or this one is run by: where to look.
+ELSEWHERE = {
+    "make demo": "tests/test_local.py",
+    "make test": "this very run",
+    "make run": "tests/test_local.py",
+    ".venv/bin/gunicorn -c gunicorn.conf.py wsgi:app": "the fixture below",
+}
+
+
+def commands() -> list[str]:
+    """The README's fenced blocks that have no language: one command each."""
+    text = (PROJECT / "README.md").read_text()
+    parts = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [body.strip() for language, body in parts if not language]
+
+
+@pytest.fixture
+def newcomer(tmp_path) -> Path:
+    """A folder with everything that the repository holds, and the environment where the README has it."""
+    for name in subprocess.check_output(["git", "ls-files", "-z"], cwd=PROJECT, text=True).split("\0"):
+        if name and (PROJECT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    return tmp_path
+
+
+@pytest.fixture
+def served(newcomer) -> Iterator[RunningApp]:
+    """The app as the README serves it, on the port that the README names."""
+    if servers.answers(5001):
+        pytest.skip("port 5001, which the README names, is taken here")
+    with FakeRealtime().running() as engine:
+        environment = {
+            **environment_of(newcomer, {"LOCAL": "1", "OPENAI_BASE_URL": engine.base_url}),
+            "PYTHONPATH": str(newcomer),
+        }
+        del environment["FLASK_APP"]
+        migrated = subprocess.run(
+            shlex.split(".venv/bin/flask db upgrade"), cwd=newcomer, env=environment, check=False
+        )
+        assert migrated.returncode == 0
+        log = newcomer / "app.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                shlex.split(".venv/bin/gunicorn -c gunicorn.conf.py wsgi:app"),
+                cwd=newcomer,
+                env=environment,
+                stdout=output,
+                stderr=output,
+            )
+        app = RunningApp("http://127.0.0.1:5001", log, process, environment)
+        try:
+            servers.wait_until(app.is_healthy, f"no /health; see {log}")
+            yield app
+        finally:
+            servers.stop(process, patience_s=60)
+
+
+def test_every_command_of_the_readme_works(served, newcomer):
+    for command in commands():
+        if command in ELSEWHERE:
+            continue
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=newcomer,
+            env=served.environment | {"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        if command.startswith("curl"):
+            assert "<Connect " in done.stdout
+
+
+def test_the_readme_shows_the_two_commands_first():
+    assert commands()[:2] == ["make demo", "make test"]
+    assert set(ELSEWHERE) <= set(commands())
