@@ -66,6 +66,14 @@ class Load:
         self._process.wait()
 
 
+def keep_awake(stack: ExitStack, cores: tuple[int, ...]) -> None:
+    """Nobody shall pay for waking a core (see awake.py)."""
+    for core in cores:
+        process = subprocess.Popen([sys.executable, str(BENCH / "awake.py"), str(core)])
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All rounds, with the calibration before, between and after."""
     app_core, load_core = _cores(options.pin)
@@ -73,6 +81,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         os.sched_setaffinity(0, {app_core})  # the calibration belongs where the apps run
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="frame-path-")))
+        if options.awake and app_core is not None and load_core is not None:
+            keep_awake(stack, (app_core, load_core))
         _say("starting the load generator, the product and the plain relay")
         load = Load(stack, load_core)
         subjects = [make(stack, folder, load.engine_port, app_core) for make in (product, plain_relay)]
@@ -88,7 +98,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 each["rss_mb"] = resident_mb(subject.pid) if subject.pid else 0.0
                 windows[subject.name].append(each)
     settings = {name: getattr(options, name) for name in ("calls", "seconds", "rounds")}
-    return figures(windows, {**settings, "pinned": app_core is not None})
+    pinned = app_core is not None
+    return figures(windows, {**settings, "pinned": pinned, "awake": pinned and options.awake})
 
 
 def _cores(pin: bool) -> tuple[int | None, int | None]:
@@ -110,6 +121,9 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often calls are opened anew (3)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure there")
     parser.add_argument("--quick", action="store_true", help="under half a minute: 10 calls, 2 x 2 s")
+    parser.add_argument(
+        "--let-sleep", dest="awake", action="store_false", help="idle cores may fall asleep, and are paid for"
+    )
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="apps and load share all cores")
     options = parser.parse_args(arguments)
     defaults = {"calls": 10, "seconds": 2.0, "rounds": 2} if options.quick else {}

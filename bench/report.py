@@ -111,7 +111,8 @@ def _remarks(run: dict[str, Any]) -> list[str]:
         "A pair is one 20 ms frame in and one back. 'load alone' relays nothing: others add to its waits.",
         f"{settings['calls']} calls, {settings['rounds']} x {settings['seconds']:g} s each, interleaved;"
         f" unit (a fixed Python loop) {statistics.median(units):.1f} µs, {min(units):.1f}-{max(units):.1f};"
-        f" {'pinned' if settings['pinned'] else 'not pinned'}; Python {run['python']}, {run['machine']}.",
+        f" {'pinned' if settings['pinned'] else 'not pinned'}, cores {'kept awake' if settings['awake'] else 'may sleep'};"
+        f" Python {run['python']}, {run['machine']}.",
     ]
     for name, row in rows.items():
         if row["lag_p99_ms"] > LAGS_FROM_MS or row["load_core"] > FULL_FROM:

@@ -22,7 +22,7 @@ from flaskapp.phone.engines.connection import Engine
 from flaskapp.phone.engines.realtime import COMMIT, RealtimeSession, SessionSpec
 from flaskapp.phone.errors import EngineRejected, EngineUnreachable, LegClosed, TicketError
 from flaskapp.phone.listener import CallEnded, Listener
-from flaskapp.phone.waiting import try_lock
+from flaskapp.phone.waiting import native_lock
 from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Bridge:
         self._engine_wire: Wire | None = None
         self._engine_thread: threading.Thread | None = None
         self._inbox: deque[tuple[Sequence[ev.Event], float]] = deque()
-        self._at_work = try_lock()
+        self._at_work = native_lock()
         self._over = threading.Event()
         self._in_s = self._out_s = 0.0
         self._sampled_at = clock()

@@ -35,6 +35,38 @@ def measure(data: bytes, at: int) -> tuple[int, int] | None:
     return start, start + length
 
 
+def cut_texts(data: bytes, is_masked: bool, max_size: int) -> tuple[list[bytes], int]:
+    """The plain text messages that the data begins with, if they are ASCII, and where something else begins.
+
+    One loop for nearly everything that is ever received.
+    """
+    texts: list[bytes] = []
+    at, end = 0, len(data)
+    while end - at > 1 and data[at] == TEXT:
+        second, start = data[at + 1], at + 2
+        size = second & 0x7F
+        if (second >= MASKED) is not is_masked or size == 127:
+            break
+        if size == 126:
+            start += 2
+            if start > end:
+                break
+            size = data[start - 2] << 8 | data[start - 1]
+        if is_masked:
+            start += 4
+        stop = start + size
+        if stop > end or size > max_size:
+            break
+        text = data[start:stop]
+        if is_masked:
+            text = apply_mask(text, data[start - 4 : start])
+        if not text.isascii():
+            break
+        texts.append(text)
+        at = stop
+    return texts, at
+
+
 def payload(data: bytes, start: int, end: int, is_masked: bool) -> bytes:
     """The payload of a frame that is all there."""
     if is_masked:

@@ -8,6 +8,7 @@ written by whoever drains the queue; nobody else writes meanwhile.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import socket
 import ssl
@@ -24,7 +25,7 @@ from websockets.protocol import SEND_EOF, Protocol, Side, State
 from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.outbox import Outbox
-from flaskapp.phone.waiting import is_cooperative, waiter
+from flaskapp.phone.waiting import native_lock, waiter
 
 READ_BYTES = 65_536
 PING_EVERY_S = 20.0
@@ -66,19 +67,17 @@ class Wire:
         plain = sock if self._is_tls else getattr(sock, "_sock", sock)
         self._recv, self._send = plain.recv, plain.send
         self._reader = waiter(sock)
-        # Greenlets switch only where they wait, and nothing below waits with the lock held.
-        self._lock: contextlib.AbstractContextManager[object] = (
-            contextlib.nullcontext() if is_cooperative() else threading.Lock()
-        )
+        self._lock = native_lock()  # nothing below waits with it held
         # The fast path (``frames``) takes plain text frames while the protocol is calm: open, between frames.
         self._is_calm = self._is_open = protocol.state is State.OPEN
         self._is_client = protocol.side is Side.CLIENT
+        self._max_size = protocol.max_size or 1 << 62
         self._carry = b""  # the beginning of a plain frame, or of a header
         self._owed = 0  # bytes of a frame that the protocol has begun to read
         self._inbox: list[bytes] = []
         self._parts: list[bytes] = []
         self._outbox = Outbox(queue_bytes)
-        self._drainer: threading.Thread | None = None
+        self._drainer: threading.Event | None = None  # set when whoever drains is done
         self._over: LegClosed | None = None
         self._is_dead = False
         self._wants_eof = False
@@ -88,7 +87,6 @@ class Wire:
 
     @property
     def dropped(self) -> int:
-        """Messages that were dropped from the queue so far."""
         return self._outbox.dropped
 
     def open(self, request: Request, within_s: float) -> None:
@@ -115,7 +113,8 @@ class Wire:
         protocol.events_received()
         self._note_state()
         if answer:
-            self._take(answer)
+            with self._lock:
+                self._take(answer)
 
     def _answered(self, answer: bytes) -> bytes:
         """Give the protocol an answer's head, and a refusal's body; what remains are frames."""
@@ -129,7 +128,7 @@ class Wire:
         return rest
 
     def accept(self, answer: Response) -> None:
-        """A server's side of the handshake: send the 101 that a ``ServerProtocol`` gave."""
+        """A server's handshake: send the 101 that a ``ServerProtocol`` gave."""
         with self._lock:
             self._write(answer.serialize(), 0, False)
 
@@ -148,7 +147,8 @@ class Wire:
             data = self._read(None if deadline is None else max(deadline - self._clock(), 0.0))
             if data is None:
                 return []
-            self._take(data)
+            with self._lock:
+                self._take(data)
         messages, self._inbox = self._inbox, []
         return messages
 
@@ -169,21 +169,26 @@ class Wire:
                 return b""
 
     def _take(self, data: bytes) -> None:
-        with self._lock:
-            if data:
-                self._split(self._carry + data if self._carry else data)
-            else:
-                if self._carry:
-                    self._heed(self._carry)
-                self._protocol.receive_eof()
-                self._take_frames(self._protocol.events_received())
+        """What one read brought; nothing is the end."""
+        if self._is_calm and data and not self._owed and not self._carry:
+            self._inbox, at = frames.cut_texts(data, not self._is_client, self._max_size)
+            if at < len(data):
+                self._split(data, at)
+        elif data:
+            self._split(self._carry + data, 0)
+        else:
+            if self._carry:
+                self._heed(self._carry)
+            self._protocol.receive_eof()
+            self._take_frames(self._protocol.events_received())
 
-    def _split(self, data: bytes) -> None:
-        """Plain text frames become messages at once; every other frame goes to the protocol as it is."""
-        size, at = len(data), min(self._owed, len(data))
-        if at:
-            self._owed -= at
-            self._heed(data[:at])
+    def _split(self, data: bytes, at: int) -> None:
+        """Frame by frame from ``at`` on: plain text becomes a message, all else is the protocol's."""
+        size, owed = len(data), min(self._owed, len(data))
+        if owed:
+            self._owed -= owed
+            self._heed(data[:owed])
+            at = owed
         while at < size and self._over is None:
             bounds = frames.measure(data, at)
             if bounds is None:
@@ -204,7 +209,7 @@ class Wire:
             data[at] == frames.TEXT
             and (data[at + 1] < frames.MASKED) is self._is_client
             and self._is_calm
-            and (self._protocol.max_size is None or length <= self._protocol.max_size)
+            and length <= self._max_size
         )
 
     def _heed(self, data: bytes) -> None:
@@ -276,8 +281,7 @@ class Wire:
             if self._is_open and not self._is_dead:
                 whole = [frames.text_frame(message, self._is_client) for message in messages]
                 if whole:
-                    data = whole[0] if len(whole) == 1 else b"".join(whole)
-                    self._write(data, len(whole), droppable)
+                    self._write(whole[0] if len(whole) == 1 else b"".join(whole), len(whole), droppable)
 
     def drop_queued(self) -> None:
         """Forget audio that the peer has not taken yet: it must not be played any more."""
@@ -293,18 +297,18 @@ class Wire:
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if data and not self._is_dead:
             self._write(data, 0, False)
-        if self._wants_eof and not self._outbox:
+        if self._wants_eof and not self._outbox.size:
             self._shut(socket.SHUT_WR)
 
     def _write(self, data: bytes, messages: int, droppable: bool) -> None:
-        sent = 0 if self._outbox else self._try_send(data)
+        sent = 0 if self._outbox.size else self._try_send(data)
         if sent == len(data):
             return
         self._outbox.put(data, sent, messages, droppable)
         if self._drainer is None and not self._is_dead:
             self._moved_at = self._clock()
-            self._drainer = threading.Thread(target=self._drain, name="wire-drain", daemon=True)
-            self._drainer.start()
+            self._drainer = threading.Event()
+            _thread.start_new_thread(self._drain, (self._drainer,))  # unlike Thread.start it does not wait
 
     def _try_send(self, data: bytes | memoryview) -> int:
         try:
@@ -316,7 +320,7 @@ class Wire:
             self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
             return 0
 
-    def _drain(self) -> None:
+    def _drain(self, done: threading.Event) -> None:
         """Write what is queued as the peer takes it; ends when the queue is empty."""
         ready = waiter(self._sock, for_writing=True)
         try:
@@ -324,10 +328,11 @@ class Wire:
                 ready.wait(1.0)
         finally:
             ready.close()
+            done.set()
 
     def _drained(self) -> bool:
         with self._lock:
-            while self._outbox and not self._is_dead:
+            while self._outbox.size and not self._is_dead:
                 sent = self._try_send(self._outbox.head())
                 if not sent:
                     return self._is_dead
@@ -366,7 +371,7 @@ class Wire:
                 self._flush()
 
     def abort(self) -> None:
-        """End it now, without a word: the peer does not answer."""
+        """End it now, without a word."""
         self._is_dead = True
         self._shut(socket.SHUT_RDWR)
 
@@ -374,9 +379,9 @@ class Wire:
         """Free everything; only its reader may call this, after the end."""
         drainer = self._drainer
         if drainer is not None:
-            drainer.join(CLOSE_WITHIN_S)  # the last words to a slow peer
+            drainer.wait(CLOSE_WITHIN_S)  # the last words to a slow peer
             self.abort()
-            drainer.join()
+            drainer.wait()
         self._linger()
         self._is_dead = True
         self._reader.close()
