@@ -106,7 +106,8 @@ class Party:
                 self._clocked[name] += took[name]
 
     async def close(self) -> dict[str, Any]:
-        """Hang up; what was counted."""
+        """Hang up; what was counted. Calls that are over already were ended by the app."""
+        ended = sum(caller.closed.done() for caller in self.callers)
         for caller in self.callers:
             caller.hang_up()
         await asyncio.wait([caller.closed for caller in self.callers], timeout=CLOSE_WITHIN_S)
@@ -114,7 +115,8 @@ class Party:
         for caller in self.callers:
             total.add(caller.tally)
         lost = sum(caller.missing for caller in self.callers)
-        return _counted(total) | {"lost": lost, "pairs": self._pairs, "turns_us": self._costs} | self._clocked
+        counted = {"ended": ended, "lost": lost, "pairs": self._pairs, "turns_us": self._costs}
+        return _counted(total) | counted | self._clocked
 
     def _heard(self) -> int:
         return sum(caller.tally.heard for caller in self.callers)

@@ -63,7 +63,7 @@ def _row(windows: list[Window]) -> dict[str, Any]:
     }
     for name in ("wait_p50_ms", "wait_p99_ms", "lag_p99_ms"):
         row[name] = statistics.median(each[name] for each in windows)
-    for name in ("sent", "lost", "doubled", "reordered", "foreign"):
+    for name in ("sent", "lost", "doubled", "reordered", "foreign", "ended"):
         row[name] = sum(each[name] for each in windows)
     row["load_core"] = max(each["load_cpu_s"] / each["wall_s"] for each in windows)
     return row
@@ -111,7 +111,8 @@ def _remarks(run: dict[str, Any]) -> list[str]:
         "A pair is one 20 ms frame in and one back. 'load alone' relays nothing: others add to its waits.",
         f"{settings['calls']} calls, {settings['rounds']} x {settings['seconds']:g} s each, interleaved;"
         f" unit (a fixed Python loop) {statistics.median(units):.1f} µs, {min(units):.1f}-{max(units):.1f};"
-        f" {'pinned' if settings['pinned'] else 'not pinned'}, cores {'kept awake' if settings['awake'] else 'may sleep'};"
+        f" {'pinned' if settings['pinned'] else 'not pinned'},"
+        f" {'kept awake' if settings['awake'] else 'may fall asleep'};"
         f" Python {run['python']}, {run['machine']}.",
     ]
     for name, row in rows.items():
@@ -122,6 +123,10 @@ def _remarks(run: dict[str, Any]) -> list[str]:
             )
         if row["core"] > FULL_FROM and name != "load alone":
             said.append(f"{name!r} filled its core: fewer --calls give its true latency.")
+        if row["ended"]:
+            said.append(
+                f"{name!r} ended {row['ended']} calls itself: a machine that stood still? Run it again."
+            )
         if row["foreign"]:
             said.append(f"{name!r}: {row['foreign']} frames came back on a wrong call or changed.")
         if row["held_up"] > HELD_UP_FROM:
