@@ -132,7 +132,7 @@ def _remarks(run: dict[str, Any]) -> list[str]:
         if row["held_up"] > HELD_UP_FROM:
             said.append(
                 f"{name!r} had to wait for its core {row['held_up'] * 100:.0f} % of the time: others run"
-                " here, too. Costs are little affected, latencies are."
+                " here, too. They spoil its caches and latencies."
             )
     product, verdict = rows["product"], "met" if run["is_met"] else "MISSED"
     least, most = product["of_plain_relay_most"]
