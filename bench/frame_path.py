@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -140,6 +141,7 @@ def main() -> int:
     options = read_options()
     if sys.platform != "linux":
         sys.exit("frame_path.py reads other processes' CPU clocks as Linux names them: run it there")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped then, too
     measured = run(options)
     print(table(measured))
     if options.json:
