@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 
 MAX_BODY_BYTES = 64 << 10
-MAX_FORM_PARTS = 1000
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
@@ -30,6 +29,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     """
     from flask import Flask
 
+    from flaskapp import problems
     from flaskapp.config import load_settings
     from flaskapp.observability import configure_logging
 
@@ -37,13 +37,15 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     configure_logging(settings.log_level, settings.log_format, settings.secrets().values())
     app = Flask(__name__)
     app.extensions["settings"] = settings
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    problems.register_problems(app)
     equip(app)
     return app
 
 
 def equip(app: Flask) -> None:
     """Everything that answering calls takes, on any Flask app; its settings come from the environment."""
-    from flaskapp import health, problems
+    from flaskapp import health
     from flaskapp.access import Tickets
     from flaskapp.config import load_settings
     from flaskapp.metrics import Metrics
@@ -62,7 +64,6 @@ def equip(app: Flask) -> None:
     app.extensions["tickets"] = Tickets(_secret(settings), live)
     app.extensions["scribe"] = _scribe(app, settings)
     app.extensions["rtmt"] = _live_handler(app, settings)
-    problems.register_problems(app)
     health.register_health(app)
     app.register_blueprint(phone_blueprint)
     app.cli.add_command(phone_cli)
@@ -87,8 +88,6 @@ def begin_serving(app: Flask) -> None:
 
 def _configure(app: Flask, settings: Settings) -> None:
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or _secret(settings)
-    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_CONTENT_LENGTH"] or MAX_BODY_BYTES
-    app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     if settings.trusted_proxies:
         from werkzeug.middleware.proxy_fix import ProxyFix
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from flask import Request, current_app, request, session
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
 
 from flaskapp.addresses import is_loopback
 from flaskapp.config import Settings
@@ -49,12 +50,15 @@ def socket_origin() -> str:
 def is_local(asked: Request | None = None) -> bool:
     """Whether a request certainly comes from this machine, and LOCAL=1 says that this is enough.
 
-    Peer and Host are loopback, no proxy had its hands on it, and the server
-    does not call itself anything public.
+    Peer and Host are loopback, no proxy and no foreign page had its hands on
+    it, and the server does not call itself anything public.
     """
     asked, known = asked or request, settings()
     if not known.local or known.is_public_origin or any(name in asked.headers for name in FORWARDING):
         return False
+    page = asked.headers.get("Origin")
+    if page and urlsplit(page).netloc != asked.host:
+        return False  # a page of somebody else's, open in a browser on this machine
     peer = asked.environ.get("REMOTE_ADDR", "")
     return is_loopback(f"http://{_host(peer)}") and is_loopback(f"http://{asked.host}")
 
@@ -64,6 +68,15 @@ def _host(address: str) -> str:
 
 
 # ------------------------------------------------------------------------ carriers
+
+CALL_SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def checked_call_sid(call_sid: str | None) -> str:
+    """The call's id, or 400: it becomes part of URLs, keys and rows."""
+    if not call_sid or not CALL_SID.fullmatch(call_sid):
+        raise BadRequest("CallSid must be 1 to 64 letters, digits, '-' or '_'.")
+    return call_sid
 
 
 def carrier_signed(view: View) -> View:
@@ -113,7 +126,7 @@ def _is_signed_by(token: str, signature: str) -> bool:
     url = _signed_url(origin())
     if request.method == "GET":
         return bool(validator.validate(url, {}, signature))
-    if request.mimetype == "application/json":
+    if request.mimetype == "application/json" and "bodySHA256" in request.args:
         return bool(validator.validate(url, request.get_data(as_text=True), signature))
     return bool(validator.validate(url, request.form, signature))
 

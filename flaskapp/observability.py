@@ -33,6 +33,7 @@ QUIET = (
     "azure",
     "openai",
     "asyncio",
+    "alembic",
 )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import secrets
 
-from flask import Flask, Response, json, request
+from flask import Blueprint, Flask, Response, json, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 log = logging.getLogger(__name__)
 
 
-def register_problems(app: Flask) -> None:
+def register_problems(app: Flask | Blueprint) -> None:
     """Every error is a problem document; one that nobody foresaw has an id to look for in the log."""
 
     @app.errorhandler(HTTPException)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import subprocess
@@ -31,6 +32,11 @@ def _is_a_setting(name: str) -> bool:
 # At import, before any fixture: session-scoped servers must not see the developer's settings either.
 for _name in [name for name in os.environ if _is_a_setting(name)]:
     del os.environ[_name]
+
+
+def pytest_sessionfinish() -> None:
+    """Apps whose databases went with their folders have nothing more to say after the summary."""
+    logging.disable(logging.CRITICAL)
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ class Behaviour:
     hears: bool = True  # has voice activity detection of its own
     echoes: bool = False  # every frame comes straight back
     handshake_status: int = 101
+    handshake_s: float = 0.0
     retry_after: str = ""
     updates: bool = True
     refuses_updates: int = 0
@@ -196,7 +197,8 @@ class FakeRealtime:
             self._ready.set()
             await self._stopped.wait()
 
-    def _answer(self, connection: ServerConnection, request: Any) -> Any:
+    async def _answer(self, connection: ServerConnection, request: Any) -> Any:
+        await asyncio.sleep(self.behaviour.handshake_s)
         status = self.behaviour.handshake_status
         if status == 101:
             return None

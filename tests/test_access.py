@@ -37,6 +37,9 @@ def post(client, headers=None, form=FORM, base="http://127.0.0.1:5001", peer="12
         ({}, {"headers": {"X-Forwarded-Proto": "https"}}, 403),
         ({}, {"headers": {"X-Real-IP": "127.0.0.1"}}, 403),
         ({"FLASK_BASE_URL": "https://voice.example.com"}, {}, 403),
+        ({}, {"headers": {"Origin": "http://evil.example"}}, 403),
+        ({}, {"headers": {"Origin": "null"}}, 403),
+        ({}, {"headers": {"Origin": "http://127.0.0.1:5001"}}, 200),
         ({"LOCAL": "0"}, {}, 403),
     ],
 )
@@ -174,3 +177,40 @@ def test_without_a_password_metrics_are_this_machines_only(config):
     public = create_app({**config, "LOCAL": "0"}).test_client().get("/metrics")
     assert public.status_code == 403
     assert "DASHBOARD_PASSWORD" in public.get_json()["detail"]
+
+
+def test_a_spent_ticket_stays_spent_while_redis_is_away(tickets):
+    from redis.exceptions import ConnectionError as RedisIsAway
+
+    class Away:
+        def __getattr__(self, name):
+            raise RedisIsAway("refused")
+
+    ticket = tickets.issue("CA1")
+    tickets.spend(ticket, "CA1")
+    tickets._live.redis = Away()
+    with pytest.raises(TicketError, match="used before"):
+        tickets.spend(ticket, "CA1")
+    tickets.spend(tickets.issue("CA1"), "CA1")
+
+
+@pytest.mark.parametrize("mimetype", ["application/json", "text/plain", "multipart/form-data"])
+def test_a_signature_over_another_kind_of_body_is_refused_and_not_stumbled_over(config, mimetype):
+    config.update({"TWILIO_AUTH_TOKEN": "12345", "LOCAL": "0"})
+    client = create_app(config).test_client()
+    headers = {"X-Twilio-Signature": "abc", "Content-Type": mimetype}
+    assert client.post("/phone/call-status", data=b"{}", headers=headers).status_code == 403
+
+
+def test_json_is_signed_through_its_hash(config):
+    import hashlib
+
+    config.update({"TWILIO_AUTH_TOKEN": "12345", "LOCAL": "0"})
+    client = create_app(config).test_client()
+    body = b'{"CallSid": "CA1"}'
+    path = f"/phone/stream-status/CA1?bodySHA256={hashlib.sha256(body).hexdigest()}"
+    signature = RequestValidator("12345").compute_signature("https://v.example.com" + path, {})
+    headers = {"X-Twilio-Signature": signature, "Content-Type": "application/json"}
+    request_is = {"headers": headers, "base_url": "https://v.example.com"}
+    assert client.post(path, data=body, **request_is).status_code == 204
+    assert client.post(path, data=body + b" ", **request_is).status_code == 403

@@ -127,6 +127,15 @@ def test_a_body_beyond_its_limit_is_refused(client):
     assert post(client, "/phone/incoming-call-streaming", Junk="x" * 70_000).status_code == 413
 
 
+def test_too_many_fields_are_refused(client):
+    fields = {f"f{number}": "" for number in range(1001)}
+    assert post(client, "/phone/incoming-call-streaming", **fields).status_code == 413
+
+
+def test_stream_errors_of_odd_calls_are_bad_requests(client):
+    assert post(client, "/phone/stream-status/CA 1").status_code == 400
+
+
 def test_sockets_under_another_server_say_which_one_is_needed(client):
     headers = {
         "Upgrade": "websocket",
@@ -147,6 +156,11 @@ def test_an_existing_app_answers_calls_too(config, monkeypatch):
     for name, value in config.items():
         monkeypatch.setenv(name, value)
     app = Flask("theirs")
+    app.add_url_rule("/theirs", view_func=lambda: 1 / 0)
     init_app(app)
+    assert app.config["MAX_CONTENT_LENGTH"] is None
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    with pytest.raises(ZeroDivisionError):  # their errors are theirs
+        app.test_client().get("/theirs")
     assert phone_blueprint.name in app.blueprints
     assert verbs(post(app.test_client(), "/phone/incoming-call-streaming"))[0].tag == "Connect"

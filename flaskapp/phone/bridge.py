@@ -95,19 +95,31 @@ class Bridge:
         now, decode = self._clock(), self._carrier.decode
         events = [event for message in messages if (event := decode(message)) is not None]
         if not self._is_admitted:
-            events = [self._admitted(e) if isinstance(e, ev.StreamStarted) else e for e in events]
+            events = [self._admitted(event) for event in events]
         self._handle(events, now)
         self._in_s = self._clock() - now
 
-    def _admitted(self, started: ev.StreamStarted) -> ev.Event:
+    def _admitted(self, started: ev.Event) -> ev.Event:
+        """The first start of this very call, if its stream may come in; everything else as it is."""
+        is_ours = isinstance(started, ev.StreamStarted) and started.call_sid == self.call.call_sid
+        if self._is_admitted or not is_ours:
+            return started
+        assert isinstance(started, ev.StreamStarted)  # noqa: S101 - for the type checker
         try:
             self._admit(started)
         except TicketError as error:
             return ev.NotAdmitted(str(error))
         self._is_admitted = True
         self._on_admitted()
-        self._listener.call_started(self.call.call_sid, started)
+        self._tell(self._listener.call_started, self.call.call_sid, started)
         return started
+
+    def _tell(self, hear: Callable[..., None], *what: Any) -> None:
+        """A listener that fails must not end the call."""
+        try:
+            hear(*what)
+        except Exception:  # theirs
+            log.exception("A listener failed", extra={"call_sid": self.call.call_sid})
 
     def _finish(self) -> None:
         if not self._over.wait(OVER_WITHIN_S):
@@ -137,12 +149,13 @@ class Bridge:
             self._lose_engine("engine_fault", error)
 
     def _read_engine(self, wire: Wire) -> None:
-        self._listener.engine_opened(self.call.call_sid)
+        self._tell(self._listener.engine_opened, self.call.call_sid)
         try:
             self._engine_wire = wire
             self._handle([ev.EngineOpened()], self._clock())
             if self.call.is_over:  # the caller left while it was being opened
                 wire.close()
+                wire.abort()  # nobody lets time pass for it any more
             decode = self._session.decode
             while True:
                 messages = wire.receive()
@@ -154,7 +167,7 @@ class Bridge:
         finally:
             self._engine_wire = None
             wire.dispose(close_socket=True)
-            self._listener.engine_closed(self.call.call_sid)
+            self._tell(self._listener.engine_closed, self.call.call_sid)
 
     def _lose_engine(self, reason: str, error: Exception, code: int = 1006) -> None:
         if not self.call.is_over:
@@ -211,10 +224,7 @@ class Bridge:
         if to_carrier:
             self._phone.send(to_carrier, droppable=True)
         for command in rest:
-            try:
-                _PERFORM[type(command)](self, command, now)
-            except Exception:  # a listener's or subscriber's: what it does not take must not end the call
-                log.exception("A listener failed", extra={"call_sid": self.call.call_sid})
+            self._tell(_PERFORM[type(command)], self, command, now)
 
     def _tell_engine(self, message: bytes) -> None:
         if self._engine_wire is not None:
@@ -290,7 +300,7 @@ class Bridge:
         if now - self._sampled_at < WIRES_EVERY_S and not self.call.is_over:
             return
         self._sampled_at = now
-        self._listener.frame_delay(self._in_s, self._out_s)
+        self._tell(self._listener.frame_delay, self._in_s, self._out_s)
         self._phone.tick(now)
         if (wire := self._engine_wire) is not None:
             wire.tick(now)

@@ -34,7 +34,7 @@ class Conversation:
     has_asked: bool = False  # a reply was asked for by us, not by voice activity
     stopped_at: float | None = None  # when the engine was given the caller's last word
     reply_id: str = ""  # the response that is being made
-    item_id: str = ""  # the item whose audio went out last
+    item_id: str | None = None  # the item whose audio went out last
     silenced: list[str] = field(default_factory=list)  # responses that must not be played any more
     settling: list[str] = field(default_factory=list)  # items complete at the engine, perhaps still playing
     failed_replies: int = 0

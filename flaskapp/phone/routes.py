@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import re
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from flask import Blueprint, Response, abort, current_app, request
 
-from flaskapp.access import Tickets, carrier_signed, origin, socket_origin
+from flaskapp.access import Tickets, carrier_signed, checked_call_sid, origin, socket_origin
 from flaskapp.phone import documents
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 from flaskapp.phone.sockets import sockets
+from flaskapp.problems import register_problems
 from flaskapp.redaction import mask_number
 from flaskapp.store.history import RANKS, CallChanged, CallOpened
 from flaskapp.store.live import LiveStore
@@ -20,10 +20,20 @@ from flaskapp.store.scribe import Scribe
 
 log = logging.getLogger(__name__)
 
-CALL_SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 STREAMS_PER_CALL = 2
 
+MAX_BODY_BYTES = 64 << 10
+MAX_FIELDS = 1000
+
 hooks = Blueprint("hooks", __name__)
+
+
+@hooks.before_request
+def _limit() -> None:
+    """Webhooks are small; whatever is not is none."""
+    request.max_content_length = MAX_BODY_BYTES
+    if len(request.form) > MAX_FIELDS:
+        abort(413, f"More than {MAX_FIELDS} fields.")
 
 
 def build_blueprint() -> Blueprint:
@@ -31,18 +41,12 @@ def build_blueprint() -> Blueprint:
     phone = Blueprint("phone", __name__, url_prefix="/phone")
     phone.register_blueprint(hooks)
     phone.register_blueprint(sockets)
+    register_problems(phone)
     return phone
 
 
 def _part(name: str) -> Any:
     return current_app.extensions[name]
-
-
-def _call_sid(call_sid: str | None) -> str:
-    """The call's id, or 400: it becomes part of URLs, keys and rows."""
-    if not call_sid or not CALL_SID.fullmatch(call_sid):
-        abort(400, "CallSid must be 1 to 64 letters, digits, '-' or '_'.")
-    return call_sid
 
 
 def _twiml(document: str) -> Response:
@@ -53,7 +57,7 @@ def _twiml(document: str) -> Response:
 @carrier_signed
 def incoming_call_streaming() -> Response:
     """A call comes in: join it to a live stream."""
-    call_sid = _call_sid(request.values.get("CallSid"))
+    call_sid = checked_call_sid(request.values.get("CallSid"))
     caller, called = request.values.get("From", ""), request.values.get("To", "")
     log.info("Received streaming call from %s", mask_number(caller), extra={"call_sid": call_sid})
     opened = CallOpened(call_sid, "twilio", caller, called, "live", datetime.now(UTC))
@@ -66,14 +70,14 @@ def incoming_call_streaming() -> Response:
 @carrier_signed
 def stream_ended(call_sid: str) -> Response:
     """The live stream is over: the carrier asks what next."""
-    return _twiml(_what_next(_call_sid(call_sid)))
+    return _twiml(_what_next(checked_call_sid(call_sid)))
 
 
 @hooks.post("/fallback")
 @carrier_signed
 def fallback() -> Response:
     """Something of ours did not answer the carrier: go on with the call if there is one."""
-    call_sid = _call_sid(request.values.get("CallSid"))
+    call_sid = checked_call_sid(request.values.get("CallSid"))
     error = request.values.get("ErrorCode", "")
     log.warning("Fallback after carrier error %s", error or "-", extra={"call_sid": call_sid})
     _part("metrics").fallbacks.labels("carrier_error").inc()
@@ -84,7 +88,7 @@ def fallback() -> Response:
 @carrier_signed
 def call_status() -> tuple[str, int]:
     """Where a call stands, in any order and any number of times."""
-    call_sid = _call_sid(request.values.get("CallSid"))
+    call_sid = checked_call_sid(request.values.get("CallSid"))
     fields: dict[str, Any] = {}
     if (status := request.values.get("CallStatus", "")) in RANKS:
         fields["status"] = status
@@ -99,8 +103,9 @@ def call_status() -> tuple[str, int]:
 @carrier_signed
 def stream_status(call_sid: str) -> tuple[str, int]:
     """What the carrier thinks of the stream; its errors are worth a line."""
+    call_sid = checked_call_sid(call_sid)
     if error := request.values.get("StreamError", ""):
-        log.warning("Stream error: %s", error[:200], extra={"call_sid": _call_sid(call_sid)})
+        log.warning("Stream error: %s", error[:200], extra={"call_sid": call_sid})
     return "", 204
 
 

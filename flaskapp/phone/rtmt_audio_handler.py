@@ -148,7 +148,8 @@ class RTMTAudioHandler:
 
     def _take_over(self, call_sid: str, bridge: Bridge) -> None:
         """A call has one stream: a second that is admitted means that the first is dead and does not know."""
-        self.close(call_sid, "replaced")
+        if self.sessions.get(call_sid) is not bridge:
+            self.close(call_sid, "replaced")
         with self._guard:
             self.sessions[call_sid] = bridge
 

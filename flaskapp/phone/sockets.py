@@ -13,7 +13,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from werkzeug.exceptions import BadRequest
 
-from flaskapp.access import Tickets, check_signature, is_local
+from flaskapp.access import Tickets, check_signature, checked_call_sid, is_local
 from flaskapp.observability import bound_call
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
@@ -67,6 +67,7 @@ def _check() -> tuple[Response, int] | None:
     if "gunicorn.socket" not in request.environ:
         abort(501, f"WebSockets are served by gunicorn only: {GUNICORN}")
     check_signature()
+    checked_call_sid((request.view_args or {}).get("call_sid"))
     if current_app.extensions["rtmt"] is None:
         abort(503, "No AI engine is configured.")
     return None

@@ -92,12 +92,17 @@ class LiveStore:
 
     def spend(self, ticket_id: str, seconds: int) -> bool:
         """Use up a ticket: whether it was still good. It is remembered for ``seconds``."""
+        is_new = self._spend_here(ticket_id, time.time() + seconds)
         try:
-            return bool(self.redis.set(f"spent:{ticket_id}", "1", nx=True, ex=seconds))
+            return bool(self.redis.set(f"spent:{ticket_id}", "1", nx=True, ex=seconds)) and is_new
         except RedisError as error:
             log.warning("Redis is away: %s", error)
-            return self._spend_here(ticket_id, time.time() + seconds)
+            return is_new
 
     def _spend_here(self, ticket_id: str, until: float) -> bool:
-        self._spent = {known: end for known, end in self._spent.items() if end > time.time()}
-        return self._spent.setdefault(ticket_id, until) == until
+        """This worker's own book, for when Redis is away."""
+        if len(self._spent) >= OWN_CALLS_KEPT:
+            self._spent = {known: end for known, end in self._spent.items() if end > time.time()}
+        is_new = ticket_id not in self._spent
+        self._spent[ticket_id] = until
+        return is_new

@@ -151,19 +151,19 @@ class Scribe(Listener):
 
     def _write(self, batch: list[Entry]) -> bool:
         """Whether these need no other try."""
-        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy import exc
 
         try:
             self._history.write(_latest(batch))
-        except SQLAlchemyError as error:
+        except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
             waiting = len(batch) + len(self._notes)
             log.error("The database is away, %d notes wait: %s", waiting, type(error).__name__)
             self._metrics.faults.labels("database").inc()
             return False
-        except ValueError as error:  # a note that no database will ever take
-            log.error("A note cannot be written: %s", error)
+        except (exc.SQLAlchemyError, ValueError) as error:  # one of them no database will ever take
             if len(batch) > 1:
                 return all([self._write([entry]) for entry in batch])
+            log.error("A note cannot be written: %s", type(error).__name__)
         return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,26 @@ def test_a_stream_that_is_not_admitted_leaves_the_running_call_alone(calls, hand
     engine.say(session, tone(200, seed=5))
     assert eventually(lambda: caller.heard == tone(200, seed=5))
     assert set(handler.sessions) == set(CALLS)
+
+
+def test_two_starts_in_one_breath_are_one(engine):
+    from tests.phone.callers import Caller
+
+    handler = RTMTAudioHandler(engine.base_url, "m", "key", agents=QUIET, listener=Ear())
+    started = []
+    handler.listener.call_started = lambda call_sid, event: started.append(call_sid)
+    caller = Caller("CA-twice")
+    thread = threading.Thread(target=handler.serve, args=(caller, "CA-twice"), daemon=True)
+    caller.starts()
+    caller.starts()
+    thread.start()
+    session = engine.wait_for(lambda fake: fake.sessions and fake.sessions[-1].session and fake.sessions[-1])
+    engine.say(session, tone(200))
+    assert eventually(lambda: caller.heard == tone(200))
+    assert started == ["CA-twice"]
+    caller.hangs_up()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_second_stream_that_is_admitted_takes_the_call_over(calls, handler):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from twilio.request_validator import RequestValidator
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
 from flaskapp.simulator.person import Script, Utterance
@@ -204,3 +205,50 @@ def test_a_few_bad_messages_do_not_hurt_a_call(office):
         socket.send(json.dumps({"event": "stop", "streamSid": "MZ1", "stop": {}}))
         assert close_code(socket) == 1000
     next_call_is_normal(place)
+
+
+def test_odd_call_sids_open_no_socket(office):
+    place = office()
+    for sid in ("a%20b", "x" * 65, "%2e%2e"):
+        with pytest.raises(InvalidStatus) as refused:
+            connect(place.app.url.replace("http", "ws") + f"/phone/stream-audio/{sid}")
+        assert refused.value.response.status_code in (400, 404), sid
+
+
+def test_two_starts_in_one_write_are_one(office):
+    place = office()
+    with stream(place, signed_for=place.app.url.replace("http", "ws")) as socket:
+        frames = [Frame(Opcode.TEXT, start().encode()).serialize(mask=True)] * 2
+        socket.socket.sendall(b"".join(frames))
+        session = place.engine.wait_for(lambda fake: fake.sessions and fake.sessions[0])
+        place.engine.wait_for(lambda _: session.session)
+        socket.send(media())
+        place.engine.wait_for(lambda _: len(session.audio) == 160)
+        socket.send(json.dumps({"event": "stop", "streamSid": "MZ1", "stop": {}}))
+        assert close_code(socket) == 1000
+    assert 'phone_active_calls{carrier="twilio"} 0.0' in place.app.get("/metrics")[1]
+
+
+def test_a_page_of_somebody_elses_opens_no_socket(office):
+    place = office()
+    with pytest.raises(InvalidStatus) as refused:
+        connect(
+            place.app.url.replace("http", "ws") + f"/phone/stream-audio/{SID}", origin="http://evil.example"
+        )
+    assert refused.value.response.status_code == 403
+
+
+def test_an_engine_that_answers_when_the_caller_has_gone_leaves_nothing_behind(office):
+    place = office()
+    place.engine.behaviour.handshake_s = 4.0
+    with stream(place, signed_for=place.app.url.replace("http", "ws")) as socket:
+        socket.send(start())
+        time.sleep(0.5)
+        socket.send(json.dumps({"event": "stop", "streamSid": "MZ1", "stop": {}}))
+        close_code(socket)
+    place.engine.wait_for(lambda fake: fake.sessions)
+    place.engine.wait_for(lambda fake: not fake.sessions[0].is_open)
+    deadline = time.monotonic() + 20
+    while "phone_engine_sessions 0.0" not in place.app.get("/metrics")[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -22,7 +22,7 @@ SESSION_UPDATE_ID = "session-update"
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
 COMMIT = b'{"type":"input_audio_buffer.commit"}'
-MAX_NUMBER = 1 << 53  # beyond it nothing is counted, and floats are no longer exact
+MAX_NUMBER = 2**31 - 1  # of milliseconds: 24 days; what a database keeps of a whole number
 
 
 @dataclass(frozen=True)
