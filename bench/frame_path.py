@@ -117,7 +117,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="frame_path.py", description=(__doc__ or "").split("\n\n")[1].replace("\n", " ")
     )
-    parser.add_argument("--calls", type=int, help="calls at once (40)")
+    parser.add_argument("--calls", type=int, help="calls at once (25: more fill the relay's core)")
     parser.add_argument("--seconds", type=float, help="measured time of each subject in a round (20)")
     parser.add_argument("--rounds", type=int, help="how often calls are opened anew (3)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every figure there")
@@ -128,7 +128,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="apps and load share all cores")
     options = parser.parse_args(arguments)
     defaults = {"calls": 10, "seconds": 2.0, "rounds": 2} if options.quick else {}
-    for name, usual in {"calls": 40, "seconds": 20.0, "rounds": 3}.items():
+    for name, usual in {"calls": 25, "seconds": 20.0, "rounds": 3}.items():
         if getattr(options, name) is None:
             setattr(options, name, defaults.get(name, usual))
         if getattr(options, name) <= 0:
