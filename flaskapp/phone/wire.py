@@ -205,12 +205,8 @@ class Wire:
         self._carry = data[at:]
 
     def _is_plain(self, data: bytes, at: int, length: int) -> bool:
-        return (
-            data[at] == frames.TEXT
-            and (data[at + 1] < frames.MASKED) is self._is_client
-            and self._is_calm
-            and length <= self._max_size
-        )
+        is_text = data[at] == frames.TEXT and (data[at + 1] < frames.MASKED) is self._is_client
+        return is_text and self._is_calm and length <= self._max_size
 
     def _heed(self, data: bytes) -> None:
         """Let the protocol read, and answer what it wants answered."""
