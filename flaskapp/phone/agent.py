@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -10,6 +11,9 @@ from typing import Any
 
 from flaskapp.phone.errors import ConfigurationError
 
+log = logging.getLogger(__name__)
+
+NOT_USED_YET = {"transfer_number", "limits"}  # agent files may have them already
 INSTRUCTIONS = (
     "You are the assistant who answers this telephone. Be friendly, brief and clear: one or two short "
     "sentences at a time, no lists, no markup, numbers and dates in words. If you did not understand, "
@@ -104,6 +108,9 @@ def _loader() -> Any:
 
 def _with_fields(agent: Agent, data: Any, path: str) -> Agent:
     known = {one.name for one in fields(Agent)}
+    if isinstance(data, dict) and (early := sorted(NOT_USED_YET & data.keys())):
+        log.warning("AGENT_FILE %s: %s is not used yet", path, ", ".join(early))
+        data = {name: value for name, value in data.items() if name not in NOT_USED_YET}
     unknown = set(data) - known if isinstance(data, dict) else {repr(data)}
     if unknown:
         names = ", ".join(sorted(map(str, unknown)))

@@ -119,3 +119,10 @@ def test_a_wrong_file_is_named_with_what_is_wrong(agents, text, says):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"AGENT_FILE .*none\.yaml"):
         read_agents(tmp_path / "none.yaml")
+
+
+def test_fields_that_are_not_used_yet_are_said_to_be_so(tmp_path, caplog):
+    path = tmp_path / "agent.yml"
+    path.write_text("greeting: Hello.\ntransfer_number: '+15550001111'\nlimits: {seconds: 60}\n")
+    assert read_agents(path).default.greeting == "Hello."
+    assert "limits, transfer_number is not used yet" in caplog.text
