@@ -79,9 +79,9 @@ def test_a_locked_sqlite_holds_up_nobody_else(tmp_path, wait_and_lateness):
         others[0].execute("BEGIN IMMEDIATE")
 
     waited_s, late_s = wait_and_lateness(f"sqlite:///{path}", lock, lambda: others[0].close())
-    assert LOCKED_S * 0.8 < waited_s < 5
-    # 20 ms is what SQLite may hold; the rest is for a busy machine.
-    assert late_s < 0.25
+    assert LOCKED_S * 0.8 < waited_s < 30
+    # SQLite may hold 20 ms; had it waited in C, everybody would have been as late as the writer.
+    assert late_s < waited_s * 0.6
 
 
 def test_a_locked_row_of_postgres_holds_up_nobody_else(postgres_database, wait_and_lateness):
@@ -91,7 +91,7 @@ def test_a_locked_row_of_postgres_holds_up_nobody_else(postgres_database, wait_a
         other.execute("INSERT INTO calls (call_sid, status) VALUES ('CA1', 'ringing')")
 
     waited_s, late_s = wait_and_lateness(postgres_database, lock, other.commit)
-    assert LOCKED_S * 0.8 < waited_s < 10
-    assert late_s < 0.25
+    assert LOCKED_S * 0.8 < waited_s < 30
+    assert late_s < waited_s * 0.6
     assert other.execute("SELECT status FROM calls").fetchall() == [("completed",)]
     other.close()
