@@ -214,3 +214,11 @@ def test_json_is_signed_through_its_hash(config):
     request_is = {"headers": headers, "base_url": "https://v.example.com"}
     assert client.post(path, data=body, **request_is).status_code == 204
     assert client.post(path, data=body + b" ", **request_is).status_code == 403
+
+
+def test_a_spent_ticket_stays_spent_when_redis_forgot_everything(tickets):
+    ticket = tickets.issue("CA1")
+    tickets.spend(ticket, "CA1")
+    tickets._live.redis.flushall()
+    with pytest.raises(TicketError, match="used before"):
+        tickets.spend(ticket, "CA1")

@@ -101,10 +101,10 @@ class Bridge:
 
     def _admitted(self, started: ev.Event) -> ev.Event:
         """The first start of this very call, if its stream may come in; everything else as it is."""
-        is_ours = isinstance(started, ev.StreamStarted) and started.call_sid == self.call.call_sid
-        if self._is_admitted or not is_ours:
+        if self._is_admitted or not isinstance(started, ev.StreamStarted):
             return started
-        assert isinstance(started, ev.StreamStarted)  # noqa: S101 - for the type checker
+        if started.call_sid != self.call.call_sid:
+            return started  # the call refuses it, and its ticket stays good
         try:
             self._admit(started)
         except TicketError as error:
@@ -115,11 +115,11 @@ class Bridge:
         return started
 
     def _tell(self, hear: Callable[..., None], *what: Any) -> None:
-        """A listener that fails must not end the call."""
+        """Whatever is not audio, done so that its failing - a listener's, mostly - does not end the call."""
         try:
             hear(*what)
-        except Exception:  # theirs
-            log.exception("A listener failed", extra={"call_sid": self.call.call_sid})
+        except Exception:  # anybody's
+            log.exception("%s failed", hear, extra={"call_sid": self.call.call_sid})
 
     def _finish(self) -> None:
         if not self._over.wait(OVER_WITHIN_S):

@@ -197,11 +197,10 @@ def test_a_second_stream_that_is_admitted_takes_the_call_over(calls, handler):
 
 def test_subscribers_and_listeners_that_fail_do_not_end_a_call(engine):
     class Broken(Ear):
-        def line(self, *_):
+        def refuse(self, *_):
             raise RuntimeError("no room")
 
-        def call_ended(self, ended):
-            raise RuntimeError("no room")
+        call_started = engine_opened = engine_closed = line = turn = frame_delay = call_ended = refuse
 
     handler = RTMTAudioHandler(engine.base_url, "m", "key", agents=QUIET, listener=Broken())
     handler.on_transcript = lambda update: 1 / 0
@@ -213,3 +212,16 @@ def test_subscribers_and_listeners_that_fail_do_not_end_a_call(engine):
     thread.join(10)
     assert not thread.is_alive()
     assert caller.closed_with == 1000
+
+
+def test_a_stream_that_names_another_call_does_not_take_this_one_over(calls, handler, engine):
+    from tests.phone.callers import Caller
+
+    stranger = Caller("CA-somebody-else")
+    stranger.starts()
+    handler.serve(stranger, CALLS[0])
+    assert stranger.closed_with == 1008
+    assert handler.listener.ended == []
+    caller, _, session = calls[CALLS[0]]
+    engine.say(session, tone(200, seed=6))
+    assert eventually(lambda: caller.heard == tone(200, seed=6))
