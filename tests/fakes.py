@@ -67,7 +67,6 @@ class Behaviour:
     hears: bool = True  # has voice activity detection of its own
     echoes: bool = False  # every frame comes straight back
     handshake_status: int = 101
-    handshake_s: float = 0.0
     retry_after: str = ""
     updates: bool = True
     refuses_updates: int = 0
@@ -197,8 +196,7 @@ class FakeRealtime:
             self._ready.set()
             await self._stopped.wait()
 
-    async def _answer(self, connection: ServerConnection, request: Any) -> Any:
-        await asyncio.sleep(self.behaviour.handshake_s)
+    def _answer(self, connection: ServerConnection, request: Any) -> Any:
         status = self.behaviour.handshake_status
         if status == 101:
             return None

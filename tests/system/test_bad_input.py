@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -15,9 +17,11 @@ from twilio.request_validator import RequestValidator
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
+from websockets.utils import accept_key
 
 from flaskapp.simulator.person import Script, Utterance
 from flaskapp.simulator.sounds import tone
+from tests import servers
 from tests.system.conftest import TOKEN, WEBHOOK
 
 pytestmark = pytest.mark.system
@@ -238,17 +242,33 @@ def test_a_page_of_somebody_elses_opens_no_socket(office):
     assert refused.value.response.status_code == 403
 
 
+def late_and_deaf(listener: socket.socket, held: list[socket.socket]) -> None:
+    """An engine by hand: grants the upgrade after four seconds, then reads nothing more."""
+    connection, _ = listener.accept()
+    held.append(connection)
+    asked = connection.recv(65_536).decode()
+    key = next(
+        line.split(": ")[1] for line in asked.split("\r\n") if line.lower().startswith("sec-websocket-key")
+    )
+    time.sleep(4.0)
+    head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    connection.sendall(f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode())
+
+
 def test_an_engine_that_answers_when_the_caller_has_gone_leaves_nothing_behind(office):
-    place = office()
-    place.engine.behaviour.handshake_s = 4.0
-    with stream(place, signed_for=place.app.url.replace("http", "ws")) as socket:
-        socket.send(start())
-        time.sleep(0.5)
-        socket.send(json.dumps({"event": "stop", "streamSid": "MZ1", "stop": {}}))
-        close_code(socket)
-    place.engine.wait_for(lambda fake: fake.sessions)
-    place.engine.wait_for(lambda fake: not fake.sessions[0].is_open)
-    deadline = time.monotonic() + 20
-    while "phone_engine_sessions 0.0" not in place.app.get("/metrics")[1]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    held: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=late_and_deaf, args=(listener, held), daemon=True).start()
+        place = office({"OPENAI_BASE_URL": f"http://127.0.0.1:{listener.getsockname()[1]}/v1"})
+        with stream(place, signed_for=place.app.url.replace("http", "ws")) as carrier:
+            carrier.send(start())
+            time.sleep(0.5)
+            carrier.send(json.dumps({"event": "stop", "streamSid": "MZ1", "stop": {}}))
+            close_code(carrier)
+        held[0].settimeout(20)
+        while held[0].recv(65_536):  # whatever it says, it hangs up
+            pass
+        held[0].close()
+    servers.wait_until(
+        lambda: "phone_engine_sessions 0.0" in place.app.get("/metrics")[1], "a session is still counted"
+    )
