@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 f"flaskapp.phone.{name}"
                 for name in ("call", "conversation", "intake", "playout", "documents")
             ),
+            *(f"flaskapp.phone.{name}" for name in ("recovery", "resume", "next_step", "farewell", "voice")),
             *("flaskapp.phone.listener", "flaskapp.phone.tools"),
             *("flaskapp.phone.carriers", "flaskapp.phone.carriers.*"),
             *("flaskapp.phone.engines", "flaskapp.phone.engines.realtime"),
@@ -40,6 +41,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 for name in ("wire", "frames", "outbox", "waiting", "bridge", "rtmt_audio_handler", "feed")
             ),
             *("flaskapp.phone.script_leg", "flaskapp.phone.recording", "flaskapp.phone.exotel"),
+            *("flaskapp.phone.breaker", "flaskapp.phone.fetch", "flaskapp.phone.leftovers"),
             *("flaskapp.phone.engines.*", "flaskapp.store", "flaskapp.store.*"),
             *(f"flaskapp.{name}" for name in ("config", "addresses", "signing")),
             *(f"flaskapp.{name}" for name in ("redaction", "metrics", "observability")),
@@ -53,9 +55,10 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             *("flaskapp", "flaskapp.dashboard", "flaskapp.dashboard.*"),
             *(
                 f"flaskapp.{name}"
-                for name in ("access", "health", "problems", "command", "local", "children")
+                for name in ("access", "health", "problems", "command", "local", "children", "worker")
             ),
             *("flaskapp.phone", "flaskapp.phone.routes", "flaskapp.phone.sockets"),
+            *("flaskapp.phone.recorded", "flaskapp.phone.uploads"),
             *("flaskapp.phone.cli", "flaskapp.phone.doctor"),
         ),
     ),

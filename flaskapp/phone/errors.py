@@ -4,6 +4,13 @@ PhoneError
 |-- ConfigurationError     a setting is missing or wrong (told at start, all at once)
 |-- AudioError             bytes that are not the audio they claim to be
 |-- TicketError            a ticket that is missing, spent, expired or another call's
+|-- FetchError             a recording that could not be had
+|   |-- NotReady           not there yet, or too many asked: again later
+|   |-- Unreachable        no connection, too slow, or the host is in trouble: again later
+|   |-- FetchRefused       the host says no to our credentials
+|   |-- BlockedUrl         not the carrier's address: no connection is made
+|   |-- TooLarge           more bytes, or more time, than a recording takes
+|   `-- NotAudio           bytes that are no recording
 `-- LegError               one party's connection
     |-- LegClosed          it is over: who closed it, with which code
     |-- CarrierMessageError  a carrier's message that cannot be read
@@ -30,6 +37,42 @@ class AudioError(PhoneError):
 
 class TicketError(PhoneError):
     """A ticket that does not open this call."""
+
+
+class FetchError(PhoneError):
+    """A recording could not be had."""
+
+
+class NotReady(FetchError):
+    """The recording is not there yet, or too many were asked for.
+
+    Attributes:
+        retry_after_s: what the host asked for, if it did.
+    """
+
+    def __init__(self, detail: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Unreachable(FetchError):
+    """No connection, too slow, or the host is in trouble."""
+
+
+class FetchRefused(FetchError):
+    """The host says no: credentials, account."""
+
+
+class BlockedUrl(FetchError):
+    """Not an address of the carrier's: no connection is made to it."""
+
+
+class TooLarge(FetchError):
+    """More bytes, or more time, than a recording takes."""
+
+
+class NotAudio(FetchError):
+    """Bytes that are no recording."""
 
 
 class LegError(PhoneError):
