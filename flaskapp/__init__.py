@@ -46,13 +46,13 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 def equip(app: Flask) -> None:
     """Everything that answering calls takes, on any Flask app; its settings come from the environment."""
     from flaskapp import health
-    from flaskapp.access import Tickets
     from flaskapp.config import load_settings
     from flaskapp.metrics import Metrics
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
     from flaskapp.store.history import init_history
     from flaskapp.store.live import LiveStore, connect
+    from flaskapp.tickets import Tickets
 
     settings: Settings = app.extensions.setdefault("settings", None) or load_settings()
     app.extensions["settings"] = settings

@@ -8,9 +8,9 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from flaskapp import create_app
-from flaskapp.access import Tickets
 from flaskapp.phone.errors import TicketError
 from flaskapp.store.live import LiveStore, connect
+from flaskapp.tickets import Tickets
 
 WEBHOOK = "/phone/incoming-call-streaming"
 FORM = {"CallSid": "CA1", "From": "+15550001111", "To": "+15552223333"}

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, abort, current_app, request
 
-from flaskapp.access import Tickets, carrier_signed, checked_call_sid, origin, socket_origin
+from flaskapp.access import carrier_signed, checked_call_sid, origin, socket_origin
 from flaskapp.phone import documents
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 from flaskapp.phone.sockets import sockets
@@ -17,6 +17,7 @@ from flaskapp.redaction import mask_number
 from flaskapp.store.history import RANKS, CallChanged, CallOpened
 from flaskapp.store.live import LiveStore
 from flaskapp.store.scribe import Scribe
+from flaskapp.tickets import Tickets
 
 log = logging.getLogger(__name__)
 

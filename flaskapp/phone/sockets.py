@@ -13,12 +13,13 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from werkzeug.exceptions import BadRequest
 
-from flaskapp.access import Tickets, check_signature, checked_call_sid, is_local
+from flaskapp.access import check_signature, checked_call_sid, is_local
 from flaskapp.observability import bound_call
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 from flaskapp.phone.wire import Wire
 from flaskapp.store.live import LiveStore
+from flaskapp.tickets import Tickets
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,65 @@
+"""Short-lived tickets: who holds one may open one call's stream, or speak for that call."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+
+from flaskapp.phone.errors import TicketError
+from flaskapp.store.live import LiveStore
+
+TICKET_LASTS_S = 300
+CLOCKS_DIFFER_S = 60
+
+
+class Tickets:
+    """Short-lived tickets that open one call's stream, once."""
+
+    def __init__(self, secret_key: str, live: LiveStore) -> None:
+        self._serializer = URLSafeTimedSerializer(secret_key, salt="call-ticket")
+        self._live = live
+
+    def issue(self, call_sid: str) -> str:
+        """A ticket for this call: URL-safe text of fewer than 250 characters."""
+        return self._serializer.dumps([call_sid, secrets.token_urlsafe(9)])
+
+    def for_stream(self, call_sid: str) -> str:
+        """The ticket that the call's document carries: the same one when the carrier asks again."""
+        given = self._live.recall(call_sid).get("ticket", "")
+        try:
+            self.check(given, call_sid)
+        except TicketError:
+            given = self.issue(call_sid)
+            self._live.remember(call_sid, ticket=given)
+        return given
+
+    def check(self, ticket: str, call_sid: str) -> str:
+        """The ticket's own id.
+
+        Raises:
+            TicketError: missing, forged, expired or another call's.
+        """
+        if not ticket:
+            raise TicketError("missing")
+        try:
+            sid, ticket_id = self._serializer.loads(ticket, max_age=TICKET_LASTS_S + CLOCKS_DIFFER_S)
+        except SignatureExpired as error:
+            raise TicketError("expired") from error
+        except (BadSignature, ValueError, TypeError) as error:
+            raise TicketError("forged") from error
+        if not hmac.compare_digest(str(sid).encode(), call_sid.encode()):
+            raise TicketError("another call's")
+        return str(ticket_id)
+
+    def spend(self, ticket: str, call_sid: str) -> None:
+        """Check a ticket and use it up.
+
+        Raises:
+            TicketError: as ``check``, or used before.
+        """
+        ticket_id = self.check(ticket, call_sid)
+        self._live.remember(call_sid, ticket="")
+        if not self._live.spend(ticket_id, TICKET_LASTS_S + 2 * CLOCKS_DIFFER_S):
+            raise TicketError("used before")
