@@ -114,6 +114,18 @@ class Settings(BaseSettings):
     agent_instructions: str = setting("The agent", "What the agent is told, where there is no file", "")
     agent_greeting: str = setting("The agent", "The agent's first words, where there is no file", "")
 
+    consent_text: str = setting("Calls", "Spoken before a caller is recorded", "")
+    reply_voice: Annotated[Literal["say", "play"], Lower] = setting(
+        "Calls", "Answers to recordings: say (the carrier reads them) or play (speech made here)", "say"
+    )
+    delete_recordings: bool = setting(
+        "Calls", "1: the carrier's copy of a recording is deleted once its words are kept", False
+    )
+    jobs_at_once: int = setting(
+        "Calls", "How many recordings one background worker understands at once", 8, ge=1, le=64
+    )
+    max_calls: int = setting("Calls", "Live calls that one web worker takes; more are recorded", 200, ge=1)
+
     flask_base_url: Origin = setting(
         "Server", "Public origin that carriers call, https://voice.example.com", ""
     )

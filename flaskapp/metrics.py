@@ -44,9 +44,13 @@ class Metrics:
         self.turn_latency = seconds("turn_latency_seconds", "Caller stops to first agent audio sent", TURN_S)
         self.frame_delay = seconds("frame_delay_seconds", "Frame in to frame out of the bridge", FRAME_S)
         self.first_sound = seconds("first_sound_seconds", "Stream open to first agent audio sent", TURN_S)
+        self.engine_reconnects = counter(
+            "engine_reconnects_total", "Sessions opened again in a call", "result"
+        )
         self.fallbacks = counter("fallbacks_total", "Calls that live AI could not serve", "reason")
         self.faults = counter("faults_total", "Faults that were survived", "kind")
         self.dropped_frames = counter("dropped_frames_total", "Frames thrown away", "leg")
+        self.buffer = gauge("buffer_bytes", "Caller audio kept for the calls of this worker")
         self.webhook_rejected = counter("webhook_rejected_total", "Webhooks refused", "reason")
         self.loop_lag = seconds("loop_lag_seconds", "How late this worker's loop wakes up", LAG_S)
         self.worker_rss = gauge("worker_rss_bytes", "Resident memory", over_workers="liveall")

@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             *("flaskapp.phone.breaker", "flaskapp.phone.fetch", "flaskapp.phone.leftovers"),
             *("flaskapp.phone.engines.*", "flaskapp.store", "flaskapp.store.*"),
             *(f"flaskapp.{name}" for name in ("config", "addresses", "signing")),
-            *(f"flaskapp.{name}" for name in ("redaction", "metrics", "observability", "tickets")),
+            *(f"flaskapp.{name}" for name in ("redaction", "metrics", "observability", "tickets", "parts")),
         ),
     ),
     (4, "desk", ("flaskapp.phone.ai_integration",)),

@@ -24,6 +24,9 @@ FRAME_MS = 20
 FRAME_BYTES = 160
 MULAW_BYTES_PER_MS = 8
 MULAW_SILENCE = b"\xff"
+# Comfort noise on a telephone line stays under 20 of 32767, quiet speech is above 300.
+VOICE_RMS = 150
+SPEECH_MS = 200  # less is a click, a breath, a key
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 _PCM, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0006, 0x0007, 0xFFFE
@@ -57,6 +60,17 @@ def rms(pcm: bytes) -> int:
     return audioop.rms(pcm, 2)
 
 
+def voiced_ms(pcm: bytes, rate_hz: int = TELEPHONE_RATE_HZ) -> tuple[int, int]:
+    """How much of 16-bit PCM is voice, and how long it has been quiet at the end; both in ms.
+
+    By loudness alone, in steps of 20 ms: enough to tell a recording of nothing from one of somebody.
+    """
+    step = rate_hz * FRAME_MS // 1000 * 2
+    loud = [rms(pcm[at : at + step]) >= VOICE_RMS for at in range(0, len(pcm) - 1, step)]
+    quiet = next((count for count, voice in enumerate(reversed(loud)) if voice), len(loud))
+    return sum(loud) * FRAME_MS, quiet * FRAME_MS
+
+
 def resample_pcm16(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
     """One whole recording at another rate (band-limited, through soxr)."""
     if from_hz == to_hz or not pcm:
@@ -82,6 +96,11 @@ class Wav:
     def at(self, rate_hz: int) -> bytes:
         """The same sound as 16-bit PCM at another rate."""
         return resample_pcm16(self.pcm, self.rate_hz, rate_hz)
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether anybody can be heard in it."""
+        return voiced_ms(self.pcm, self.rate_hz)[0] >= SPEECH_MS
 
 
 def read_wav(data: bytes) -> Wav:
