@@ -1,38 +1,59 @@
 """Calls in progress: what every worker must know of a call while it lasts, in Redis.
 
 Each call is a hash ``call:{sid}`` that expires a day after it was last
-touched. Without ``REDIS_URL`` the same commands go to a Redis inside this
-process (fakeredis), for one worker.
+touched, and a hash of its lines. Without ``REDIS_URL`` the same commands go to
+a Redis inside this process (fakeredis), for one worker.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, WatchError
 from redis.retry import Retry
+
+from flaskapp.store import keys
 
 log = logging.getLogger(__name__)
 
-CALL_KEPT_S = 86_400
 ANSWERS_WITHIN_S = 1.0
 OWN_CALLS_KEPT = 2000
 MAX_CONNECTIONS = 1000  # redis-py's own limit of 100 fails the hundred-and-first call
+RACES = 20  # others may be quicker so often before we give up
+USAGE = "usage:"
 
 
-def connect(redis_url: str) -> Any:
-    """A client of the server at ``redis_url``, or of one inside this process if that is empty."""
+@dataclass(frozen=True)
+class Connections:
+    """Two clients of one Redis: one that speaks text, one that carries bytes."""
+
+    text: Any
+    raw: Any
+
+
+def connect(redis_url: str) -> Connections:
+    """Clients of the server at ``redis_url``, or of one inside this process if that is empty."""
     if not redis_url:
         from fakeredis import FakeServer, FakeStrictRedis
 
-        return FakeStrictRedis(server=FakeServer(), decode_responses=True)
+        server = FakeServer()
+        return Connections(
+            FakeStrictRedis(server=server, decode_responses=True), FakeStrictRedis(server=server)
+        )
+    return Connections(_client(redis_url, decode_responses=True), _client(redis_url, decode_responses=False))
+
+
+def _client(redis_url: str, decode_responses: bool) -> Any:
     return Redis.from_url(
         redis_url,
-        decode_responses=True,
+        decode_responses=decode_responses,
         max_connections=MAX_CONNECTIONS,
         socket_timeout=ANSWERS_WITHIN_S,
         socket_connect_timeout=ANSWERS_WITHIN_S,
@@ -45,50 +66,192 @@ class LiveStore:
 
     Without Redis a worker goes by what it knows itself, which is enough as
     long as the carrier's next request reaches the same worker.
+
+    Args:
+        now: seconds since 1970.
     """
 
-    def __init__(self, redis: Any) -> None:
-        self.redis = redis
+    def __init__(self, connections: Connections, now: Callable[[], float] = time.time) -> None:
+        self.redis = connections.text
+        self._now = now
         self._own: dict[str, dict[str, str]] = {}
+        self._own_lines: dict[str, dict[str, dict[str, Any]]] = {}
         self._spent: dict[str, float] = {}
 
     def ping(self) -> None:
         """Raises ``redis.exceptions.RedisError`` if Redis does not answer."""
         self.redis.ping()
 
+    # ------------------------------------------------------------------ what is known of a call
+
     def remember(self, call_sid: str, **fields: str) -> None:
         """Add to what is known of a call."""
         self._own_copy(call_sid).update(fields)
         try:
             with self.redis.pipeline() as pipe:
-                pipe.hset(f"call:{call_sid}", mapping=fields)
-                pipe.expire(f"call:{call_sid}", CALL_KEPT_S)
-                pipe.execute()
+                pipe.hset(keys.call(call_sid), mapping=fields)
+                self._execute(pipe, call_sid)
         except RedisError as error:
-            log.warning("Redis is away: %s", error, extra={"call_sid": call_sid})
+            _is_away(error, call_sid)
 
     def recall(self, call_sid: str) -> dict[str, str]:
         """What is known of a call; empty for one that nobody has heard of."""
         try:
-            return dict(self.redis.hgetall(f"call:{call_sid}"))
+            return dict(self.redis.hgetall(keys.call(call_sid)))
         except RedisError as error:
-            log.warning("Redis is away: %s", error, extra={"call_sid": call_sid})
+            _is_away(error, call_sid)
             return dict(self._own.get(call_sid, {}))
 
-    def count(self, call_sid: str, what: str) -> int:
+    def count(self, call_sid: str, what: str, by: int = 1) -> int:
         """One more of something in a call: how many there are now."""
         own = self._own_copy(call_sid)
-        own[what] = str(int(own.get(what, "0")) + 1)
+        own[what] = str(int(own.get(what, "0")) + by)
         try:
-            return int(self.redis.hincrby(f"call:{call_sid}", what, 1))
+            with self.redis.pipeline() as pipe:
+                pipe.hincrby(keys.call(call_sid), what, by)
+                counted = int(self._execute(pipe, call_sid)[0])
         except RedisError as error:
-            log.warning("Redis is away: %s", error, extra={"call_sid": call_sid})
+            _is_away(error, call_sid)
             return int(own[what])
+        own[what] = str(counted)
+        return counted
+
+    def add_usage(self, call_sid: str, usage: Mapping[str, float], key: str = "") -> None:
+        """Note what a turn cost; with the turn's ``key``, noting it again changes nothing."""
+        field = USAGE + (key or f"{self._now()!r}")
+        self.remember(call_sid, **{field: json.dumps(dict(usage))})
+
+    def usage(self, call_sid: str) -> dict[str, float]:
+        """What the call's turns cost together, by the engine's own names for it."""
+        total: dict[str, float] = {}
+        for field, noted in self.recall(call_sid).items():
+            for name, amount in json.loads(noted).items() if field.startswith(USAGE) else ():
+                total[name] = total.get(name, 0) + amount
+        return total
+
+    # ------------------------------------------------------------------ its clock and its transcript
+
+    def begin(self, call_sid: str) -> float:
+        """The second (since 1970) at which the call began: now, if nobody has said so before."""
+        now = repr(self._now())
+        own = self._own_copy(call_sid)
+        own.setdefault("began", now)
+        try:
+            with self.redis.pipeline() as pipe:
+                pipe.hsetnx(keys.call(call_sid), "began", now)
+                pipe.hget(keys.call(call_sid), "began")
+                own["began"] = str(self._execute(pipe, call_sid)[1])
+        except RedisError as error:
+            _is_away(error, call_sid)
+        return float(own["began"])
+
+    def elapsed_ms(self, call_sid: str) -> int:
+        """Milliseconds since the call began; 0 for one of which that is not known."""
+        began = self.recall(call_sid).get("began")
+        return max(0, round((self._now() - float(began)) * 1000)) if began else 0
+
+    def lines(self, call_sid: str) -> list[dict[str, Any]]:
+        """The call's lines so far, in the transcript's order."""
+        try:
+            known = [json.loads(line) for line in self.redis.hvals(keys.lines(call_sid))]
+        except RedisError as error:
+            _is_away(error, call_sid)
+            known = list(self._own_lines.get(call_sid, {}).values())
+        return sorted(known, key=lambda line: line["position"])
+
+    def keep_lines(self, call_sid: str, lines: Iterable[dict[str, Any]]) -> None:
+        """Keep lines for the call's next legs; a line with the same ``item_id`` replaces the one before."""
+        kept = {line["item_id"]: line for line in lines}
+        if not kept:
+            return
+        _room_for(self._own_lines, call_sid).update(kept)
+        try:
+            with self.redis.pipeline() as pipe:
+                put_lines(pipe, call_sid, kept)
+                pipe.execute()
+        except RedisError as error:
+            _is_away(error, call_sid)
+
+    def next_position(self, call_sid: str, count: int = 1) -> int:
+        """Reserve ``count`` places in the transcript: the first of them."""
+        return self.count(call_sid, "positions", count) - count
+
+    def at_least_position(self, call_sid: str, position: int) -> None:
+        """Let the next place to be reserved be this one or a later one."""
+        own = self._own_copy(call_sid)
+        own["positions"] = str(max(position, int(own.get("positions", "0"))))
+        try:
+            for _ in range(RACES):
+                if self._raise_positions(call_sid, position):
+                    return
+        except RedisError as error:
+            _is_away(error, call_sid)
+
+    def _raise_positions(self, call_sid: str, position: int) -> bool:
+        with self.redis.pipeline() as pipe:
+            pipe.watch(keys.call(call_sid))
+            if int(pipe.hget(keys.call(call_sid), "positions") or 0) >= position:
+                return True
+            pipe.multi()
+            pipe.hset(keys.call(call_sid), "positions", str(position))
+            try:
+                self._execute(pipe, call_sid)
+            except WatchError:
+                return False
+        return True
+
+    # ------------------------------------------------------------------ live calls, and the end of them
+
+    def untouched_since(self, then: float, limit: int = 100) -> list[str]:
+        """Calls whose worker has not given a sign of life since ``then`` (seconds since 1970).
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+        """
+        return list(self.redis.zrangebyscore(keys.LIVE_CALLS, "-inf", f"({then}", 0, limit))
+
+    def let_go(self, call_sid: str) -> None:
+        """Expect no more signs of life of a call.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+        """
+        self.redis.zrem(keys.LIVE_CALLS, call_sid)
+
+    def forget_soon(self, call_sid: str, seconds: int = keys.FORGOTTEN_S) -> None:
+        """A call is over: let nothing of it stay longer than ``seconds``.
+
+        What belongs to a turn that is still open stays until that is closed.
+        """
+        self._own_copy(call_sid)["forgotten"] = "1"
+        self._own_lines.pop(call_sid, None)
+        try:
+            if self.redis.exists(keys.call(call_sid)):
+                self.redis.hset(keys.call(call_sid), "forgotten", "1")
+            keys.forget(self.redis, call_sid, seconds)
+        except RedisError as error:
+            _is_away(error, call_sid)
+
+    def is_forgotten(self, call_sid: str) -> bool:
+        """Whether this call was said to be over."""
+        return "forgotten" in self.recall(call_sid) or "forgotten" in self._own.get(call_sid, {})
+
+    def _execute(self, pipe: Any, call_sid: str) -> list[Any]:
+        """Run what the pipe holds, and see to it that the call's hash expires: sooner if it is over."""
+        name = keys.call(call_sid)
+        pipe.hmget(name, "began", "forgotten")
+        pipe.expire(name, keys.CALL_KEPT_S)
+        *answers, (began, forgotten), _ = pipe.execute()
+        if forgotten:
+            self.redis.expire(name, keys.FORGOTTEN_S)
+        elif not began:
+            self.redis.expire(name, keys.STRAY_KEPT_S)
+        return answers
 
     def _own_copy(self, call_sid: str) -> dict[str, str]:
-        if call_sid not in self._own and len(self._own) >= OWN_CALLS_KEPT:
-            del self._own[next(iter(self._own))]
-        return self._own.setdefault(call_sid, {})
+        return _room_for(self._own, call_sid)
+
+    # ------------------------------------------------------------------ tickets
 
     def spend(self, ticket_id: str, seconds: int) -> bool:
         """Use up a ticket: whether it was still good. It is remembered for ``seconds``."""
@@ -106,3 +269,20 @@ class LiveStore:
         is_new = ticket_id not in self._spent
         self._spent[ticket_id] = until
         return is_new
+
+
+def put_lines(pipe: Any, call_sid: str, lines: Mapping[str, dict[str, Any]]) -> None:
+    """Lines by item, into a pipeline of either client."""
+    pipe.hset(keys.lines(call_sid), mapping={item: json.dumps(line) for item, line in lines.items()})
+    pipe.expire(keys.lines(call_sid), keys.CALL_KEPT_S)
+
+
+def _room_for(own: dict[str, dict[str, Any]], call_sid: str) -> dict[str, Any]:
+    """This worker's own copy of something; the oldest call's gives way when there are too many."""
+    if call_sid not in own and len(own) >= OWN_CALLS_KEPT:
+        own.pop(next(iter(own)), None)
+    return own.setdefault(call_sid, {})
+
+
+def _is_away(error: RedisError, call_sid: str) -> None:
+    log.warning("Redis is away: %s", error, extra={"call_sid": call_sid})

@@ -1,0 +1,86 @@
+"""What the live store calls its keys in Redis, how long they stay, and which of them belong to one call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DAY_S = 86_400
+#: A call's own keys, after each write. A turn that AI could not understand yet outlives its call.
+CALL_KEPT_S = DAY_S
+AUDIO_KEPT_S = DAY_S
+TURN_KEPT_S = 2 * DAY_S
+#: Of a call that nobody has begun here: a callback that came late, a script's own.
+STRAY_KEPT_S = 3600
+#: What a webhook that comes again may still ask for.
+CLOSED_KEPT_S = 600
+FORGOTTEN_S = 60
+
+LIVE_CALLS = "calls:live"
+OPEN_TURNS = "open-turns"
+SWEEPING = "sweeping"
+
+
+def call(call_sid: str) -> str:
+    """A hash: what is known of the call."""
+    return f"call:{call_sid}"
+
+
+def lines(call_sid: str) -> str:
+    """A hash: a line's item -> the line as JSON."""
+    return f"lines:{call_sid}"
+
+
+def audio(call_sid: str) -> str:
+    """A stream: the caller's audio."""
+    return f"audio:{call_sid}"
+
+
+def turns(call_sid: str) -> str:
+    """A set: the keys of the call's recorded turns."""
+    return f"turns:{call_sid}"
+
+
+def turn(call_sid: str, key: str) -> str:
+    """A hash: one recorded turn."""
+    return f"turn:{call_sid}:{key}"
+
+
+def lease(call_sid: str, key: str) -> str:
+    """A string: who works on the turn now."""
+    return f"lease:{call_sid}:{key}"
+
+
+def speech(call_sid: str, key: str) -> str:
+    """Bytes: the answer to the turn as a sound file."""
+    return f"speech:{call_sid}:{key}"
+
+
+def member(call_sid: str, key: str) -> str:
+    """How the index of open turns names a turn; neither part may contain a blank."""
+    return f"{call_sid} {key}"
+
+
+def forget(redis: Any, call_sid: str, seconds: int) -> bool:
+    """Have everything of a call expire, unless a turn of it is still open; whether that was done.
+
+    Args:
+        redis: a text client.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    known = sorted(redis.smembers(turns(call_sid)))
+    with redis.pipeline(transaction=False) as pipe:
+        for key in known:
+            pipe.zscore(OPEN_TURNS, member(call_sid, key))
+        if any(due is not None for due in pipe.execute()):
+            return False
+    with redis.pipeline() as pipe:
+        for name in (call(call_sid), lines(call_sid), audio(call_sid), turns(call_sid)):
+            pipe.expire(name, seconds)
+        for key in known:
+            pipe.expire(turn(call_sid, key), seconds)
+            pipe.expire(speech(call_sid, key), seconds)
+        pipe.zrem(LIVE_CALLS, call_sid)
+        pipe.execute()
+    return True
