@@ -181,7 +181,7 @@ class AudioBuffer:
 
 
 def put(pipe: Any, call_sid: str, start_ms: int, mulaw: bytes) -> None:
-    """One chunk into a pipeline of the bytes client: two commands, of which ``settle`` wants the first's answer."""
+    """One chunk into a pipeline of the bytes client: two commands; ``settle`` wants the first's answer."""
     name = keys.audio(call_sid)
     pipe.xadd(name, {MULAW: mulaw}, id=_id(start_ms), maxlen=CHUNKS_KEPT, approximate=False)
     pipe.expire(name, keys.AUDIO_KEPT_S)
