@@ -190,8 +190,8 @@ class TurnBook:
 
     def _if_ours(self, call_sid: str, key: str, owner: str, for_ms: int) -> bool:
         lease, name = keys.lease(call_sid, key), keys.turn(call_sid, key)
-        with self.redis.pipeline() as pipe:
-            try:
+        for _ in range(RACES):
+            with self.redis.pipeline() as pipe:
                 pipe.watch(lease)
                 if pipe.get(lease) != owner:
                     return False
@@ -203,10 +203,12 @@ class TurnBook:
                     pipe.delete(lease)
                 if is_turn:
                     pipe.hset(name, "owned_until", repr(self._now() + for_ms / 1000))
-                pipe.execute()
-            except WatchError:  # it ran out this very moment
-                return False
-        return True
+                try:
+                    pipe.execute()
+                except WatchError:  # it ran out this very moment, or was renewed while it was released
+                    continue
+            return True
+        return False
 
     @contextmanager
     def holding(self, call_sid: str, key: str) -> Iterator[bool]:

@@ -1,4 +1,4 @@
-"""An app with nothing but its database, SQLite and PostgreSQL in turn."""
+"""An app with nothing but its database, SQLite and PostgreSQL in turn; Redis, inside this process or not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flask import Flask
 
 from flaskapp.config import load_settings
 from flaskapp.store.history import init_history
+from flaskapp.store.live import Connections, connect
 from flaskapp.store.tables import db
 
 
@@ -30,3 +31,20 @@ def history_app(url: str) -> Flask:
     app = Flask("history")
     init_history(app, load_settings({"DATABASE_URL": url, "SECRET_KEY": "tests"}, env_file=None))
     return app
+
+
+@pytest.fixture(params=["inside", "server"])
+def connections(request) -> Connections:
+    """An empty Redis: inside this process, and a real one."""
+    url = request.getfixturevalue("redis_server") if request.param == "server" else ""
+    connections = connect(url)
+    connections.text.flushall()
+    return connections
+
+
+@pytest.fixture
+def real_connections(redis_server) -> Connections:
+    """An empty Redis server."""
+    connections = connect(redis_server)
+    connections.text.flushall()
+    return connections
