@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flaskapp.simulator import ear
-from flaskapp.simulator.report import CallReport, MarkReport, TurnReport
+from flaskapp.simulator.report import CallReport, MarkReport, RecordingReport, TurnReport
 from flaskapp.simulator.twilio.call import TwilioCall
 
 HINT = "is the server running? `make run`"
@@ -16,11 +16,14 @@ def report(call: TwilioCall) -> CallReport:
     t0, playout, end = call.journal.t0, call.line.playout, call.ended_at or call.journal.clock()
     playout.advance(end)
     pieces = list(playout.pieces())
-    heard = [sound for sound in ear.sounds(pieces) if sound.source != "beep"]
+    audible = ear.sounds(pieces)
+    heard = [sound for sound in audible if sound.source != "beep"]
     spoken = call.line.person.spoken
     before = [sound for sound in heard if not spoken or sound.start < spoken[0].start]
     first = heard[0].start if heard else None
-    started = call.streams[0].started_at if call.streams else None
+    started = call.streams[0].started_at if call.streams else end
+    streamed = ear.first_speech(heard, started)
+    silence = ear.longest_silence(spoken, audible, t0, end, call.listened)
     result = CallReport(
         call_sid=call.sid,
         status=call.status,
@@ -28,9 +31,10 @@ def report(call: TwilioCall) -> CallReport:
         stream_sids=[stream.stream_sid for stream in call.streams],
         duration_s=end - (call.answered_at or end),
         first_sound_ms=None if first is None else (first - t0) * 1000,
-        first_sound_after_start_ms=None if first is None or started is None else (first - started) * 1000,
+        first_sound_after_start_ms=None if streamed is None else (streamed.start - started) * 1000,
         greeting_ms=(before[-1].end - before[0].start) * 1000 if before else 0.0,
-        longest_silence_ms=ear.longest_silence_s(spoken, heard, t0, end) * 1000,
+        longest_silence_ms=(silence[1] - silence[0]) * 1000,
+        longest_silence_from_ms=(silence[0] - t0) * 1000,
         turns=_turns(call, heard),
         pacing=ear.pacing(call.line.frames),
         lateness_ms=ear.lateness_ms(call.line.frames),
@@ -38,7 +42,7 @@ def report(call: TwilioCall) -> CallReport:
         webhooks=call.journal.webhooks,
         said=call.journal.said,
         dialled=call.journal.dialled,
-        recordings=call.made,
+        recordings=_recordings(call, heard),
         marks=[MarkReport(m.name, (m.at - t0) * 1000, m.cleared) for s in call.streams for m in s.returned],
         received_media=sum(stream.received_media for stream in call.streams),
         received_bytes=sum(a.size for a in playout.arrivals if a.source == "stream"),
@@ -58,6 +62,20 @@ def _turns(call: TwilioCall, heard: list[ear.Sound]) -> list[TurnReport]:
     if turns and turns[-1].latency_ms is None and call.line.ended_by == "limit":
         turns[-1] = replace(turns[-1], cut_off=True)
     return turns
+
+
+def _recordings(call: TwilioCall, heard: list[ear.Sound]) -> list[RecordingReport]:
+    """The recordings, each with what was heard after it and before the next one's end."""
+    t0, reports = call.journal.t0, []
+    ends = [t0 + made.ended_ms / 1000 for made in call.made] + [float("inf")]
+    for index, made in enumerate(call.made):
+        reply = ear.first_speech(heard, ends[index], ends[index + 1])
+        if reply is not None:
+            words = [what for at, what in call.journal.uttered if at <= reply.start] or [""]
+            answer = "" if reply.source == "stream" else words[-1]
+            made = replace(made, answer_ms=(reply.start - ends[index]) * 1000, answer=answer)
+        reports.append(made)
+    return reports
 
 
 def _why_not(call: TwilioCall, heard: list[ear.Sound]) -> str:

@@ -84,13 +84,33 @@ def turns(spoken: Sequence[Spoken], heard: Sequence[Sound], t0: float) -> list[T
     return reports
 
 
-def longest_silence_s(spoken: Sequence[Spoken], heard: Sequence[Sound], t0: float, end: float) -> float:
-    """The longest stretch of the call in which neither side could be heard."""
-    longest, quiet_since = 0.0, t0
-    for start, stop in sorted([(s.start, s.end) for s in spoken] + [(s.start, s.end) for s in heard]):
-        longest = max(longest, start - quiet_since)
+Window = tuple[float, float]  # from, until
+
+
+def longest_silence(
+    spoken: Sequence[Spoken],
+    heard: Sequence[Sound],
+    t0: float,
+    end: float,
+    listening: Sequence[Window] = (),
+) -> Window:
+    """The longest stretch of the call in which neither side could be heard.
+
+    ``listening``: while the carrier recorded, after a beep, the floor was the
+    caller's: who says nothing then does not hear a dead line.
+    """
+    windows = [(s.start, s.end) for s in spoken] + [(s.start, s.end) for s in heard] + list(listening)
+    longest, quiet_since = (t0, t0), t0
+    for start, stop in [*sorted(windows), (end, end)]:
+        if start - quiet_since > longest[1] - longest[0]:
+            longest = (quiet_since, start)
         quiet_since = max(quiet_since, stop)
-    return max(longest, end - quiet_since)
+    return longest
+
+
+def first_speech(heard: Sequence[Sound], after: float, until: float = float("inf")) -> Sound | None:
+    """The first sound that begins in this stretch and is no beep."""
+    return next((s for s in heard if after <= s.start < until and s.source != "beep"), None)
 
 
 def lateness_ms(frames: Sequence[Frame]) -> list[float]:

@@ -22,6 +22,7 @@ class Journal:
         self.problems: list[Problem] = []
         self.webhooks: list[WebhookReport] = []
         self.said: list[str] = []
+        self.uttered: list[tuple[float, str]] = []
         self.dialled: list[str] = []
         self._spec = spec
         self._once: set[int] = set()
@@ -44,6 +45,10 @@ class Journal:
         """Records one request to the application, status 0 when it did not answer."""
         at_ms = (began - self.t0) * 1000
         self.webhooks.append(WebhookReport(url, status, at_ms, self.now_ms() - at_ms, dict(parameters)))
+
+    def utters(self, what: str) -> None:
+        """Notes which words or which file the caller hears from now on."""
+        self.uttered.append((self.clock(), what))
 
     def message(self, direction: Literal["sent", "received"], text: str | bytes) -> None:
         """Shows one media socket message to whoever watches the call."""

@@ -84,12 +84,23 @@ class MarkReport:
 
 @dataclass(frozen=True)
 class RecordingReport:
-    """A recording that was made: ``seconds`` of the caller's voice under ``sid``."""
+    """A recording that was made: ``seconds`` of the caller's voice under ``sid``.
+
+    ``answer_ms`` runs from the moment when the carrier stopped recording to
+    the first voiced sample of speech at the caller's ear - a beep is none -,
+    None where nothing was heard before the next recording ended. ``answer``
+    is what was heard: the text that the carrier spoke, the URL that it
+    played, or nothing for a stream.
+    """
 
     sid: str
     url: str
     seconds: float
     digits: str
+    began_ms: float = 0.0
+    ended_ms: float = 0.0
+    answer_ms: float | None = None
+    answer: str = ""
 
 
 @dataclass
@@ -107,6 +118,7 @@ class CallReport:
     first_sound_after_start_ms: float | None = None
     greeting_ms: float = 0.0
     longest_silence_ms: float = 0.0
+    longest_silence_from_ms: float = 0.0
     turns: list[TurnReport] = field(default_factory=list)
     pacing: Pacing = field(default_factory=Pacing)
     problems: list[Problem] = field(default_factory=list)

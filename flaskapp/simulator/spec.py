@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from flaskapp.simulator.person import Script
 from flaskapp.simulator.report import Message
@@ -27,6 +27,9 @@ class Choices:
     action_after_hangup: bool = True
     action_for_empty_recording: bool = False
     handshake_s: float = 10.0
+
+
+RecordingFate = Literal["well", "never", "absent", "failed", "page", "truncated", "silent"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Faults:
     ``lose_every``: every n-th frame is numbered but never sent.
     ``stop_reading_at_ms``: nothing is read from the socket from then on.
     ``sign_with``: another auth token than the account's.
+    ``recordings``: what becomes of the call's first recording, its second, and so on, the last
+    for all that follow: ``well``; ``never`` there and nothing said about it; ``absent`` or
+    ``failed``, never there and told so by the status callback; a ``page`` of HTML in its place;
+    ``truncated``, the file's second half missing; ``silent``, as long as it was and no voice.
     """
 
     webhook_copies: int = 1
@@ -64,6 +71,7 @@ class Faults:
     lose_every: int = 0
     stop_reading_at_ms: int | None = None
     sign_with: str | None = None
+    recordings: tuple[RecordingFate, ...] = ()
 
 
 @dataclass(frozen=True)

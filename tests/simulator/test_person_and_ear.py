@@ -98,7 +98,19 @@ def test_the_rest_of_an_interrupted_reply_is_not_the_answer():
 
 def test_the_longest_silence_is_when_neither_side_is_heard():
     spoken, heard = [Spoken("a", 2.0, 3.0)], [Sound(0.5, 1.0, "say"), Sound(6.0, 8.0, "stream")]
-    assert ear.longest_silence_s(spoken, heard, t0=0.0, end=8.5) == pytest.approx(3.0)
+    assert ear.longest_silence(spoken, heard, t0=0.0, end=8.5) == pytest.approx((3.0, 6.0))
+
+
+def test_while_the_carrier_records_the_floor_is_the_callers():
+    spoken, heard = [Spoken("a", 2.0, 3.0)], [Sound(0.5, 1.5, "beep"), Sound(6.5, 8.0, "say")]
+    assert ear.longest_silence(spoken, heard, 0.0, 8.0, [(1.5, 5.0)]) == pytest.approx((5.0, 6.5))
+    assert ear.longest_silence([], heard, 0.0, 9.0, [(1.5, 6.5)]) == pytest.approx((8.0, 9.0))
+
+
+def test_a_beep_is_no_answer():
+    heard = [Sound(1.0, 1.4, "beep"), Sound(2.0, 3.0, "say")]
+    assert ear.first_speech(heard, 0.5) == heard[1]
+    assert ear.first_speech(heard, 0.5, until=1.9) is None
 
 
 def test_lateness_counts_only_frames_that_somebody_took():

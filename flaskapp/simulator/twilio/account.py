@@ -28,7 +28,7 @@ class PhoneNumber:
 
 @dataclass
 class Account:
-    """``auth_token`` signs webhooks and opens the REST API."""
+    """``auth_token`` signs webhooks and opens the REST API; an empty one lets any password in."""
 
     sid: str = field(default_factory=lambda: new_sid("AC"))
     auth_token: str = field(default_factory=lambda: secrets.token_hex(16))

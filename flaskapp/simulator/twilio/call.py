@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from email.utils import formatdate
+from typing import Any
 
 import aiohttp
 
@@ -50,6 +51,7 @@ class TwilioCall:
         self.ended_at: float | None = None
         self.streams: list[MediaStream] = []
         self.made: list[RecordingReport] = []
+        self.listened: list[tuple[float, float]] = []
         self.journal = Journal(spec, self.sid)
         self.line = Line(Person(spec.script), spec.seconds, on_speech=self._spoke)
         self.route = Route(spec.public_url or origin_of(spec.url), origin_of(spec.url))
@@ -57,6 +59,7 @@ class TwilioCall:
         self.webhooks = Webhooks(session, self.route, self.token, self.journal)
         self._replacement: twiml.Document | None = None
         self._serving: asyncio.Task[twiml.Document | None] | None = None
+        self._errands: list[asyncio.Task[None]] = []
 
     @property
     def ended(self) -> bool:
@@ -77,6 +80,11 @@ class TwilioCall:
             self.status = "completed"
         self.journal.event("ended", status=self.status, by=self.line.ended_by)
         await self._report_status()
+        await asyncio.gather(*self._errands)
+
+    def meanwhile(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Does something beside the call, which neither waits for it nor ends it."""
+        self._errands.append(asyncio.create_task(errand))
 
     async def document(
         self, url: str, extra: Mapping[str, str] | None = None, method: str = "POST"

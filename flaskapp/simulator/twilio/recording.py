@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flaskapp.phone import audio
+from flaskapp.simulator.spec import RecordingFate
 from flaskapp.simulator.twilio.account import new_sid
 from flaskapp.simulator.twilio.schema import Record
 
@@ -23,6 +24,7 @@ class Recording:
     ready_at: float
     sid: str = field(default_factory=lambda: new_sid("RE"))
     served: int = 0
+    fate: RecordingFate = "well"
 
     @property
     def seconds(self) -> float:
@@ -30,7 +32,16 @@ class Recording:
 
     @property
     def wav(self) -> bytes:
-        return audio.write_wav(self.pcm)
+        """The file, as its fate has it."""
+        if self.fate == "silent":
+            return audio.write_wav(bytes(len(self.pcm)))
+        whole = audio.write_wav(self.pcm)
+        return whole[: len(whole) // 2] if self.fate == "truncated" else whole
+
+    @property
+    def exists(self) -> bool:
+        """Whether there will ever be a file."""
+        return self.fate not in ("never", "absent", "failed")
 
 
 class Recordings:
@@ -42,10 +53,10 @@ class Recordings:
         self._clock = clock
         self._kept: dict[str, Recording] = {}
 
-    def keep(self, call_sid: str, mulaw: bytes) -> Recording:
-        """Takes mu-law in; it can be fetched after the network's delay."""
+    def keep(self, call_sid: str, mulaw: bytes, fate: RecordingFate = "well") -> Recording:
+        """Takes mu-law in; it can be fetched after the network's delay, if its fate allows."""
         pcm = audio.mulaw_to_pcm16(mulaw)
-        recording = Recording(call_sid, pcm, self._clock() + self.delay_s)
+        recording = Recording(call_sid, pcm, self._clock() + self.delay_s, fate=fate)
         self._kept[recording.sid] = recording
         self.made.append(recording.sid)
         return recording
@@ -57,7 +68,8 @@ class Recordings:
     def ready(self, sid: str) -> Recording | None:
         """The recording if it can be served by now."""
         recording = self._kept.get(sid)
-        return recording if recording is not None and recording.ready_at <= self._clock() else None
+        is_there = recording is not None and recording.exists and recording.ready_at <= self._clock()
+        return recording if is_there else None
 
     def delete(self, sid: str) -> bool:
         """Removes it; False if there was none."""

@@ -7,6 +7,7 @@ codes 20003 and 20404 (Twilio docs, "Call resource", "Recordings resource").
 from __future__ import annotations
 
 import base64
+import binascii
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -75,9 +76,15 @@ class RestServer:
         return answer
 
     def _authorized(self, request: web.Request) -> bool:
-        expected = base64.b64encode(f"{self._account.sid}:{self._account.auth_token}".encode())
-        given = request.headers.get("Authorization", "").removeprefix("Basic ")
-        return hmac.compare_digest(given.encode(), expected)
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        try:
+            user, colon, password = base64.b64decode(given, validate=True).partition(b":")
+        except binascii.Error:
+            return False
+        if scheme != "Basic" or not colon or not hmac.compare_digest(user, self._account.sid.encode()):
+            return False
+        token = self._account.auth_token.encode()
+        return not token or hmac.compare_digest(password, token)
 
     async def _show_account(self, request: web.Request) -> web.Response:
         return web.json_response(
@@ -106,7 +113,7 @@ class RestServer:
         return web.json_response(_call_json(call))
 
     async def _recording(self, request: web.Request) -> web.Response:
-        """The sound as WAV, with or without a suffix; 404 until it is ready."""
+        """The sound as WAV, with or without a suffix; 404 until it is ready, or what a faulty host sends."""
         sid, _, suffix = request.match_info["file"].partition(".")
         recording = self._recordings.ready(sid)
         if recording is None:
@@ -118,6 +125,8 @@ class RestServer:
         if suffix not in ("", "wav"):
             return _error(406, BAD_REQUEST, f".{suffix} is not simulated, .wav is")
         recording.served += 1
+        if recording.fate == "page":
+            return web.Response(text=_PAGE, content_type="text/html")
         return web.Response(body=recording.wav, content_type="audio/x-wav")
 
     async def _delete_recording(self, request: web.Request) -> web.Response:
@@ -158,6 +167,7 @@ class RestServer:
         return next((number for number in self._account.numbers if number.sid == sid), None)
 
 
+_PAGE = "<!doctype html><html><title>Sign in</title><body>Please sign in.</body></html>"
 _NUMBER_FIELDS = {
     "VoiceUrl": "voice_url",
     "VoiceMethod": "voice_method",

@@ -21,7 +21,7 @@ from flaskapp.simulator.twilio import schema
 from flaskapp.simulator.twilio.account import new_sid
 from flaskapp.simulator.twilio.handshake import HandshakeFailed, open_socket
 from flaskapp.simulator.twilio.menu import Menu
-from flaskapp.simulator.twilio.recording import Recorder
+from flaskapp.simulator.twilio.recording import Recorder, Recording
 from flaskapp.simulator.twilio.stream import MediaStream
 from flaskapp.simulator.twilio.twiml import Document
 from flaskapp.simulator.twilio.webhook import NoAnswer
@@ -55,6 +55,7 @@ async def _say(call: TwilioCall, verb: schema.Say, _: Document) -> None:
     if not verb.text:
         return
     call.journal.said.append(verb.text)
+    call.journal.utters(verb.text)
     call.journal.event("said", text=verb.text)
     await call.line.play(sounds.hum(len(verb.text) * SAY_S_PER_CHARACTER) * max(1, verb.loop), "say")
 
@@ -73,6 +74,7 @@ async def _play(call: TwilioCall, verb: schema.Play, _: Document) -> None:
     except AudioError as error:
         call.journal.complain(NO_MEDIA, f"cannot play {verb.url}: {error}")
         return
+    call.journal.utters(verb.url)
     call.journal.event("played", url=verb.url)
     await call.line.play(sound * max(1, verb.loop), "play")
 
@@ -154,7 +156,7 @@ async def _record(call: TwilioCall, verb: schema.Record, document: Document) -> 
     """Beeps, listens, then asks ``action`` (the current document, if there is none) what next."""
     if verb.play_beep:
         await call.line.play(sounds.beep(), "beep")
-    recorder = Recorder(verb)
+    recorder, began = Recorder(verb), call.journal.clock()
     call.line.listener = recorder
     gone = asyncio.create_task(call.line.gone.wait())
     finished = asyncio.create_task(recorder.finished.wait())
@@ -164,7 +166,9 @@ async def _record(call: TwilioCall, verb: schema.Record, document: Document) -> 
         call.line.listener = None
         gone.cancel()
         finished.cancel()
+        call.listened.append((began, call.journal.clock()))
     if recorder.empty and not call.spec.choices.action_for_empty_recording:
+        _tell_recorded(call, verb, Recording(call.sid, b"", 0.0, fate="absent"))
         if call.line.gone.is_set():
             raise HungUp
         return None
@@ -175,40 +179,61 @@ async def _recorded(
     call: TwilioCall, verb: schema.Record, document: Document, recorder: Recorder
 ) -> Document:
     hung_up = call.line.gone.is_set()
-    recording = call.recordings.keep(call.sid, recorder.mulaw)
+    fates = call.spec.faults.recordings or ("well",)
+    recording = call.recordings.keep(call.sid, recorder.mulaw, fates[min(len(call.made), len(fates) - 1)])
+    about = _about(call, recording)
+    digits = "hangup" if hung_up else recorder.digits
+    began, ended = ((at - call.journal.t0) * 1000 for at in call.listened[-1])
+    call.made.append(
+        RecordingReport(recording.sid, about["RecordingUrl"], recording.seconds, digits, began, ended)
+    )
+    call.journal.event("recorded", recording_sid=recording.sid, seconds=round(recording.seconds, 2))
+    call.status = "completed" if hung_up else call.status
+    _tell_recorded(call, verb, recording)
+    return await call.document(verb.action or document.url, {**about, "Digits": digits}, verb.method)
+
+
+def _about(call: TwilioCall, recording: Recording) -> dict[str, str]:
+    """What every request about a recording says of it."""
     url = f"{call.api_url}/2010-04-01/Accounts/{call.account.sid}/Recordings/{recording.sid}"
-    about = {
+    return {
         "RecordingUrl": url,
         "RecordingSid": recording.sid,
         "RecordingDuration": str(math.ceil(recording.seconds)),
     }
-    digits = "hangup" if hung_up else recorder.digits
-    call.made.append(RecordingReport(recording.sid, url, recording.seconds, digits))
-    call.journal.event("recorded", recording_sid=recording.sid, seconds=round(recording.seconds, 2))
-    call.status = "completed" if hung_up else call.status
-    following, _ = await asyncio.gather(
-        call.document(verb.action or document.url, {**about, "Digits": digits}, verb.method),
-        _tell_recorded(call, verb, about),
-    )
-    return following
 
 
-async def _tell_recorded(call: TwilioCall, verb: schema.Record, about: dict[str, str]) -> None:
-    """The recording's status callback, once the file is there."""
-    if not verb.recording_status_callback or "completed" not in verb.recording_status_callback_event.split():
+# What is told of a recording, by its fate: the status, and the carrier's error code.
+_TOLD = {"absent": ("absent", "16101"), "failed": ("failed", "16102")}
+
+
+def _tell_recorded(call: TwilioCall, verb: schema.Record, recording: Recording) -> None:
+    """The recording's status callback, once it is known what became of it; the call does not wait."""
+    status, error = _TOLD.get(recording.fate, ("completed", ""))
+    wanted = verb.recording_status_callback_event.split()
+    if not verb.recording_status_callback or recording.fate == "never":
         return
-    await asyncio.sleep(call.recordings.delay_s)
+    if status not in wanted and not (status == "failed" and wanted):
+        return
     more = {
         "AccountSid": call.account.sid,
         "CallSid": call.sid,
-        "RecordingStatus": "completed",
+        "RecordingStatus": status,
         "RecordingChannels": "1",
         "RecordingSource": "RecordVerb",
         "RecordingStartTime": datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000"),
+        **({"ErrorCode": error} if error else {}),
     }
-    await call.notify(
-        verb.recording_status_callback, {**about, **more}, verb.recording_status_callback_method
-    )
+
+    async def tell() -> None:
+        await asyncio.sleep(call.recordings.delay_s)
+        await call.notify(
+            verb.recording_status_callback,
+            {**_about(call, recording), **more},
+            verb.recording_status_callback_method,
+        )
+
+    call.meanwhile(tell())
 
 
 async def _gather(call: TwilioCall, verb: schema.Gather, document: Document) -> Document | None:
