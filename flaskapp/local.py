@@ -26,6 +26,8 @@ SPEECH_PATIENCE_S = 120.0
 APP_PATIENCE_S = 60.0
 MADE = ("call.wav", "transcript.json", "report.json")
 DEMO_DATABASE = INSTANCE / "demo.sqlite3"
+# Where the simulated carrier keeps its recordings, for a server and a caller who have no account.
+SIMULATED_API = "http://127.0.0.1:5055"
 # Of the user's own .env: a demo call is answered here, in public to nobody, and kept apart.
 SET_ASIDE = (
     *("TWILIO_PHONE_NUMBER", "TWILIO_API_BASE_URL", "FLASK_BASE_URL", "DASHBOARD_PASSWORD"),
@@ -41,6 +43,8 @@ def run() -> int:
     """Serves until stopped, on 127.0.0.1 and PORT."""
     wanted = {"LOCAL": "1", "HOST": HOST, "WEB_CONCURRENCY": "1"}
     settings = load_settings(wanted)
+    if not settings.twilio_account_sid and "twilio_api_base_url" not in settings.model_fields_set:
+        wanted["TWILIO_API_BASE_URL"] = SIMULATED_API
     if not _is_free(settings.port):
         raise CannotStart(
             f"Port {settings.port} on {HOST} is taken: stop what listens there,"
@@ -182,6 +186,7 @@ def _what_next(settings: Settings) -> str:
         f"Answerline is ready at {base}",
         f"  a carrier's webhook   {base}/phone/incoming-call-streaming",
         f"  try a call            .venv/bin/flask phone dial {base}",
+        f"  the same, recorded    .venv/bin/flask phone dial {base} --record-path",
     ]
     pages = (("live board", "/dashboard/"), ("phone in the browser", "/dashboard/phone"))
     lines += [f"  {name:<21} {base}{path}" for name, path in pages if _status(base + path) == 200]

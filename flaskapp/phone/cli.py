@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 phone_cli = AppGroup("phone", help="Calls, checks and settings of the telephone line.")
 
 CARRIERS = ("twilio",)
-DEFAULT_REST = "http://127.0.0.1:5055"
 
 
 def _wavs(_: click.Context, __: click.Parameter, paths: Sequence[Path]) -> tuple[str, ...]:
@@ -50,6 +49,11 @@ _PUBLIC_URL = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
 
 
+_RECORD_PATH = click.option(
+    "--record-path", is_flag=True, help="Ring the webhook that records instead of streaming."
+)
+
+
 @phone_cli.command("dial")
 @click.argument("url")
 @click.option("--carrier", type=click.Choice(CARRIERS), default=CARRIERS[0], show_default=True)
@@ -57,7 +61,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.option(
     "--seconds", type=click.FloatRange(1, 14400), default=60, show_default=True, help="Longest call."
 )
-@click.option("--record-path", is_flag=True, help="Ring the webhook that records instead of streaming.")
+@_RECORD_PATH
 @click.option("--from", "from_number", default="+15551230001", show_default=True)
 @click.option("--to", "to_number", help="Number that is called [default: TWILIO_PHONE_NUMBER].")
 @click.option(
@@ -97,12 +101,6 @@ def dial_command(
     )
     if to_number:
         order = replace(order, to_number=to_number)
-    if record_path and not order.api_port:
-        click.echo(
-            "The server will not find the recording: set TWILIO_API_BASE_URL to a loopback port "
-            f"({DEFAULT_REST}) for the server and for this command.",
-            err=True,
-        )
     sys.exit(dial(order, _turns, out=out, require_transcript=require_transcript, as_json=as_json))
 
 
@@ -111,15 +109,23 @@ def dial_command(
 @click.option("--calls", type=click.IntRange(1, 1000), default=10, show_default=True)
 @click.option("--seconds", type=click.FloatRange(1, 14400), default=30, show_default=True)
 @_WAV
+@_RECORD_PATH
 @_PUBLIC_URL
 @_JSON
 def load_command(
-    url: str, calls: int, seconds: float, wavs: tuple[str, ...], public_url: str | None, as_json: bool
+    url: str,
+    calls: int,
+    seconds: float,
+    wavs: tuple[str, ...],
+    record_path: bool,
+    public_url: str | None,
+    as_json: bool,
 ) -> None:
     """Place many simulated calls to URL at once; ends with 0 if none failed."""
     from flaskapp.simulator.loading import load
 
-    order = replace(_order(url, public_url), calls=calls, seconds=seconds, wavs=wavs, repeat=True)
+    order = _order(url, public_url, record_path=record_path)
+    order = replace(order, calls=calls, seconds=seconds, wavs=wavs, repeat=True)
     sys.exit(load(order, as_json=as_json))
 
 
@@ -150,12 +156,21 @@ def _order(url: str, public_url: str | None, *, record_path: bool = False) -> Or
         orders.Order.to(public)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    account_sid = _setting("twilio_account_sid") or ""
+    api_url = orders.api_url(_setting("twilio_api_base_url") or "", account_sid, url)
+    if record_path and not api_url:
+        click.echo(
+            "The server will look for the recordings at the real carrier's and not find them: set"
+            f" TWILIO_API_BASE_URL={orders.TRIAL} for the server and for this command.",
+            err=True,
+        )
     return replace(
         order,
         public_url=origin_of(public),
-        account_sid=_setting("twilio_account_sid") or "",
+        account_sid=account_sid,
         auth_token=_auth_token() or "",
-        api_port=orders.api_port(_setting("twilio_api_base_url") or ""),
+        api_url=api_url,
+        needs_api=record_path and bool(api_url),
         to_number=_setting("twilio_phone_number") or order.to_number,
     )
 

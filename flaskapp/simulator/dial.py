@@ -111,7 +111,7 @@ def dial(
     try:
         report = dialling.run()
     except process.SimulatorFailed as error:
-        errors.print(f"the simulator broke down: {error}", markup=False, highlight=False)
+        errors.print(str(error), markup=False, highlight=False)
         return 1
     reason = verdict(report, dialling.transcript, require_transcript=require_transcript)
     lines = dialling.transcript.lines()

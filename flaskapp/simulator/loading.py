@@ -18,7 +18,7 @@ def load(order: Order, *, as_json: bool = False) -> int:
     try:
         summary = _placed(order, errors)
     except process.SimulatorFailed as error:
-        errors.print(f"the simulator broke down: {error}", markup=False, highlight=False)
+        errors.print(str(error), markup=False, highlight=False)
         return 1
     if as_json:
         print(json.dumps(summary, indent=2))

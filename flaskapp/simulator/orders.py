@@ -13,6 +13,7 @@ from flaskapp.simulator.route import is_loopback, origin_of
 from flaskapp.simulator.spec import CallSpec
 
 STREAMING, RECORDING = "/phone/incoming-call-streaming", "/phone/incoming-call"
+TWILIO, TRIAL = "https://api.twilio.com", "http://127.0.0.1:5055"
 FALLBACK, STATUS = "/phone/fallback", "/phone/call-status"
 
 
@@ -21,6 +22,8 @@ class Order:
     """Calls to be placed, all alike but for their numbers.
 
     ``auth_token`` empty: unsigned, as servers on this machine accept it.
+    ``api_url``: where the application looks for the carrier's REST API, so that is where it
+    must be; "" for anywhere. ``needs_api``: the calls are pointless without it.
     ``wavs``: the caller's utterances; none: the bundled ones.
     ``stereo_to``: where the call's sound goes, "" for nowhere.
     """
@@ -31,7 +34,8 @@ class Order:
     status_callback: str = ""
     account_sid: str = ""
     auth_token: str = field(default="", repr=False)
-    api_port: int = 0
+    api_url: str = ""
+    needs_api: bool = False
     from_number: str = "+15551230001"
     to_number: str = "+15559870000"
     carrier: str = "twilio"
@@ -89,7 +93,17 @@ class Order:
         return tuple(Utterance(sounds.from_wav(Path(wav)), name=Path(wav).stem) for wav in self.wavs)
 
 
-def api_port(base_url: str) -> int:
-    """The port that the simulated REST API must take so that the application finds it; 0: any."""
-    parts = urlsplit(base_url)
-    return (parts.port or 0) if is_loopback(parts.hostname or "") else 0
+def port_of(api_url: str) -> int:
+    """The port that the simulated REST API must take to be found there; 0: any."""
+    return (urlsplit(api_url).port or 80) if api_url else 0
+
+
+def api_url(configured: str, account_sid: str, server_url: str) -> str:
+    """Where the application at ``server_url`` looks for the REST API, if that is on this machine.
+
+    Without an account there is none but the simulated one: then it is where ``make run`` puts it.
+    """
+    if is_loopback(urlsplit(configured).hostname or ""):
+        return configured
+    is_here = is_loopback(urlsplit(server_url).hostname or "")
+    return TRIAL if is_here and not account_sid and configured in ("", TWILIO) else ""

@@ -20,14 +20,14 @@ GRACE_S = 150.0  # after the longest call: what may follow a hang-up, and a slow
 
 
 class SimulatorFailed(Exception):
-    """The simulator's process ended without a summary; the text is the end of its stderr."""
+    """No calls were placed, or the simulator's process ended without a summary; the text says why."""
 
 
 def events(order: Order, tick_s: float = 0.3) -> Iterator[dict[str, Any]]:
     """The order's events, and an empty one after every ``tick_s`` without any.
 
     Raises:
-        SimulatorFailed: the process ended, or had to be ended, before its summary.
+        SimulatorFailed: the process refused, ended, or had to be ended, before its summary.
     """
     worker = _started(order)
     lines: queue.Queue[str | None] = queue.Queue()
@@ -45,11 +45,14 @@ def events(order: Order, tick_s: float = 0.3) -> Iterator[dict[str, Any]]:
             if line is None:
                 break
             event = json.loads(line)
+            if event.get("event") == "refused":
+                raise SimulatorFailed(event["text"])
             yield event
             if event.get("event") == "summary":
                 return
         worker.poll()
-        raise SimulatorFailed("".join(errors[-5:]).strip() or "the simulator gave no summary")
+        said = "".join(errors[-5:]).strip() or "it gave no summary"
+        raise SimulatorFailed(f"the simulator broke down: {said}")
     finally:
         _ended(worker)
 

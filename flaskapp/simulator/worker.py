@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,15 @@ from typing import Any
 from flaskapp.phone import audio
 from flaskapp.simulator import load
 from flaskapp.simulator.network import Network
-from flaskapp.simulator.orders import Order
+from flaskapp.simulator.orders import Order, port_of
 from flaskapp.simulator.report import CallReport
 from flaskapp.simulator.twilio.account import Account
 
 SPREAD_S = 1.0
+TAKEN = (
+    "port {port} is taken ({why}), where the server looks for recordings: end what listens there,"
+    " or set TWILIO_API_BASE_URL=http://127.0.0.1:{other} for the server and for this command"
+)
 
 
 def emit(event: dict[str, Any]) -> None:
@@ -30,19 +35,29 @@ def emit(event: dict[str, Any]) -> None:
     print(json.dumps(event), flush=True)
 
 
-async def carry_out(order: Order) -> None:
-    """Places the calls and tells what becomes of them."""
+async def carry_out(order: Order) -> int:
+    """Places the calls and tells what becomes of them; 1 if they could not be placed."""
     account = Account()
     account.sid = order.account_sid or account.sid
-    account.auth_token = order.auth_token or account.auth_token
+    account.auth_token = order.auth_token
+    port = port_of(order.api_url)
     try:
-        reports = await _placed(Network(account, api_port=order.api_port), order)
-    except OSError as error:  # another simulator has the port: all but recordings works without it
-        emit({"event": "warning", "text": f"REST port {order.api_port} is taken: {error.strerror}"})
+        reports = await _placed(Network(account, api_port=port, api_url=order.api_url), order)
+    except OSError as error:
+        if order.needs_api:
+            emit({"event": "refused", "text": TAKEN.format(port=port, why=_why(error), other=port + 1)})
+            return 1
+        # All but recordings works without it.
         reports = await _placed(Network(account), order)
     if order.stereo_to and reports:
         Path(order.stereo_to).write_bytes(audio.write_wav(reports[0].stereo, channels=2))
     emit({"event": "summary", **load.summarise(reports)})
+    return 0
+
+
+def _why(error: OSError) -> str:
+    """The operating system's words: asyncio wraps them in its own."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _placed(network: Network, order: Order) -> list[CallReport]:
@@ -56,10 +71,9 @@ def main() -> int:
     """Reads the order, carries it out; 130 when interrupted from the keyboard."""
     gc.disable()  # a short life, and a full collection would hold up every call's frames
     try:
-        asyncio.run(carry_out(Order.from_json(sys.stdin.read())))
+        return asyncio.run(carry_out(Order.from_json(sys.stdin.read())))
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ def create_app() -> Flask:
     app = Flask(__name__)
     token = os.environ.get("STUB_TOKEN")
     app.extensions["settings"] = SimpleNamespace(
-        twilio_account_sid="",
+        twilio_account_sid=os.environ.get("STUB_ACCOUNT", ""),
         twilio_auth_token=SecretStr(token) if token else None,
-        twilio_api_base_url="https://api.twilio.com",
+        twilio_api_base_url=os.environ.get("STUB_API", "https://api.twilio.com"),
         twilio_phone_number="",
         flask_base_url="",
         port=5001,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from flaskapp.local import SIMULATED_API
 from flaskapp.phone import audio
 from flaskapp.simulator import sounds
-from flaskapp.simulator.orders import Order, api_port
+from flaskapp.simulator.orders import TRIAL, Order, api_url, port_of
 from flaskapp.simulator.transcript import Transcript
 from tests.simulator.cli_app import create_app
 from tests.simulator.stub_bridge import StubBridge, conversation, hanging_up, streaming
@@ -99,7 +101,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory, wav: str) -> Typed:
             results = await asyncio.gather(
                 phone("dial", one.url, *insist, "--out", str(out), STUB_TURNS=str(turns)),
                 phone("dial", two.url, "--wav", wav, "--json", STUB_PATCHED="1"),
-                phone("dial", three.url, *insist, "--record-path"),
+                phone("dial", three.url, *insist, "--record-path", STUB_ACCOUNT="AC1"),
                 phone(*load, four.url),
                 phone(*load, f"{four.url}/mine", "--json", STUB_TOKEN=""),
                 phone(*load, f"{four.url}/nothing", "--json"),
@@ -221,10 +223,38 @@ def test_callers_of_a_load_have_numbers_of_their_own():
     assert len({spec.from_number for spec in Order("http://h/p", calls=50).specs()}) == 50
 
 
-def test_the_rest_port_is_taken_from_a_loopback_setting_only():
-    assert api_port("http://127.0.0.1:5055") == 5055
-    assert api_port("https://api.twilio.com") == 0
-    assert api_port("") == 0
+@pytest.mark.parametrize(
+    ("configured", "account", "server", "found"),
+    [
+        ("http://127.0.0.1:5066", "AC1", "https://voice.example.com", "http://127.0.0.1:5066"),
+        ("http://localhost:5066", "", "http://127.0.0.1:5001", "http://localhost:5066"),
+        ("https://api.twilio.com", "", "http://127.0.0.1:5001", TRIAL),
+        ("", "", "http://localhost:5001", TRIAL),
+        ("https://api.twilio.com", "AC1", "http://127.0.0.1:5001", ""),
+        ("https://api.twilio.com", "", "https://voice.example.com", ""),
+        ("https://provider.example", "", "http://127.0.0.1:5001", ""),
+    ],
+)
+def test_the_rest_api_is_where_the_server_will_look_for_it(configured, account, server, found):
+    assert api_url(configured, account, server) == found
+
+
+def test_a_server_and_a_caller_without_settings_agree_where_that_is():
+    assert SIMULATED_API == TRIAL
+    assert (port_of(TRIAL), port_of("http://localhost"), port_of("")) == (5055, 80, 0)
+
+
+async def test_a_port_that_is_taken_is_named_before_anybody_is_called():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with answering() as bridge:
+            command = ("dial", bridge.url, "--record-path", "--seconds", "1")
+            result = await phone(*command, STUB_API=f"http://127.0.0.1:{port}")
+            assert bridge.hooks == []
+    assert result.code == 1
+    (line,) = result.err.splitlines()
+    assert f"port {port} is taken (Address already in use)" in line
+    assert f"TWILIO_API_BASE_URL=http://127.0.0.1:{port + 1}" in line
 
 
 def test_a_line_is_shown_once_it_no_longer_grows():
