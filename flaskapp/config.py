@@ -18,6 +18,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 INSTANCE = PROJECT / "instance"
 OPENAI = "OpenAI, or any server that speaks its Realtime API"
 OPENAI_URL = "https://api.openai.com/v1"
+CHAT_MODEL = "gpt-6-luna"  # OpenAI's own; of an Azure resource nobody knows what is deployed there
+LOCAL_SPEECH_MODEL = "local-stand-in"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class EngineSettings:
         base_url: `http(s)://.../v1`, without a trailing slash.
         api_key: None where the server wants none, or where `token_scope` says to fetch tokens.
         token_scope: Entra ID scope to ask tokens for; None when a key is used.
+        chat_model: replies to recordings; empty: the realtime model does that too.
+        speech_model: speaks those replies; empty: the realtime model does that too.
     """
 
     kind: Literal["azure", "openai", "local"]
@@ -38,6 +42,8 @@ class EngineSettings:
     api_key: SecretStr | None
     token_scope: str | None
     transcribe_model: str
+    chat_model: str = ""
+    speech_model: str = ""
 
 
 def setting(group: str, description: str, default: Any = None, **rules: Any) -> Any:
@@ -103,6 +109,16 @@ class Settings(BaseSettings):
         OPENAI,
         "Model that writes down the caller's words (on Azure: a deployment)",
         "gpt-transcribe",
+    )
+    openai_chat_model: str = setting(
+        OPENAI,
+        f"Model that answers recordings; empty: {CHAT_MODEL}, on Azure (deployments) the realtime one",
+        "",
+    )
+    openai_speech_model: str = setting(
+        OPENAI,
+        "Model that speaks those answers with REPLY_VOICE=play; empty: the realtime one",
+        "",
     )
     localai_url: EngineUrl = setting(
         OPENAI,
@@ -188,6 +204,8 @@ class Settings(BaseSettings):
             api_key=self.azure_openai_api_key,
             token_scope=None if self.azure_openai_api_key else self.azure_openai_scope,
             transcribe_model=self.openai_transcribe_model,
+            chat_model=self.openai_chat_model,
+            speech_model=self.openai_speech_model,
         )
 
     def _openai(
@@ -201,6 +219,8 @@ class Settings(BaseSettings):
             api_key=api_key,
             token_scope=None,
             transcribe_model=self.openai_transcribe_model,
+            chat_model=self.openai_chat_model or CHAT_MODEL,
+            speech_model=self.openai_speech_model or (LOCAL_SPEECH_MODEL if kind == "local" else ""),
         )
 
     @property

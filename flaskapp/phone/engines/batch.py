@@ -1,0 +1,245 @@
+"""OpenAI's plain HTTP endpoints, one request at a time: a recording's words, a reply in text, a text's sound.
+
+Sources: the API reference's 'Create transcription', 'Create chat completion'
+and 'Create speech'; Azure's ``/openai/v1`` has the same ones, with deployments
+for models. Moments (``until``) are of ``time.monotonic``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flaskapp.phone.audio import TELEPHONE_RATE_HZ, read_wav, write_wav
+from flaskapp.phone.engines.connection import Endpoint, Engine
+from flaskapp.phone.errors import (
+    AudioError,
+    EngineError,
+    EngineMessageError,
+    EngineRejected,
+    EngineUnreachable,
+)
+
+CONNECT_WITHIN_S = 3.0
+PAUSE_S = 0.3  # before the second try
+WORTH_S = 0.5  # with less time left there is no second try
+MOST_BYTES = 16 << 20  # of one answer: ten minutes of speech are fewer
+PASSING = (408, 409, 429)  # like 5xx: may be gone at the second try
+NO_SUCH_MODEL = {
+    *("model_not_found", "DeploymentNotFound", "OperationNotSupported", "invalid_model", "unsupported_model"),
+}
+
+T = TypeVar("T")
+Usage = dict[str, float]
+
+
+class NoSuchModel(EngineRejected):
+    """The server does not have the model, or not this endpoint."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Their names; on Azure those of deployments. Empty: there is none."""
+
+    transcribe: str
+    chat: str = ""
+    speech: str = ""
+
+
+class BatchEngine(Engine):
+    """An ``Engine`` that is asked over plain HTTP too, with the same credentials.
+
+    Every method raises:
+        EngineUnreachable: refused, not within the time, 429 or 5xx.
+        EngineRejected: any other 4xx; ``NoSuchModel`` where that was the reason.
+        EngineMessageError: an answer that cannot be read.
+    """
+
+    def __init__(self, at: Endpoint, realtime_model: str, credentials: Any, models: Models) -> None:
+        super().__init__(at, realtime_model, credentials)
+        self.models = models
+        self._http: Any = None
+        self._http_making = threading.Lock()
+
+    def words(self, wav: bytes, language: str, until: float) -> tuple[str, Usage]:
+        """What is said in a WAV file of up to 25 MB; ``language`` as ``en``, or empty."""
+        about: dict[str, Any] = {"language": language} if language else {}
+        answer = self._ask(
+            lambda http, rules: http.audio.transcriptions.create(
+                model=self.models.transcribe,
+                file=("turn.wav", wav, "audio/wav"),
+                response_format="json",
+                **about,
+                **rules,
+            ),
+            until,
+        )
+        text = getattr(answer, "text", None)
+        if not isinstance(text, str):
+            raise EngineMessageError("a transcription without its text")
+        return text.strip(), _counts(getattr(answer, "usage", None))
+
+    def chat(self, messages: list[dict[str, str]], until: float) -> tuple[str, Usage]:
+        """The chat model's next line."""
+        answer = self._ask(
+            lambda http, rules: http.chat.completions.create(
+                model=self.models.chat, messages=messages, **rules
+            ),
+            until,
+        )
+        message = getattr((getattr(answer, "choices", None) or [None])[0], "message", None)
+        if message is None:
+            raise EngineMessageError("a completion without a message")
+        text = getattr(message, "content", None) or getattr(message, "refusal", None) or ""
+        return str(text), _as_sessions_have_them(_counts(getattr(answer, "usage", None)))
+
+    def speech(self, text: str, voice: str, until: float) -> bytes:
+        """The text spoken, as a WAV file: mono 16-bit PCM at 8 kHz."""
+        answer = self._ask(
+            lambda http, rules: http.audio.speech.create(
+                model=self.models.speech, voice=voice, input=text, response_format="wav", **rules
+            ),
+            until,
+        )
+        try:
+            sound = read_wav(answer.content)
+        except (AudioError, AttributeError) as error:
+            raise EngineMessageError("speech that is no WAV file") from error
+        return write_wav(sound.at(TELEPHONE_RATE_HZ))
+
+    def is_alive(self, until: float) -> bool:
+        """Whether the server answers and would serve us."""
+        try:
+            self._ask(lambda http, rules: http.models.list(**rules), until)
+        except EngineRejected as error:
+            return error.status not in (401, 403)  # it need not have a list of models
+        except EngineMessageError:
+            return True
+        except EngineError:
+            return False
+        return True
+
+    def _ask(self, send: Callable[[Any, Mapping[str, Any]], T], until: float) -> T:
+        """Send one request, and a second one where the first failed in passing and there is time."""
+        try:
+            return self._send(send, until)
+        except _Passing as error:
+            pause_s = max(PAUSE_S, error.retry_after_s)
+            if until - time.monotonic() - pause_s < WORTH_S:
+                raise
+        time.sleep(pause_s)
+        return self._send(send, until)
+
+    def _send(self, send: Callable[[Any, Mapping[str, Any]], T], until: float) -> T:
+        """One request; an error's text never holds the server's words, which may echo ours."""
+        import openai
+
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise EngineUnreachable("no time left")
+        rules = {"timeout": _patience(left_s), "extra_headers": self._headers()}
+        try:
+            return send(self._client_for_http(), rules)
+        except openai.APITimeoutError as error:
+            raise EngineUnreachable("no answer in time") from error
+        except openai.APIConnectionError as error:
+            raise _Passing(f"no connection: {type(error.__cause__).__name__}") from error
+        except openai.APIStatusError as error:
+            raise _refusal(error) from error
+        except (openai.APIError, ValueError, TypeError, AttributeError) as error:
+            raise EngineMessageError(f"an answer that cannot be read: {type(error).__name__}") from error
+        except EngineError:
+            raise
+        except Exception as error:  # azure-identity's own: no token
+            raise EngineRejected(401, type(error).__name__) from error
+
+    def _client_for_http(self) -> Any:
+        client = self.prepare()
+        with self._http_making:
+            if self._http is None:
+                from openai import DefaultHttpxClient
+
+                # An API key in a header of its own would follow a redirect anywhere.
+                own = DefaultHttpxClient(follow_redirects=False, event_hooks={"response": [_bound]})
+                self._http = client.with_options(http_client=own)
+            return self._http
+
+
+class _Passing(EngineUnreachable):
+    """May be gone at the second try."""
+
+    def __init__(self, detail: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+def _refusal(error: Any) -> EngineError:
+    status, code = error.status_code, str(error.code or "")
+    if status in PASSING or status >= 500:
+        after = error.response.headers.get("Retry-After", "")
+        return _Passing(f"HTTP {status}", float(after) if after.replace(".", "", 1).isdigit() else 0.0)
+    if status == 404 or (status == 400 and (code in NO_SUCH_MODEL or error.param == "model")):
+        return NoSuchModel(status, "no such model")
+    return EngineRejected(status)
+
+
+def _patience(left_s: float) -> Any:
+    import openai
+
+    return openai.Timeout(left_s, connect=min(CONNECT_WITHIN_S, left_s))
+
+
+def _bound(response: Any) -> None:
+    """An answer may neither trickle past its time nor be endless: each read alone would be in time."""
+    patience = response.request.extensions.get("timeout", {}).get("read") or 0.0
+    response.stream = _bounded(response.stream, time.monotonic() + patience)
+
+
+def _bounded(stream: Any, until: float) -> Any:
+    import httpx2
+
+    class Bounded(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            size = 0
+            for piece in stream:
+                size += len(piece)
+                if time.monotonic() > until:
+                    raise httpx2.ReadTimeout("the answer trickles")
+                if size > MOST_BYTES:
+                    raise httpx2.ReadError("the answer is endless")
+                yield piece
+
+        def close(self) -> None:
+            stream.close()
+
+    return Bounded()
+
+
+def _counts(usage: Any) -> Usage:
+    """Token counts flattened as a session's are: ``input_tokens``, ``input_audio_tokens``, ``seconds`` ..."""
+    flat: Usage = {}
+    for name, value in (usage.model_dump() if hasattr(usage, "model_dump") else {}).items():
+        if isinstance(value, dict):
+            prefix = name.removesuffix("_tokens_details").removesuffix("_token_details") + "_"
+            flat.update({prefix + key: count for key, count in value.items() if _is_count(count)})
+        elif _is_count(value):
+            flat[name] = value
+    return flat
+
+
+def _as_sessions_have_them(usage: Usage) -> Usage:
+    """A chat's counts by the names that a session's have."""
+    other = {"prompt_": "input_", "completion_": "output_"}
+    return {
+        next(
+            (new + name.removeprefix(old) for old, new in other.items() if name.startswith(old)), name
+        ): count
+        for name, count in usage.items()
+    }
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 2**31 - 1
