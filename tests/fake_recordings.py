@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -242,6 +243,29 @@ def host(*answers: Answer, tls: ssl.SSLContext | None = None, **at: object) -> I
     """A running host with these answers."""
     with RecordingHost(answers or (well(),), tls=tls, **at) as running:  # type: ignore[arg-type]
         yield running
+
+
+# What the process really did, told by the interpreter itself; an audit hook cannot be taken out again.
+_deeds: list[tuple[str, object]] | None = None
+
+
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
+    if _deeds is not None and event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        _deeds.append((event, arguments[-1] if event == "socket.connect" else arguments[0]))
+
+
+sys.addaudithook(_audit)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[list[tuple[str, object]]]:
+    """Every look-up and connection of this process meanwhile."""
+    global _deeds
+    _deeds = deeds = []
+    try:
+        yield deeds
+    finally:
+        _deeds = None
 
 
 @cache

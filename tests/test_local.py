@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from flaskapp.config import load_settings
+from flaskapp.local import trial_of
 from tests import servers
 from tests.conftest import environment_of
 
@@ -84,6 +86,28 @@ def test_run_says_what_to_do_next(running):
     assert f"Answerline is ready at http://127.0.0.1:{port}" in text
     assert f"http://127.0.0.1:{port}/phone/incoming-call-streaming" in text
     assert f"flask phone dial http://127.0.0.1:{port}" in text
+
+
+def test_a_server_without_an_account_looks_for_recordings_where_the_simulated_carrier_keeps_them(running):
+    process, _, said = running
+    environments = [Path(f"/proc/{pid}/environ").read_text() for pid in descendants(process.pid)]
+    assert any("\0TWILIO_API_BASE_URL=http://127.0.0.1:5055\0" in each for each in environments)
+    assert "--record-path" in said.read_text()
+
+
+@pytest.mark.parametrize(
+    ("configured", "is_trial"),
+    [
+        ({}, True),
+        ({"TWILIO_API_BASE_URL": ""}, True),
+        ({"TWILIO_API_BASE_URL": "http://127.0.0.1:5066"}, False),
+        ({"TWILIO_API_BASE_URL": "https://api.twilio.com"}, False),
+        ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "x"}, False),
+    ],
+)
+def test_whoever_has_an_account_or_names_an_address_keeps_them(configured, is_trial):
+    settings = load_settings({"SECRET_KEY": "tests", **configured}, env_file=None)
+    assert bool(trial_of(settings)) == is_trial
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -121,8 +121,6 @@ def identify(url: str, recording_sid: str, account_sid: str, base: Origin) -> Re
 def is_public(address: Address) -> bool:
     """Whether an address leads out into the internet; those that wrap an IPv4 address count as that one."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address.teredo:
-            return False
         wrapped = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:
             wrapped = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
