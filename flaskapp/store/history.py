@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -18,11 +18,18 @@ from sqlalchemy.exc import OperationalError
 
 from flaskapp.config import INSTANCE, Settings
 from flaskapp.store import database
-from flaskapp.store.tables import Call, Event, Turn, db
+from flaskapp.store.tables import Call, Event, Recording, Turn, db
 
 STATUSES = {"queued": 0, "initiated": 1, "ringing": 2, "in-progress": 3}
 TERMINAL = ("completed", "busy", "failed", "no-answer", "canceled")
 RANKS = STATUSES | dict.fromkeys(TERMINAL, 4)
+# What became of a recording: claimed, then perhaps waiting for a long time, then one of the last.
+OPEN_RECORDINGS = {"claimed": 0, "waiting": 1}
+CLOSED_RECORDINGS = (
+    *("answered", "understood", "silent", "blocked_url", "too_large", "not_audio", "absent", "failed"),
+    "rejected",
+)
+RECORDING_RANKS = OPEN_RECORDINGS | dict.fromkeys(CLOSED_RECORDINGS, 2)
 # How long a writer waits for another one's transaction, and how often it asks again.
 PATIENCE_S = 5.0
 PAUSE_S = 0.02
@@ -76,7 +83,19 @@ class EventHappened:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-Entry = CallOpened | CallChanged | TurnSaved | EventHappened
+@dataclass(frozen=True)
+class RecordingChanged:
+    """New values for columns of `recordings`; `status` only rises, and once it is a last one it stays.
+
+    A null takes nothing back, but an `error` that is over, and a `next_try_at`.
+    """
+
+    call_sid: str
+    recording_sid: str
+    fields: dict[str, Any]
+
+
+Entry = CallOpened | CallChanged | TurnSaved | EventHappened | RecordingChanged
 
 
 class History:
@@ -135,7 +154,31 @@ class History:
         )
         return _without(self._rows(query), "id", "call_id", "digest")
 
-    def _rows(self, query: Select[Any]) -> list[dict[str, Any]]:
+    def recording(self, recording_sid: str) -> dict[str, Any] | None:
+        """One recording's columns and its call's `call_sid` and `called`, or None."""
+        rows = self._recordings(Recording.recording_sid == recording_sid)
+        return rows[0] if rows else None
+
+    def recordings(self, call_sid: str) -> list[dict[str, Any]]:
+        """A call's recordings, the first first."""
+        return self._recordings(Call.call_sid == call_sid)
+
+    def open_recordings(self, now: datetime, limit: int = 50) -> list[dict[str, Any]]:
+        """Recordings that are not at their end and are due to be tried (again), the oldest first."""
+        is_due = or_(Recording.next_try_at.is_(None), Recording.next_try_at <= now)
+        return self._recordings(Recording.status.in_(OPEN_RECORDINGS), is_due, limit=limit)
+
+    def _recordings(self, *conditions: Any, limit: int | None = None) -> list[dict[str, Any]]:
+        query = (
+            select(Recording.__table__, Call.call_sid, Call.called)
+            .join(Call, Call.id == Recording.call_id)
+            .where(*conditions)
+            .order_by(Recording.id)
+            .limit(limit)
+        )
+        return _without(self._rows(query), "id", "call_id")
+
+    def _rows(self, query: Select[*tuple[Any, ...]]) -> list[dict[str, Any]]:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
@@ -169,12 +212,7 @@ def _opened(insert: Inserter, entry: CallOpened) -> list[Insert]:
 
 
 def _changed(insert: Inserter, entry: CallChanged) -> list[Insert]:
-    unknown = entry.fields.keys() - Call.__table__.columns.keys() | entry.fields.keys() & {"id", "call_sid"}
-    if unknown:
-        raise ValueError(f"calls have no {', '.join(sorted(unknown))}")
-    status = entry.fields.get("status", "queued")
-    if status not in RANKS:
-        raise ValueError(f"{status!r} is no status of a call; these are: {', '.join(RANKS)}")
+    status = _checked(Call, entry.fields, {"id", "call_sid"}, RANKS, "queued")
     values = _storable(entry.fields) | {"call_sid": entry.call_sid, "status": status}
     statement = insert(Call).values(**values)
     changes = {name: statement.excluded[name] for name in entry.fields}
@@ -209,12 +247,56 @@ def _event(insert: Inserter, entry: EventHappened) -> list[Insert]:
     return [_known(insert, entry.call_sid), unseen]
 
 
+def _recording(insert: Inserter, entry: RecordingChanged) -> list[Insert]:
+    """The last status is the truth: what comes after it is an echo, unless it says the same."""
+    kept = {"id", "call_id", "recording_sid"}
+    status = _checked(Recording, entry.fields, kept, RECORDING_RANKS, "claimed")
+    values = _storable(entry.fields) | {"recording_sid": entry.recording_sid, "status": status}
+    statement = insert(Recording).values(
+        **{"created_at": datetime.now(UTC), **values}, call_id=_id_of(entry.call_sid)
+    )
+    changes = {
+        name: statement.excluded[name]
+        if name in ("status", "error", "next_try_at")
+        else func.coalesce(statement.excluded[name], getattr(Recording, name))
+        for name in entry.fields
+    }
+    if not changes:
+        upsert = statement.on_conflict_do_nothing(index_elements=["recording_sid"])
+        return [_known(insert, entry.call_sid), upsert]
+    new, old = statement.excluded.status, Recording.status
+    rises = or_(new == old, _rank(new, RECORDING_RANKS) > _rank(old, RECORDING_RANKS))
+    upsert = statement.on_conflict_do_update(
+        index_elements=["recording_sid"], set_=changes, where=rises if "status" in changes else None
+    )
+    return [_known(insert, entry.call_sid), upsert]
+
+
 STATEMENTS: Mapping[type, Callable[[Inserter, Any], list[Insert]]] = {
     CallOpened: _opened,
     CallChanged: _changed,
     TurnSaved: _turn,
     EventHappened: _event,
+    RecordingChanged: _recording,
 }
+
+
+def _checked(
+    table: Any, fields: Mapping[str, Any], kept: set[str], ranks: Mapping[str, int], first: str
+) -> str:
+    """The status among an entry's fields, or the one that a new row has.
+
+    Raises:
+        ValueError: the table has no such column, or `kept` it for itself, or there is no such status.
+    """
+    name = table.__tablename__
+    unknown = fields.keys() - table.__table__.columns.keys() | fields.keys() & kept
+    if unknown:
+        raise ValueError(f"{name} have no {', '.join(sorted(unknown))}")
+    status = str(fields.get("status", first))
+    if status not in ranks:
+        raise ValueError(f"{status!r} is no status of a {name[:-1]}; these are: {', '.join(ranks)}")
+    return status
 
 
 def _known(insert: Inserter, call_sid: str) -> Insert:
@@ -234,11 +316,11 @@ def _id_of(call_sid: str) -> Any:
 def _higher_status(statement: Any) -> Any:
     """Callbacks come in any order: a status gives way only to a higher one, a terminal one to none."""
     new, old = statement.excluded.status, Call.status
-    return case((_rank(new) > _rank(old), new), else_=old)
+    return case((_rank(new, RANKS) > _rank(old, RANKS), new), else_=old)
 
 
-def _rank(status: Any) -> Any:
-    return case(RANKS, value=status, else_=-1)
+def _rank(status: Any, ranks: Mapping[str, int]) -> Any:
+    return case(dict(ranks), value=status, else_=-1)
 
 
 def _larger(old: Any, new: Any) -> Any:

@@ -92,17 +92,27 @@ class Turn(db.Model):  # type: ignore[name-defined]
 
 
 class Recording(db.Model):  # type: ignore[name-defined]
-    """One recording that a carrier made of the caller."""
+    """What one caller said without being heard live: a carrier's recording, or a part of our own buffer.
+
+    `source` says which; `position` and `at_ms` are its place in the call, `next_try_at` is when it is
+    worth trying again, as long as `status` is not the last one.
+    """
 
     __tablename__ = "recordings"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     recording_sid: Mapped[str] = mapped_column(String(64), unique=True)
     call_id: Mapped[int] = mapped_column(ForeignKey("calls.id", ondelete="CASCADE"), index=True)
-    status: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(32), index=True)
     duration_ms: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime)
+    source: Mapped[str | None] = mapped_column(String(16))
+    account_sid: Mapped[str | None] = mapped_column(String(64))
+    position: Mapped[int | None]
+    at_ms: Mapped[int | None]
+    attempts: Mapped[int | None]
+    next_try_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
 
 
 class Event(db.Model):  # type: ignore[name-defined]

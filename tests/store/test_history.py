@@ -11,7 +11,7 @@ import pytest
 from flask_migrate import upgrade
 from sqlalchemy import text
 
-from flaskapp.store.history import CallChanged, CallOpened, EventHappened, TurnSaved
+from flaskapp.store.history import CallChanged, CallOpened, EventHappened, RecordingChanged, TurnSaved
 from flaskapp.store.tables import db
 from tests.store.conftest import history_app
 
@@ -179,3 +179,88 @@ def test_sqlite_is_opened_for_readers_beside_a_writer(tmp_path):
         asked = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         told = {name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in asked}
     assert told == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1, "busy_timeout": 20}
+
+
+def recorded(**fields) -> RecordingChanged:
+    return RecordingChanged("CA1", "RE1", fields)
+
+
+CLAIM = {"status": "claimed", "source": "recording", "account_sid": "AC1", "position": 2, "at_ms": 500}
+
+
+def test_a_recording_is_remembered_with_its_call(history):
+    history.write([OPENED, recorded(**CLAIM, duration_ms=1500)])
+    row = history.recording("RE1")
+    assert row.pop("created_at") <= datetime.now(UTC)
+    assert row == {
+        **CLAIM,
+        **{"recording_sid": "RE1", "call_sid": "CA1", "called": "+0987654321", "duration_ms": 1500},
+        **{"error": None, "attempts": None, "next_try_at": None},
+    }
+    assert history.recording("RE2") is None
+    assert history.recordings("CA1") == [history.recording("RE1")]
+    assert history.recordings("CA2") == []
+
+
+@pytest.mark.parametrize(
+    ("arriving", "left"),
+    [
+        (["claimed", "waiting", "claimed", "answered"], "answered"),
+        (["answered", "waiting", "claimed"], "answered"),
+        (["absent", "answered"], "absent"),
+        (["waiting", "waiting"], "waiting"),
+    ],
+)
+def test_a_recordings_status_only_rises_and_its_last_one_stays(history, arriving, left):
+    for number, status in enumerate(arriving):
+        history.write([recorded(status=status, attempts=number)])
+    assert history.recording("RE1")["status"] == left
+    assert history.recording("RE1")["attempts"] == max(
+        at for at, status in enumerate(arriving) if status == left
+    )
+
+
+def test_an_echo_adds_what_was_unknown_and_takes_nothing_back(history):
+    history.write([recorded(**CLAIM, error="unavailable: AI is away", next_try_at=NOON)])
+    done = {
+        "status": "answered",
+        "source": "recording",
+        "duration_ms": None,
+        "error": None,
+        "next_try_at": None,
+    }
+    history.write([recorded(**done), recorded(duration_ms=1500), recorded(duration_ms=None)])
+    history.write([recorded(**CLAIM, error="echo")])
+    row = history.recording("RE1")
+    assert (row["status"], row["duration_ms"], row["account_sid"]) == ("answered", 1500, "AC1")
+    assert (row["error"], row["next_try_at"]) == (None, None)
+
+
+def test_open_recordings_are_those_that_are_due(history):
+    history.write(
+        [
+            RecordingChanged("CA1", "REnew", {"status": "claimed"}),
+            RecordingChanged("CA1", "REdue", {"status": "waiting", "next_try_at": NOON}),
+            RecordingChanged(
+                "CA1", "RElater", {"status": "waiting", "next_try_at": NOON + timedelta(minutes=1)}
+            ),
+            RecordingChanged("CA1", "REdone", {"status": "silent"}),
+        ]
+    )
+    assert [row["recording_sid"] for row in history.open_recordings(NOON)] == ["REnew", "REdue"]
+    assert [row["recording_sid"] for row in history.open_recordings(NOON, limit=1)] == ["REnew"]
+
+
+def test_a_recording_of_a_call_that_nobody_knows_makes_it_known(history):
+    history.write([RecordingChanged("CA9", "RE9", {})])
+    assert history.call("CA9")["status"] == "queued"
+    assert history.recording("RE9")["status"] == "claimed"
+    history.write([RecordingChanged("CA9", "RE9", {})])
+    assert len(history.recordings("CA9")) == 1
+
+
+def test_a_status_that_recordings_do_not_have_is_refused(history):
+    with pytest.raises(ValueError, match="no status of a recording"):
+        history.write([recorded(status="odd")])
+    with pytest.raises(ValueError, match="recordings have no call_id"):
+        history.write([recorded(call_id=3)])

@@ -6,7 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from flaskapp.store import database
 from flaskapp.store.tables import db
@@ -35,3 +35,20 @@ def test_every_step_can_be_taken_back(engine):
     upgrade()
     downgrade(revision="base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
+
+
+def test_recordings_of_before_keep_their_rows_on_the_way_up_and_down(engine):
+    upgrade(revision="0001")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO calls (id, call_sid, status) VALUES (1, 'CA1', 'completed')"))
+        connection.execute(
+            text(
+                "INSERT INTO recordings (recording_sid, call_id, status, created_at)"
+                " VALUES ('RE1', 1, 'answered', '2026-11-21 12:00:00')"
+            )
+        )
+    for step in (upgrade, lambda: downgrade(revision="0001"), upgrade):
+        step()
+        with engine.connect() as connection:
+            row = connection.execute(text("SELECT recording_sid, call_id, status FROM recordings")).all()
+        assert row == [("RE1", 1, "answered")]
