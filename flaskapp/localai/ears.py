@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 
 from flaskapp.localai.recognizer import Heard, Recognizer
+from flaskapp.localai.stretches import Stretch, stretches
 from flaskapp.localai.workers import Workers
 
 
@@ -21,6 +23,16 @@ class Ears:
             WorkerLost: the process died; another takes its place.
         """
         return await self._workers.run(hear, pcm, rate_hz)
+
+    async def hear_stretches(self, pcm: bytes, rate_hz: int) -> list[tuple[Stretch, str]]:
+        """A whole recording, of any length: each stretch of speech and its words.
+
+        Raises:
+            WorkerLost: the process died; another takes its place.
+        """
+        parts = await asyncio.to_thread(stretches, pcm, rate_hz)
+        heard = await asyncio.gather(*(self.hear(part.pcm, rate_hz) for part in parts))
+        return [(part, each.text) for part, each in zip(parts, heard, strict=True)]
 
 
 def hear(pcm: bytes, rate_hz: int) -> Heard:

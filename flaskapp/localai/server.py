@@ -1,24 +1,28 @@
-"""The HTTP server: its endpoints, and the realtime socket's two ends."""
+"""The HTTP server: where its endpoints are, and the realtime socket's two ends."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
+from flaskapp.localai import chat, speech, transcriptions
 from flaskapp.localai.ids import new_id
 from flaskapp.localai.refusal import Refused
 from flaskapp.localai.session import Desk, Session
+from flaskapp.localai.workers import WorkerLost
 
 log = logging.getLogger(__name__)
 
 MODEL = "local-stand-in"
 MOST_SESSIONS = 60
 MOST_BYTES = 16 * 1024 * 1024  # of one message
+_SPARE_BYTES = 64 * 1024  # of a request beside the file in it
 _HEARTBEAT_S = 20.0
 _BETA_SHAPE = 4000  # the close code by which OpenAI refuses clients of the beta
 
@@ -36,19 +40,51 @@ _SWITCHBOARD = web.AppKey("switchboard", Switchboard)
 
 def create_server(desk: Desk) -> web.Application:
     """The application; whoever runs it owns the desk's workers."""
-    app = web.Application(client_max_size=MOST_BYTES)
-    app[_SWITCHBOARD] = Switchboard(desk)
-    app.add_routes(
-        [
-            web.get("/health", health),
-            web.get("/v1/models", models),
-            web.get("/v1/realtime", realtime),
-            web.get("/openai/v1/realtime", realtime),  # where Azure has it
-            web.get("/v1/local/timings", recent_timings),
-        ]
+    app = web.Application(
+        client_max_size=transcriptions.MOST_BYTES + _SPARE_BYTES, middlewares=[_tell_refusals]
     )
+    app[_SWITCHBOARD] = Switchboard(desk)
+    app.add_routes([web.get("/health", health), web.get("/v1/local/timings", recent_timings)])
+    for root in ("/v1", "/openai/v1"):  # the latter is where Azure has them
+        app.add_routes(
+            [
+                web.get(f"{root}/models", models),
+                web.get(f"{root}/realtime", realtime),
+                web.post(f"{root}/audio/transcriptions", _at_desk(transcriptions.create)),
+                web.post(f"{root}/chat/completions", _at_desk(chat.create)),
+                web.post(f"{root}/audio/speech", _at_desk(speech.create)),
+            ]
+        )
     app.on_shutdown.append(_say_goodbye)
     return app
+
+
+def _at_desk(
+    create: Callable[[web.Request, Desk], Awaitable[web.Response]],
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        return await create(request, request.app[_SWITCHBOARD].desk)
+
+    return handle
+
+
+@web.middleware
+async def _tell_refusals(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Whatever is wrong, in the API's own shape."""
+    try:
+        return await handler(request)
+    except Refused as error:
+        return web.json_response(error.as_answer(), status=error.status)
+    except WorkerLost as error:
+        failure = {"message": str(error), "type": "server_error", "param": None, "code": None}
+        return web.json_response({"error": failure}, status=500)
+    except web.HTTPException as error:  # no such address, wrong method, too large
+        if error.status < 400:
+            raise
+        refused = Refused(error.reason.lower().replace(" ", "_"), f"{error.reason}.", None, error.status)
+        return web.json_response(refused.as_answer(), status=error.status)
 
 
 async def health(request: web.Request) -> web.Response:

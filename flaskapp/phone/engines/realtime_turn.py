@@ -291,7 +291,12 @@ def _words(turn: Turn, has_reply: bool, until: float) -> str:
 
 @contextmanager
 def _opened(engine: Engine, until: float, audio_format: str) -> Iterator[Turn]:
-    wire = engine.open()
+    try:
+        wire = engine.open()
+    except EngineRejected as error:
+        if error.status == 429 or error.status >= 500:
+            raise EngineUnreachable(f"HTTP {error.status}") from error
+        raise
     try:
         yield Turn(wire, until, audio_format)
         wire.close(1000)
