@@ -210,6 +210,14 @@ class LiveStore:
         """
         return list(self.redis.zrangebyscore(keys.LIVE_CALLS, "-inf", f"({then}", 0, limit))
 
+    def touch(self, call_sid: str, now: float) -> None:
+        """A sign of life of a call; the keeper gives them for all calls at once.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+        """
+        self.redis.zadd(keys.LIVE_CALLS, {call_sid: now})
+
     def let_go(self, call_sid: str) -> None:
         """Expect no more signs of life of a call.
 

@@ -1,0 +1,174 @@
+"""Looks, every second, for what somebody left undone: one process does it for all.
+
+Turns whose worker is gone are submitted again; recordings that only the history
+still knows are claimed anew (Redis lost its memory, or AI was away for hours);
+calls whose worker gave no sign of life for a while are told to be abandoned.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from flaskapp.store import keys
+from flaskapp.store.history import History, RecordingChanged
+from flaskapp.store.jobs import Jobs
+from flaskapp.store.live import LiveStore
+from flaskapp.store.turns import Turn, TurnBook
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+TURNS_AT_ONCE = 100
+TRIED_AGAIN_AFTER_S = 3.0
+ASKED_IN_VAIN = 3
+ASKED_KEPT = 1000
+HISTORY_EVERY_S = 30.0
+#: The web notes a claim in the history a moment after it is in Redis, or before.
+SETTLED_AFTER_S = 30.0
+SILENT_S = 15.0
+#: Whoever sweeps goes on sweeping; when it is gone, another process takes over this much later.
+OURS_FOR_MS = 3000
+
+
+class Sweeper:
+    """Finds what is left undone and has it done.
+
+    Args:
+        on_abandoned: told of a call that was live when its worker was last heard of; it may be
+            told twice.
+    """
+
+    def __init__(
+        self,
+        book: TurnBook,
+        jobs: Jobs,
+        live: LiveStore,
+        history: History,
+        on_abandoned: Callable[[str], None] = lambda call_sid: None,
+    ) -> None:
+        self._book, self._jobs, self._live, self._history = book, jobs, live, history
+        self._on_abandoned = on_abandoned
+        self._name = secrets.token_hex(8)
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._history_due = 0.0
+        self._trouble = ""
+        self._asked: dict[tuple[str, str], tuple[int, float]] = {}
+
+    def start(self) -> None:
+        """Sweep every second from now on, whenever no other process does."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._sweep_for_ever, name="sweeper", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """No more rounds; one that is under way is not waited for."""
+        self._stopped.set()
+
+    def sweep(self, now: float) -> None:
+        """One round. ``now``: seconds since 1970.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+            sqlalchemy.exc.SQLAlchemyError: the database is away; Redis' part is done.
+        """
+        for call_sid, key in self._book.due(now, TURNS_AT_ONCE):
+            self._book.postpone(call_sid, key, TRIED_AGAIN_AFTER_S)
+            do = self._jobs.run_here if self._is_asked_in_vain(call_sid, key, now) else self._jobs.submit
+            do("turn", call_sid, key)
+        for call_sid in self._live.untouched_since(now - SILENT_S):
+            self._look_after(call_sid, now)
+        if now >= self._history_due:
+            self._history_due = now + HISTORY_EVERY_S
+            self._read_history(now)
+
+    def _is_asked_in_vain(self, call_sid: str, key: str, now: float) -> bool:
+        """Whether this turn was submitted several times in a row, and nothing came of it.
+
+        There may be no background worker at all, or none that keeps up.
+        """
+        times, last = self._asked.pop((call_sid, key), (0, 0.0))
+        times = times + 1 if now - last < 2 * TRIED_AGAIN_AFTER_S else 1
+        self._asked[call_sid, key] = (times, now)
+        if len(self._asked) > ASKED_KEPT:
+            del self._asked[next(iter(self._asked))]
+        return times > ASKED_IN_VAIN
+
+    def _look_after(self, call_sid: str, now: float) -> None:
+        """A worker that is killed says no good-bye: nobody follows this call any more."""
+        if self._live.recall(call_sid).get("state") == "live":
+            log.warning("Nobody follows this call any more", extra={"call_sid": call_sid})
+            try:
+                self._on_abandoned(call_sid)
+            except Exception as error:  # one call's trouble is not the others'; it is told again later
+                log.error("%s: %s", type(error).__name__, error, extra={"call_sid": call_sid})
+                self._live.touch(call_sid, now)
+                return
+        self._live.let_go(call_sid)
+
+    def _read_history(self, now: float) -> None:
+        for row in self._history.open_recordings(datetime.fromtimestamp(now, UTC), TURNS_AT_ONCE):
+            call_sid, key = row["call_sid"], row["recording_sid"]
+            if now - row["created_at"].timestamp() < SETTLED_AFTER_S or self._book.find(call_sid, key):
+                continue
+            if row["source"] not in (None, "recording"):
+                gone = {"status": "failed", "error": "its audio is gone"}
+                self._history.write([RecordingChanged(call_sid, key, gone)])
+            elif self._book.claim(self._turn(row)):
+                log.info("A recording is taken up again", extra={"call_sid": call_sid})
+                self._jobs.submit("turn", call_sid, key)
+
+    def _turn(self, row: dict[str, Any]) -> Turn:
+        """What the history knows of a turn: enough to understand it; nobody waits for an answer."""
+        position = row["position"]
+        if position is None:
+            said = [turn["position"] for turn in self._history.turns(row["call_sid"])]
+            position = max(said, default=-1) + 1
+        return Turn(
+            row["call_sid"],
+            row["recording_sid"],
+            "recording",
+            account_sid=row["account_sid"] or "",
+            position=position,
+            at_ms=row["at_ms"] or 0,
+            duration_ms=row["duration_ms"] or 0,
+            wants_reply=False,
+            called=row["called"] or "",
+            claimed_at=row["created_at"].timestamp(),
+        )
+
+    # ------------------------------------------------------------------ again and again
+
+    def _sweep_for_ever(self) -> None:
+        self._jobs.prepare()
+        while not self._stopped.wait(EVERY_S):
+            trouble = ""
+            try:
+                if self._is_ours():
+                    self.sweep(time.time())
+            except (RedisError, SQLAlchemyError) as error:
+                trouble = type(error).__name__
+            except Exception as error:  # what is left undone today must not stay so for ever
+                trouble = f"{type(error).__name__}: {error}"
+            if trouble and trouble != self._trouble:
+                log.warning("What is left undone cannot be looked after: %s", trouble)
+            self._trouble = trouble
+
+    def _is_ours(self) -> bool:
+        """Whether it is this process that sweeps."""
+        redis = self._live.redis
+        if redis.set(keys.SWEEPING, self._name, nx=True, px=OURS_FOR_MS):
+            return True
+        if redis.get(keys.SWEEPING) != self._name:
+            return False
+        redis.pexpire(keys.SWEEPING, OURS_FOR_MS)
+        return True

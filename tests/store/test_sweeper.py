@@ -1,0 +1,239 @@
+"""What is left undone is found: turns without a worker, recordings without a turn, calls without a sign."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask_migrate import upgrade
+
+from flaskapp.store import keys, sweeper
+from flaskapp.store.history import CallOpened, RecordingChanged, TurnSaved
+from flaskapp.store.jobs import Jobs
+from flaskapp.store.live import Connections, LiveStore, connect
+from flaskapp.store.sweeper import Sweeper
+from flaskapp.store.tables import db
+from flaskapp.store.turns import Outcome, Turn, TurnBook
+from tests import servers
+from tests.store.conftest import history_app
+
+CLAIMED = {"status": "claimed", "source": "recording", "account_sid": "AC1", "duration_ms": 1500}
+
+
+class Submissions(Jobs):
+    """What is submitted, and what is to be done here; nobody does it."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__("", connections, {})
+        self.submitted: list[tuple[str, ...]] = []
+        self.here: list[tuple[str, ...]] = []
+
+    def submit(self, name: str, *args: str) -> None:
+        self.submitted.append((name, *args))
+
+    def run_here(self, name: str, *args: str) -> None:
+        self.here.append((name, *args))
+
+
+class House:
+    """The sweeper's surroundings, with a clock that is set by hand."""
+
+    def __init__(self, connections: Connections, history) -> None:
+        self.now = time.time()
+        self.book = TurnBook(connections, lambda: self.now)
+        self.jobs = Submissions(connections)
+        self.live = LiveStore(connections, lambda: self.now)
+        self.history = history
+        self.abandoned: list[str] = []
+        self.sweeper = self.another()
+
+    def another(self) -> Sweeper:
+        return Sweeper(self.book, self.jobs, self.live, self.history, self.abandoned.append)
+
+    def after(self, seconds: float) -> list[tuple[str, ...]]:
+        """What a round submits so much later."""
+        self.now += seconds
+        self.jobs.submitted.clear()
+        self.sweeper.sweep(self.now)
+        return self.jobs.submitted
+
+
+@pytest.fixture
+def history(tmp_path):
+    app = history_app(f"sqlite:///{tmp_path}/calls.sqlite3")
+    with app.app_context():
+        upgrade()
+        yield app.extensions["history"]
+        db.engine.dispose()
+
+
+@pytest.fixture
+def house(history) -> House:
+    return House(connect(""), history)
+
+
+def turn(house: House, key: str = "RE1") -> Turn:
+    return Turn("CA1", key, "recording", claimed_at=house.now)
+
+
+def test_a_turn_that_nobody_works_on_is_submitted_again(house):
+    house.book.claim(turn(house))
+    assert house.after(0) == [], "who claimed it has submitted it"
+    assert house.after(3) == [("turn", "CA1", "RE1")]
+    assert house.after(1) == [], "give it a moment"
+    assert house.after(3) == [("turn", "CA1", "RE1")]
+    house.book.take("CA1", "RE1", "one")
+    assert house.after(3) == []
+
+
+def test_a_turn_is_left_alone_for_as_long_as_it_is_postponed(house):
+    house.book.claim(turn(house))
+    house.book.postpone("CA1", "RE1", 60)
+    assert house.after(50) == []
+    assert house.after(11) == [("turn", "CA1", "RE1")]
+
+
+def test_a_turn_that_no_worker_takes_is_worked_on_here(house):
+    house.book.claim(turn(house))
+    rounds = [len(house.after(3)) for _ in range(5)]
+    assert rounds == [1, 1, 1, 0, 0]
+    assert house.jobs.here == [("turn", "CA1", "RE1")] * 2
+
+
+def test_a_turn_that_is_postponed_again_and_again_stays_with_the_workers(house):
+    house.book.claim(turn(house))
+    for _ in range(6):
+        assert house.after(11) == [("turn", "CA1", "RE1")]
+        house.book.postpone("CA1", "RE1", 10)
+    assert house.jobs.here == []
+
+
+def claimed_long_ago(house: House, key: str = "RE1", **fields) -> None:
+    opened = CallOpened("CA1", "twilio", "+1", "+2", "recorded", datetime.now(UTC))
+    old = {"created_at": datetime.fromtimestamp(house.now, UTC) - timedelta(hours=3)}
+    house.history.write([opened, RecordingChanged("CA1", key, {**CLAIMED, **old, **fields})])
+
+
+def test_a_recording_that_only_the_history_knows_is_claimed_anew(house):
+    claimed_long_ago(house)
+    house.history.write(
+        [TurnSaved("CA1", "a", 6, "agent", "Hello", 0, 900, "recorded", False, True)],
+    )
+    assert house.after(0) == [("turn", "CA1", "RE1")]
+    found = house.book.find("CA1", "RE1")
+    assert (found.account_sid, found.duration_ms, found.position) == ("AC1", 1500, 7)
+    assert (found.wants_reply, found.called) == (False, "+2")
+    assert house.now - found.claimed_at == pytest.approx(3 * 3600, abs=1)
+
+
+def test_a_recordings_own_place_is_kept(house):
+    claimed_long_ago(house, position=4, at_ms=2500)
+    house.after(0)
+    found = house.book.find("CA1", "RE1")
+    assert (found.position, found.at_ms) == (4, 2500)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"created_at": datetime.now(UTC)},  # its turn will be there in a moment
+        {"status": "waiting", "next_try_at": datetime.now(UTC) + timedelta(hours=1)},
+        {"status": "answered"},
+    ],
+)
+def test_other_recordings_are_left_alone(house, fields):
+    claimed_long_ago(house, **fields)
+    assert house.after(0) == []
+
+
+def test_a_recording_whose_turn_is_known_is_the_turns_affair(house):
+    claimed_long_ago(house)
+    house.book.claim(turn(house))
+    house.book.finish("CA1", "RE1", Outcome("answered"))
+    house.book.close("CA1", "RE1")
+    assert house.after(0) == []
+
+
+def test_words_whose_audio_is_gone_are_given_up_and_it_is_said(house):
+    claimed_long_ago(house, "unheard-1", source="buffer")
+    assert house.after(0) == []
+    row = house.history.recording("unheard-1")
+    assert (row["status"], row["error"]) == ("failed", "its audio is gone")
+
+
+def test_the_history_is_not_asked_every_second(house):
+    house.after(0)
+    claimed_long_ago(house)
+    assert house.after(5) == []
+    assert house.after(sweeper.HISTORY_EVERY_S) == [("turn", "CA1", "RE1")]
+
+
+def test_a_call_without_a_sign_of_life_is_abandoned_once(house):
+    house.live.remember("CA1", state="live")
+    house.live.touch("CA1", house.now)
+    house.after(10)
+    assert house.abandoned == []
+    house.after(6)
+    assert house.abandoned == ["CA1"]
+    house.after(60)
+    assert house.abandoned == ["CA1"]
+
+
+def test_a_call_that_ended_is_not_abandoned(house):
+    house.live.remember("CA1", state="ended")
+    house.live.touch("CA1", house.now)
+    house.after(20)
+    assert house.abandoned == []
+    assert house.live.untouched_since(house.now) == []
+
+
+def test_trouble_with_one_abandoned_call_is_not_the_others(house):
+    def fail(call_sid: str) -> None:
+        house.abandoned.append(call_sid)
+        if call_sid == "CA0":
+            raise ValueError("odd")
+
+    house.sweeper = Sweeper(house.book, house.jobs, house.live, house.history, fail)
+    for number in range(3):
+        house.live.remember(f"CA{number}", state="live")
+        house.live.touch(f"CA{number}", house.now + number)
+    house.after(20)
+    assert house.abandoned == ["CA0", "CA1", "CA2"]
+    house.after(20)
+    assert house.abandoned[3:] == ["CA0"]
+
+
+def test_of_several_processes_one_sweeps_and_another_follows_it(real_connections, history, monkeypatch):
+    monkeypatch.setattr(sweeper, "EVERY_S", 0.05)
+    monkeypatch.setattr(sweeper, "OURS_FOR_MS", 500)
+    house = House(real_connections, history)
+    rounds: list[int] = []
+    every = [house.another() for _ in range(3)]
+    for number, each in enumerate(every):
+        monkeypatch.setattr(each, "sweep", lambda now, number=number: rounds.append(number))
+        each.start()
+    servers.wait_until(lambda: len(rounds) > 5, "nobody sweeps")
+    first = rounds[0]
+    assert set(rounds) == {first}
+    every[first].stop()
+    servers.wait_until(lambda: rounds[-1] != first, "nobody follows")
+    for each in every:
+        each.stop()
+
+
+def test_trouble_is_told_once_and_sweeping_goes_on(real_connections, history, monkeypatch, caplog):
+    monkeypatch.setattr(sweeper, "EVERY_S", 0.02)
+    house = House(real_connections, history)
+    rounds: list[float] = []
+
+    def stumble(now: float) -> None:
+        rounds.append(now)
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(house.sweeper, "sweep", stumble)
+    house.sweeper.start()
+    servers.wait_until(lambda: len(rounds) > 3, "it gave up")
+    house.sweeper.stop()
+    assert caplog.text.count("RuntimeError: odd") == 1
+    assert real_connections.text.exists(keys.SWEEPING)
