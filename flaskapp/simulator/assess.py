@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flaskapp.simulator import ear
+from flaskapp.simulator.journal import Uttered
 from flaskapp.simulator.report import CallReport, MarkReport, RecordingReport, TurnReport
 from flaskapp.simulator.twilio.call import TwilioCall
 
@@ -66,16 +67,36 @@ def _turns(call: TwilioCall, heard: list[ear.Sound]) -> list[TurnReport]:
 
 def _recordings(call: TwilioCall, heard: list[ear.Sound]) -> list[RecordingReport]:
     """The recordings, each with what was heard after it and before the next one's end."""
-    t0, reports = call.journal.t0, []
-    ends = [t0 + made.ended_ms / 1000 for made in call.made] + [float("inf")]
+    ends = [call.journal.t0 + made.ended_ms / 1000 for made in call.made] + [float("inf")]
+    real = [sound for sound in heard if not _is_stopgap(call, sound)]
+    reports = []
     for index, made in enumerate(call.made):
-        reply = ear.first_speech(heard, ends[index], ends[index + 1])
-        if reply is not None:
-            words = [what for at, what in call.journal.uttered if at <= reply.start] or [""]
-            answer = "" if reply.source == "stream" else words[-1]
-            made = replace(made, answer_ms=(reply.start - ends[index]) * 1000, answer=answer)
-        reports.append(made)
+        answer_ms, answer = _first_words(call, heard, *ends[index : index + 2])
+        reply_ms, reply = _first_words(call, real, *ends[index : index + 2])
+        reports.append(replace(made, answer_ms=answer_ms, answer=answer, reply_ms=reply_ms, reply=reply))
     return reports
+
+
+def _first_words(
+    call: TwilioCall, heard: list[ear.Sound], since: float, until: float
+) -> tuple[float | None, str]:
+    """How long after ``since`` somebody spoke, in ms, and what."""
+    sound = ear.first_speech(heard, since, until)
+    if sound is None:
+        return None, ""
+    uttered = _uttered(call, sound)
+    return (sound.start - since) * 1000, uttered.what if uttered else ""
+
+
+def _is_stopgap(call: TwilioCall, sound: ear.Sound) -> bool:
+    uttered = _uttered(call, sound)
+    return uttered is not None and uttered.is_stopgap
+
+
+def _uttered(call: TwilioCall, sound: ear.Sound) -> Uttered | None:
+    """What a sound was that the carrier made; None for a stream's."""
+    before = [each for each in call.journal.uttered if each.at <= sound.start]
+    return before[-1] if before and sound.source != "stream" else None
 
 
 def _why_not(call: TwilioCall, heard: list[ear.Sound]) -> str:

@@ -63,7 +63,9 @@ class Dialling:
         if not self._quiet:
             style = "cyan" if turn["speaker"] == "caller" else "green"
             at = f"{turn['start_ms'] / 1000:6.1f} s  "
-            text = f"{at}{turn['speaker']}: {turn['text']}"
+            mode = turn.get("mode") or "live"
+            who = turn["speaker"] if mode == "live" else f"{turn['speaker']} ({mode})"
+            text = f"{at}{who}: {turn['text']}"
             self._console.print(text, style=style, highlight=False, markup=False)
 
     def _wait_for_late_lines(self) -> None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from flaskapp.simulator.report import Message, Problem, WebhookReport
 from flaskapp.simulator.spec import CallSpec
 
 MOST_PROBLEMS = 500
+
+
+@dataclass(frozen=True)
+class Uttered:
+    """What began to be spoken or played ``at``, and whether only to bridge the time."""
+
+    at: float
+    what: str
+    is_stopgap: bool
 
 
 class Journal:
@@ -22,7 +32,8 @@ class Journal:
         self.problems: list[Problem] = []
         self.webhooks: list[WebhookReport] = []
         self.said: list[str] = []
-        self.uttered: list[tuple[float, str]] = []
+        self.uttered: list[Uttered] = []
+        self.is_stopgap = False  # what is uttered now only bridges the time
         self.dialled: list[str] = []
         self._spec = spec
         self._once: set[int] = set()
@@ -48,7 +59,7 @@ class Journal:
 
     def utters(self, what: str) -> None:
         """Notes which words or which file the caller hears from now on."""
-        self.uttered.append((self.clock(), what))
+        self.uttered.append(Uttered(self.clock(), what, self.is_stopgap))
 
     def message(self, direction: Literal["sent", "received"], text: str | bytes) -> None:
         """Shows one media socket message to whoever watches the call."""

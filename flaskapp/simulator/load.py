@@ -12,7 +12,8 @@ from flaskapp.simulator.report import CallReport
 FIGURES = (
     ("first_sound_ms", "first sound"),
     ("turn_latency_ms", "turn latency"),
-    ("answer_ms", "answer to a recording"),
+    ("answer_ms", "words after a recording"),
+    ("reply_ms", "reply to a recording"),
     ("longest_silence_ms", "longest silence"),
     ("frame_lateness_ms", "frame lateness"),
 )
@@ -30,7 +31,7 @@ def percentiles(values: Iterable[float]) -> dict[str, float | int | None]:
 def summarise(reports: Sequence[CallReport]) -> dict[str, Any]:
     """The figures of all calls together, what failed and why, and each call's own report."""
     latencies = [turn.latency_ms for report in reports for turn in report.turns if not turn.cut_off]
-    answers = [made.answer_ms for report in reports for made in report.recordings]
+    made = [recording for report in reports for recording in report.recordings]
     return {
         "calls": len(reports),
         "failed": sum(report.failed for report in reports),
@@ -38,7 +39,8 @@ def summarise(reports: Sequence[CallReport]) -> dict[str, Any]:
         "first_sound_ms": percentiles(r.first_sound_ms for r in reports if r.first_sound_ms is not None),
         "turn_latency_ms": percentiles(ms for ms in latencies if ms is not None),
         "unanswered_turns": sum(ms is None for ms in latencies),
-        "answer_ms": percentiles(ms for ms in answers if ms is not None),
+        "answer_ms": percentiles(each.answer_ms for each in made if each.answer_ms is not None),
+        "reply_ms": percentiles(each.reply_ms for each in made if each.reply_ms is not None),
         "longest_silence_ms": percentiles(r.longest_silence_ms for r in reports if r.answered),
         "frame_lateness_ms": percentiles(ms for report in reports for ms in report.lateness_ms),
         "frames": sum(report.pacing.frames for report in reports),

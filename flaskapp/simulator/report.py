@@ -90,7 +90,9 @@ class RecordingReport:
     the first voiced sample of speech at the caller's ear - a beep is none -,
     None where nothing was heard before the next recording ended. ``answer``
     is what was heard: the text that the carrier spoke, the URL that it
-    played, or nothing for a stream.
+    played, or nothing for a stream. ``reply_ms`` and ``reply`` are the same
+    for the first speech that is more than "one moment": what was spoken by a
+    document that only speaks and asks again is left out.
     """
 
     sid: str
@@ -101,6 +103,8 @@ class RecordingReport:
     ended_ms: float = 0.0
     answer_ms: float | None = None
     answer: str = ""
+    reply_ms: float | None = None
+    reply: str = ""
 
 
 @dataclass

@@ -47,8 +47,8 @@ def latencies(report: dict[str, Any], shares: Sequence[Share], *, plain: bool) -
             _ms(turn["heard_ms"] or None),
         )
     for index, made in enumerate(report["recordings"], 1):
-        name = f"answer to recording {index} ({made['seconds']:.1f} s)"
-        table.add_row(name, _ms(made["answer_ms"]), "", "", "")
+        table.add_row(f"words after recording {index}", _ms(made["answer_ms"]), "", "", "")
+        table.add_row(f"reply to recording {index}", _ms(made["reply_ms"]), "", "", "")
     table.add_row("longest silence", _ms(report["longest_silence_ms"]), "", "", "")
     return table
 
@@ -61,7 +61,7 @@ def figures(summary: dict[str, Any], *, plain: bool) -> Table:
         table.add_column(name, justify="right")
     for key, label in FIGURES:
         values = summary[key]
-        if key == "answer_ms" and not values["n"]:
+        if key in ("answer_ms", "reply_ms") and not values["n"]:
             continue  # nobody was recorded
         digits = 2 if key == "frame_lateness_ms" else 0
         table.add_row(label, str(values["n"]), *(_ms(values[name], digits) for name in columns[1:]))

@@ -41,6 +41,7 @@ async def perform(call: TwilioCall, document: Document) -> Document | None:
         HungUp: the call ended on the way.
         CallFailed: a document that should follow could not be had.
     """
+    call.journal.is_stopgap = _is_stopgap(document)
     for verb in document.verbs:
         if call.line.gone.is_set():
             raise HungUp
@@ -48,6 +49,14 @@ async def perform(call: TwilioCall, document: Document) -> Document | None:
         if following is not None:
             return following
     return None
+
+
+def _is_stopgap(document: Document) -> bool:
+    """Whether a document only passes the time and asks again."""
+    *before, last = document.verbs or (None,)
+    return isinstance(last, schema.Redirect) and all(
+        isinstance(verb, schema.Say | schema.Play | schema.Pause) for verb in before
+    )
 
 
 async def _say(call: TwilioCall, verb: schema.Say, _: Document) -> None:
