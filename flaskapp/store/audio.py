@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ BYTES_PER_MS = 8  # mu-law at 8 kHz
 CHUNKS_KEPT = 600  # of a live call: chunks of one second, so ten minutes
 UPLOADS_KEPT = 30_000  # of one that is brought in pieces: ten minutes in frames of 20 ms
 LOOKED_BACK = 16
+DROPPED_AT_ONCE = 500
 REFUSED = "equal or smaller"  # Redis' words for an id that is not above all others
 
 # An entry's fields: the audio; where it should have begun; its writer's mark; all bytes up to its end.
@@ -94,8 +96,10 @@ class AudioBuffer:
         mark = secrets.token_bytes(8)
         for _ in range(50 * RACES):
             last = self._last(call_sid, 1)
-            total = (_total(last[0]) if last else 0) + len(mulaw)
-            fields = {MULAW: mulaw, MARK: mark, TOTAL: str(total).encode()}
+            fields = {MULAW: mulaw, MARK: mark}
+            if not last or TOTAL in last[0][1]:  # all before it were counted too
+                total = (_total(last[0]) if last else 0) + len(mulaw)
+                fields[TOTAL] = str(total).encode()
             if self._add_after(call_sid, last, fields, UPLOADS_KEPT):
                 return self.held(call_sid)
         raise RedisError("too many write this call's audio at once")
@@ -126,22 +130,19 @@ class AudioBuffer:
     def cut(self, call_sid: str, until_ms: int) -> None:
         """Drop what was said before ``until_ms``; a chunk that goes on after it stays whole."""
         name = keys.audio(call_sid)
-        for _ in range(RACES):
-            with self.redis.pipeline() as pipe:
-                pipe.watch(name)
-                begin = self._around(call_sid, until_ms) or str(max(until_ms, 0))
-                kept = len(self.redis.xrange(name, begin))
-                pipe.multi()
-                if kept:
-                    pipe.xtrim(name, maxlen=kept, approximate=False)
-                else:
-                    pipe.delete(name)
-                try:
-                    pipe.execute()
-                except WatchError:
-                    continue
+        kept = self._around(call_sid, until_ms)
+        before = self.redis.xrange(name, "-", f"{max(until_ms - 1, 0)}")
+        ids = [own for own, _ in before if own != kept]
+        for at in range(0, len(ids), DROPPED_AT_ONCE):
+            self.redis.xdel(name, *ids[at : at + DROPPED_AT_ONCE])
+        with self.redis.pipeline() as pipe:
+            pipe.watch(name)
+            if pipe.xlen(name):
                 return
-        raise RedisError("too many write this call's audio at once")
+            pipe.multi()
+            pipe.delete(name)
+            with suppress(WatchError):  # something came this very moment
+                pipe.execute()
 
     def delete(self, call_sid: str) -> None:
         """Drop all of it."""
