@@ -90,11 +90,13 @@ class BatchEngine(Engine):
             ),
             until,
         )
-        message = getattr((getattr(answer, "choices", None) or [None])[0], "message", None)
+        choices = getattr(answer, "choices", None)
+        message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
         if message is None:
             raise EngineMessageError("a completion without a message")
-        text = getattr(message, "content", None) or getattr(message, "refusal", None) or ""
-        return str(text), _as_sessions_have_them(_counts(getattr(answer, "usage", None)))
+        texts = (getattr(message, name, None) for name in ("content", "refusal"))
+        text = next((each for each in texts if each and isinstance(each, str)), "")
+        return text, _as_sessions_have_them(_counts(getattr(answer, "usage", None)))
 
     def speech(self, text: str, voice: str, until: float) -> bytes:
         """The text spoken, as a WAV file: mono 16-bit PCM at 8 kHz."""
@@ -126,7 +128,7 @@ class BatchEngine(Engine):
         """Send one request, and a second one where the first failed in passing and there is time."""
         try:
             return self._send(send, until)
-        except _Passing as error:
+        except Passing as error:
             pause_s = max(PAUSE_S, error.retry_after_s)
             if until - time.monotonic() - pause_s < WORTH_S:
                 raise
@@ -146,7 +148,7 @@ class BatchEngine(Engine):
         except openai.APITimeoutError as error:
             raise EngineUnreachable("no answer in time") from error
         except openai.APIConnectionError as error:
-            raise _Passing(f"no connection: {type(error.__cause__).__name__}") from error
+            raise Passing(f"no connection: {type(error.__cause__).__name__}") from error
         except openai.APIStatusError as error:
             raise _refusal(error) from error
         except (openai.APIError, ValueError, TypeError, AttributeError) as error:
@@ -168,7 +170,7 @@ class BatchEngine(Engine):
             return self._http
 
 
-class _Passing(EngineUnreachable):
+class Passing(EngineUnreachable):
     """May be gone at the second try."""
 
     def __init__(self, detail: str, retry_after_s: float = 0.0) -> None:
@@ -180,7 +182,7 @@ def _refusal(error: Any) -> EngineError:
     status, code = error.status_code, str(error.code or "")
     if status in PASSING or status >= 500:
         after = error.response.headers.get("Retry-After", "")
-        return _Passing(f"HTTP {status}", float(after) if after.replace(".", "", 1).isdigit() else 0.0)
+        return Passing(f"HTTP {status}", float(after) if after.replace(".", "", 1).isdigit() else 0.0)
     if status == 404 or (status == 400 and (code in NO_SUCH_MODEL or error.param == "model")):
         return NoSuchModel(status, "no such model")
     return EngineRejected(status)
