@@ -3,27 +3,35 @@
 Two readers, one for each leg, put what they read into the call's inbox;
 whichever finds nobody at work becomes the call's owner until the inbox is
 empty. So the state machine sees one batch at a time without anybody waiting
-for a lock, and everything that one read brought leaves in one write.
+for a lock, and everything that one read brought leaves in one write. An
+engine's leg that was lost is followed by another; what the old one still
+brings is dropped on the way to the call.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from dataclasses import asdict, replace
+from typing import Any, Protocol, cast
 
 from flaskapp.phone import events as ev
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS
+from flaskapp.phone.breaker import Breaker
 from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
 from flaskapp.phone.engines.connection import Engine
+from flaskapp.phone.engines.leg import EngineLeg
 from flaskapp.phone.engines.realtime import COMMIT, RealtimeSession, SessionSpec
-from flaskapp.phone.errors import EngineRejected, EngineUnreachable, LegClosed, TicketError
+from flaskapp.phone.errors import LegClosed, TicketError
 from flaskapp.phone.listener import CallEnded, Listener
+from flaskapp.phone.transcript import Line
 from flaskapp.phone.waiting import native_lock
-from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +59,10 @@ class Bridge:
     Args:
         admit: looks at what the stream brought (its ticket); raises TicketError to refuse it.
         on_admitted: the stream is the call's from now on.
+        on_ending: the call is over, which nobody has been told yet.
+
+    A keeper may follow the call from another thread: ``take_audio``,
+    ``take_lines``, ``heard_until_ms``, once ``keeps`` was called.
     """
 
     def __init__(
@@ -63,17 +75,22 @@ class Bridge:
         listener: Listener,
         admit: Callable[[ev.StreamStarted], None] = lambda started: None,
         on_admitted: Callable[[], None] = lambda: None,
+        on_ending: Callable[[], None] = lambda: None,
+        breaker: Breaker | None = None,
         on_transcript: Callable[[dict[str, Any]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.call, self.on_transcript, self._told = call, on_transcript, 0
         self._phone, self._carrier = phone, carrier
-        self._engine, self._spec, self._session = engine, spec, RealtimeSession()
+        self._engine, self._spec, self._breaker = engine, spec, breaker
+        self._session = RealtimeSession()
         self._listener, self._clock = listener, clock
         self._admit, self._on_admitted, self._is_admitted = admit, on_admitted, False
-        self._engine_wire: Wire | None = None
-        self._engine_thread: threading.Thread | None = None
-        self._inbox: deque[tuple[Sequence[ev.Event], float]] = deque()
+        self._on_ending = on_ending
+        self._leg: EngineLeg | None = None  # the one whose words count
+        self._legs: list[EngineLeg] = []  # and those that are not quite gone
+        self._lines: deque[Line] | None = None
+        self._inbox: deque[tuple[Sequence[ev.Event], float, EngineLeg | None]] = deque()
         self._at_work = native_lock()
         self._over = threading.Event()
         self._in_s = self._out_s = 0.0
@@ -110,7 +127,7 @@ class Bridge:
         except TicketError as error:
             return ev.NotAdmitted(str(error))
         self._is_admitted = True
-        self._on_admitted()
+        self._tell(self._on_admitted)
         self._tell(self._listener.call_started, self.call.call_sid, started)
         return started
 
@@ -124,67 +141,34 @@ class Bridge:
     def _finish(self) -> None:
         if not self._over.wait(OVER_WITHIN_S):
             self.hang_up("carrier_lost")
-        wire = self._engine_wire
-        if wire is not None:
-            wire.close()
-        if self._engine_thread is not None:
-            self._engine_thread.join(ENGINE_GONE_WITHIN_S)
-            if self._engine_thread.is_alive() and wire is not None:
-                wire.abort()
+        gone_by = self._clock() + ENGINE_GONE_WITHIN_S
+        for leg in self._legs:
+            leg.close()
+        for leg in self._legs:
+            leg.join(max(gone_by - self._clock(), 0.0))
+            leg.abort()
 
     # ------------------------------------------------------------------ the engine leg's reader
 
-    def _serve_engine(self) -> None:
-        """Open the session, then read it to its end; whatever happens becomes an event."""
-        try:
-            self._read_engine(self._engine.open())
-        except EngineRejected as error:
-            self._lose_engine("engine_rejected", error, error.status)
-        except EngineUnreachable as error:
-            self._lose_engine("engine_unreachable", error)
-        except LegClosed as closed:
-            self._lose_engine("engine_lost", closed, closed.code)
-        except Exception as error:  # the call's edge: nothing may leave the caller in silence
-            log.exception("The engine leg failed", extra={"call_sid": self.call.call_sid})
-            self._lose_engine("engine_fault", error)
-
-    def _read_engine(self, wire: Wire) -> None:
-        self._tell(self._listener.engine_opened, self.call.call_sid)
-        try:
-            self._engine_wire = wire
-            self._handle([ev.EngineOpened()], self._clock())
-            if self.call.is_over:  # the caller left while it was being opened
-                wire.close()
-                wire.abort()  # nobody lets time pass for it any more
-            decode = self._session.decode
-            while True:
-                messages = wire.receive()
-                now = self._clock()
-                events = [event for message in messages if (event := decode(message)) is not None]
-                if events:
-                    self._handle(events, now)
-                    self._out_s = self._clock() - now
-        finally:
-            self._engine_wire = None
-            wire.dispose(close_socket=True)
-            self._tell(self._listener.engine_closed, self.call.call_sid)
-
-    def _lose_engine(self, reason: str, error: Exception, code: int = 1006) -> None:
-        if not self.call.is_over:
-            log.warning("%s: %s", reason, error, extra={"call_sid": self.call.call_sid})
-        self._handle([ev.EngineClosed(reason, code)], self._clock())
+    def _from_engine(self, events: Sequence[ev.Event], now: float, leg: EngineLeg) -> None:
+        self._handle(events, now, leg)
+        self._out_s = self._clock() - now
 
     # ------------------------------------------------------------------ the owner
 
-    def _handle(self, events: Sequence[ev.Event], now: float) -> None:
-        """Hand a batch to the call; if somebody is at work on it already, they will do this too."""
+    def _handle(self, events: Sequence[ev.Event], now: float, leg: EngineLeg | None = None) -> None:
+        """Hand a batch to the call; if somebody is at work on it already, they will do this too.
+
+        Args:
+            leg: the engine's leg that brings it; None: it comes from elsewhere.
+        """
         if not self._inbox and self._at_work.acquire(blocking=False):
             try:
-                self._step(events, now)
+                self._step(events, now, leg)
             finally:
                 self._at_work.release()
         else:
-            self._inbox.append((events, now))
+            self._inbox.append((events, now, leg))
         while self._inbox and self._at_work.acquire(blocking=False):
             try:
                 while self._inbox:
@@ -192,8 +176,10 @@ class Bridge:
             finally:
                 self._at_work.release()
 
-    def _step(self, events: Sequence[ev.Event], now: float) -> None:
+    def _step(self, events: Sequence[ev.Event], now: float, leg: EngineLeg | None) -> None:
         receive = self.call.receive
+        if leg is not None and leg is not self._leg:
+            return  # too late: another session, or none, is what the caller talks to
         if len(events) == 1:  # nearly always
             self._perform(receive(events[0], now), now)
         elif events:
@@ -217,32 +203,39 @@ class Bridge:
                 self._phone.drop_queued()
                 self._phone.send([self._carrier.clear()])
                 to_carrier.clear()
+            elif isinstance(command, ev.Recite):
+                to_engine.append(self._session.recite(command.speaker, command.text))
             else:
                 rest.append(command)
-        if to_engine and self._engine_wire is not None:
-            self._engine_wire.send(to_engine, droppable=True)
+        if to_engine and self._leg is not None:
+            self._leg.send(to_engine, droppable=True)
         if to_carrier:
             self._phone.send(to_carrier, droppable=True)
         for command in rest:
             self._tell(_PERFORM[type(command)], self, command, now)
 
-    def _tell_engine(self, message: bytes) -> None:
-        if self._engine_wire is not None:
-            self._engine_wire.send([message])
+    def _write(self, message: bytes) -> None:
+        if self._leg is not None:
+            self._leg.send([message])
 
     def _open_engine(self, command: ev.OpenEngine, now: float) -> None:
-        self._engine_thread = threading.Thread(target=self._serve_engine, name="engine-leg", daemon=True)
-        self._engine_thread.start()
+        self._legs = [leg for leg in self._legs if not leg.is_over]
+        # Known before it can report anything: it dials as soon as it is started.
+        self._leg = EngineLeg(
+            self._engine, self.call.call_sid, self._from_engine, self._listener, self._clock
+        )
+        self._legs.append(self._leg)
+        self._leg.start()
 
     def _configure(self, command: ev.ConfigureSession, now: float) -> None:
-        self._tell_engine(self._session.session_update(self._spec, command.audio_format, command.minimal))
+        self._write(self._session.session_update(self._spec, command.audio_format, command.minimal))
 
     def _truncate(self, command: ev.Truncate, now: float) -> None:
-        self._tell_engine(
-            self._session.truncate(command.item_id, command.content_index, command.audio_end_ms)
-        )
+        self._write(self._session.truncate(command.item_id, command.content_index, command.audio_end_ms))
 
     def _tell_line(self, command: ev.TellLine, now: float) -> None:
+        if self._lines is not None:
+            self._lines.append(Line(**asdict(command)))
         self._listener.line(self.call.call_sid, command)
         self._tell_subscriber(
             transcript=command.text, is_final=command.is_final, speaker=command.speaker, item=command.item_id
@@ -256,7 +249,8 @@ class Bridge:
 
     def _tell_turn(self, command: ev.TellTurn, now: float) -> None:
         """The reply's first audio has just been written: our share is what both directions took."""
-        first_sound_s = self.call.ms(now) / 1000 if command.first_of_call else None
+        sounded_s = (self.call.ms(now) - self.call.talk.base_ms) / 1000
+        first_sound_s = sounded_s if command.first_of_call else None
         self._listener.turn(self.call.call_sid, command, self._in_s + self._clock() - now, first_sound_s)
 
     def _tell_event(self, command: ev.TellEvent, now: float) -> None:
@@ -267,14 +261,27 @@ class Bridge:
         at_ms = self.call.ms(now)
         self._listener.fault(self.call.call_sid, at_ms, command.kind, command.detail)
 
+    def _assess_engine(self, command: ev.TellEngine, now: float) -> None:
+        """Let the breaker know how the engine does, and the listener how a reopening went."""
+        if command.is_again:
+            self._listener.reconnected(self.call.call_sid, "failed" if command.trouble else "ok")
+        if self._breaker is None:
+            return
+        if command.trouble:
+            self._breaker.failed(command.trouble, command.status)
+        else:
+            self._breaker.succeeded()
+
     def _close_engine(self, command: ev.CloseEngine, now: float) -> None:
-        if self._engine_wire is not None:
-            self._engine_wire.close()
+        leg, self._leg = self._leg, None
+        if leg is not None:
+            leg.close()
 
     def _close_carrier(self, command: ev.CloseCarrier, now: float) -> None:
         """The end is told first: the carrier asks what next as soon as its stream is closed."""
         try:
             if self._is_admitted:
+                self._tell(self._on_ending)
                 self._listener.call_ended(self._ended(command.needs_fallback, now))
                 self._tell_subscriber(event="call_ended", transcript="", is_final=True)
         finally:
@@ -290,6 +297,9 @@ class Bridge:
             self.call.ms(now),
             dict(talk.usage),
             self._phone.dropped + round(intake.dropped_ms / 20),
+            tuple(replace(line, text=line.text.strip()) for line in talk.transcript.spoken()),
+            self.call.heard_until_ms(now),
+            talk.owes_reply,
         )
 
     # ------------------------------------------------------------------ from outside
@@ -302,22 +312,54 @@ class Bridge:
         self._sampled_at = now
         self._tell(self._listener.frame_delay, self._in_s, self._out_s)
         self._phone.tick(now)
-        if (wire := self._engine_wire) is not None:
-            wire.tick(now)
+        for leg in self._legs:
+            leg.tick(now)
 
     def hang_up(self, reason: str) -> None:
         """End the call now."""
         self._handle([ev.HangUp(reason)], self._clock())
 
+    # ------------------------------------------------------------------ for a keeper
+
+    def keeps(self) -> None:
+        """From now on what a keeper wants to have is kept until it takes it; call this before ``run``."""
+        self._lines, self.call.intake.flow = deque(), deque()
+
+    def take_audio(self) -> tuple[int, bytes] | None:
+        """The caller's audio since the last time: where it begins in the call (ms), and mu-law at 8 kHz."""
+        if not (taken := _taken(self.call.intake.flow)):
+            return None
+        pieces = [base64.b64decode(payload) for _, payload in taken]
+        start_ms = taken[0][0] - len(pieces[0]) / MULAW_BYTES_PER_MS
+        return self.call.talk.base_ms + round(start_ms), b"".join(pieces)
+
+    def take_lines(self) -> list[Line]:
+        """The transcript's lines that are new or have changed since the last time, each as it is now."""
+        return list({line.item_id: line for line in _taken(self._lines)}.values())
+
+    @property
+    def heard_until_ms(self) -> int:
+        """All caller audio before this has reached a transcript, or was silence to the engine."""
+        return self.call.heard_until_ms(self._clock())
+
+
+def _taken(flow: deque[Any] | None) -> list[Any]:
+    """All that is in it, while others may add to it."""
+    taken: list[Any] = []
+    with contextlib.suppress(IndexError):  # the oldest went just now
+        for _ in range(len(flow or ())):
+            taken.append(cast(deque[Any], flow).popleft())
+    return taken
+
 
 _PERFORM: dict[type, Callable[[Bridge, Any, float], None]] = {
     ev.OpenEngine: Bridge._open_engine,
     ev.ConfigureSession: Bridge._configure,
-    ev.CommitSpeech: lambda bridge, command, now: bridge._tell_engine(COMMIT),
-    ev.Reply: lambda bridge, command, now: bridge._tell_engine(
+    ev.CommitSpeech: lambda bridge, command, now: bridge._write(COMMIT),
+    ev.Reply: lambda bridge, command, now: bridge._write(
         bridge._session.response_create(command.instructions)
     ),
-    ev.CancelReply: lambda bridge, command, now: bridge._tell_engine(
+    ev.CancelReply: lambda bridge, command, now: bridge._write(
         bridge._session.response_cancel(command.response_id)
     ),
     ev.Truncate: Bridge._truncate,
@@ -325,6 +367,7 @@ _PERFORM: dict[type, Callable[[Bridge, Any, float], None]] = {
     ev.TellTurn: Bridge._tell_turn,
     ev.TellEvent: Bridge._tell_event,
     ev.TellFault: Bridge._tell_fault,
+    ev.TellEngine: Bridge._assess_engine,
     ev.CloseEngine: Bridge._close_engine,
     ev.CloseCarrier: Bridge._close_carrier,
 }

@@ -1,16 +1,17 @@
 """One call as a state machine: events and time in, commands out.
 
 *waiting* for the carrier's start; *opening* the engine while early audio is
-kept; *configuring* its session; *live*; *draining*: the caller is gone, his
-last words may still be on their way from the engine; *ended*. What each state
-does with each event is the table ``TRANSITIONS`` at the end of this file.
-Nothing here reads a clock or a socket: time is an argument, and all that a
-call knows can be stored (``snapshot``) and taken up again (``restore``).
+kept; *configuring* its session; *live*; *resting* before a lost engine is
+opened again; *draining*: the caller is gone, his last words may still be on
+their way from the engine; *ended*. What each state does with each event is the
+table ``TRANSITIONS`` at the end of this file. Nothing here reads a clock or a
+socket: time is an argument, and all that a call knows can be stored
+(``snapshot``) and taken up again (``restore``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -19,15 +20,22 @@ from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.intake import Intake
+from flaskapp.phone.playout import Clip
+from flaskapp.phone.recovery import Recovery
+from flaskapp.phone.resume import Lifeline
+from flaskapp.phone.transcript import Line, Transcript
 
 START_WITHIN_S = 5.0
-READY_WITHIN_S = 8.0
 MEDIA_WITHIN_S = 15.0
-DRAIN_S = 3.0
-DRAIN_AFTER_LOSS_S = 1.0
+LEFT: dict[type, tuple[str, float]] = {  # why, and how many seconds his last words are waited for
+    ev.StreamStopped: ("caller_hung_up", 3.0),
+    ev.CarrierClosed: ("carrier_lost", 1.0),
+}
 FRAMES_BEFORE_START = 50
-STRIKES = 10
+STRIKES = {"carrier": 10, "engine": 3}
 REPLY_ATTEMPTS = 2
+EXPIRED = "session_expired"
+GOING_AWAY = 1001
 ENGINE_FORMATS = {"audio/pcmu"}
 BENIGN_ERRORS = {
     "response_cancel_not_active",
@@ -36,13 +44,7 @@ BENIGN_ERRORS = {
 }
 
 
-class State(StrEnum):
-    WAITING = "waiting"
-    OPENING = "opening"
-    CONFIGURING = "configuring"
-    LIVE = "live"
-    DRAINING = "draining"
-    ENDED = "ended"
+State = StrEnum("State", ["WAITING", "OPENING", "CONFIGURING", "LIVE", "RESTING", "DRAINING", "ENDED"])
 
 
 @dataclass(slots=True)
@@ -56,26 +58,39 @@ class Memory:
     frames_before_start: int = 0
     strikes: dict[str, int] = field(default_factory=dict)
     tried_minimal: bool = False
-    is_greeted: bool = False
     ended_reason: str = ""
 
 
 class Call:
     """What happens to one caller, from the stream's start to the end.
 
+    Args:
+        past: what was said on the call before this stream.
+        base_ms: where in the call this stream begins.
+
     Attributes:
         talk: who said what, what was heard, what it cost.
         intake: how much caller audio came, and what had to be dropped.
+        clip: keeps the caller company while there is no engine.
     """
 
-    def __init__(self, call_sid: str, agent: Agent, now: float) -> None:
-        self.call_sid = call_sid
-        self.agent = agent
+    def __init__(
+        self, call_sid: str, agent: Agent, now: float, past: Sequence[Line] = (), base_ms: int = 0
+    ) -> None:
+        self.call_sid, self.agent = call_sid, agent
         self.memory = Memory()
-        self.talk = Conversation()
+        self.talk = Conversation(
+            transcript=Transcript(past=list(past)), base_ms=base_ms, has_answered=bool(past)
+        )
         self.intake = Intake()
+        self.recovery = Recovery()
+        self.clip: Clip | None = None
         self._began = now
-        self._handlers = _TABLE[State.WAITING]
+        self._take_up()
+
+    def _take_up(self) -> None:
+        self._lifeline = Lifeline(self.agent, self.talk, self.intake, self.recovery)
+        self._handlers = _TABLE[self.memory.state]
 
     def receive(self, event: ev.Event, now: float) -> list[ev.Command]:
         """What follows from an event; one that is out of place is ignored."""
@@ -90,11 +105,20 @@ class Call:
             return self._overdue(at)
         if memory.state in ON_THE_LINE and at - self.intake.last_at > MEDIA_WITHIN_S:
             return self._refuse_stream("carrier_silent", at, 1008, "no media")
-        return self.talk.settle(at)
+        if memory.state not in ON_THE_LINE:
+            return self.talk.settle(at)
+        self._lifeline.tidy(at)
+        if self._lifeline.is_stalled(at):
+            return self._lost("engine_stalled", at)
+        return [*self.talk.settle(at), *self._lifeline.keep_company(self.clip, at)]
 
     def ms(self, now: float) -> int:
-        """A moment as ms since the stream started."""
+        """A moment as ms since the call's first second."""
         return self.talk.ms(now - self._began)
+
+    def heard_until_ms(self, now: float) -> int:
+        """All caller audio before this has reached a transcript, or was silence to the engine; as ``ms``."""
+        return self.talk.base_ms + int(self._lifeline.unheard_from(now - self._began))
 
     @property
     def is_over(self) -> bool:
@@ -106,6 +130,7 @@ class Call:
             "call_sid": self.call_sid,
             "at": now - self._began,
             "memory": asdict(self.memory),
+            "recovery": asdict(self.recovery),
             "talk": self.talk.to_dict(),
             "intake": self.intake.to_dict(),
         }
@@ -117,8 +142,8 @@ class Call:
         call.memory = Memory(**{**data["memory"], "state": State(data["memory"]["state"])})
         call.talk = Conversation.from_dict(data["talk"])
         call.intake = Intake.from_dict(data["intake"])
-        call.talk.offset_ms += data["intake"]["early_ms"]  # audio is not stored: the engine will not hear it
-        call._handlers = _TABLE[call.memory.state]
+        call.recovery = Recovery(**data["recovery"])
+        call._take_up()
         return call
 
     # ------------------------------------------------------------------ the stream
@@ -131,8 +156,8 @@ class Call:
         self.talk.began_at = at
         if event.audio_format not in ENGINE_FORMATS:
             return self._give_up("unsupported_format", at)
-        self._enter(State.OPENING, at + READY_WITHIN_S)
-        return [ev.OpenEngine()]
+        self.recovery.begins(at)
+        return self._open(at)
 
     def _started_again(self, event: ev.StreamStarted, at: float) -> list[ev.Command]:
         if event.stream_id == self.memory.stream_id and event.call_sid == self.call_sid:
@@ -151,12 +176,13 @@ class Call:
     def _early_audio(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
         if not self.intake.within_pace(event, at):
             return self._too_much(at)
-        self.talk.offset_ms += self.intake.keep(event)
+        self.intake.hold(event)
         return []
 
     def _live_audio(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
         if not self.intake.within_pace(event, at):
             return self._too_much(at)
+        self.intake.keep(event)
         return self.talk.hear(event, at)
 
     def _too_much(self, at: float) -> list[ev.Command]:
@@ -164,33 +190,31 @@ class Call:
             return [ev.TellFault("flood")]
         return self._refuse_stream("flood", at, 1008, "too much media") if self.intake.is_flood(at) else []
 
-    def _digit(self, event: ev.Digit, at: float) -> list[ev.Command]:
-        return [ev.TellEvent("dtmf")]
-
     def _malformed(self, event: ev.Malformed, at: float) -> list[ev.Command]:
         strikes = self.memory.strikes[event.leg] = self.memory.strikes.get(event.leg, 0) + 1
-        if strikes < STRIKES:
+        if strikes < STRIKES[event.leg] or (event.leg == "engine" and self.memory.state not in IN_SESSION):
             return [ev.TellFault(f"{event.leg}_{event.kind}")]
         if event.leg == "carrier":
             return self._refuse_stream("carrier_malformed", at, 1007, "unreadable messages", event.kind)
-        return self._give_up("engine_malformed", at, event.kind)
+        return self._lost("engine_malformed", at, detail=event.kind)
 
     # ------------------------------------------------------------------ the session
 
+    def _open(self, at: float) -> list[ev.Command]:
+        self.memory.strikes.pop("engine", None)
+        self.memory.tried_minimal = False
+        self._enter(State.OPENING, self.recovery.opening(at))
+        return [ev.OpenEngine()]
+
     def _opened(self, event: ev.EngineOpened, at: float) -> list[ev.Command]:
-        self._enter(State.CONFIGURING, at + READY_WITHIN_S)
+        self._enter(State.CONFIGURING, self.recovery.opened(at))
         return [ev.ConfigureSession(self.memory.audio_format)]
 
     def _ready(self, event: ev.SessionReady, at: float) -> list[ev.Command]:
         if {event.input_format, event.output_format} != {self.memory.audio_format}:
             return self._give_up("engine_format", at, f"{event.input_format}, {event.output_format}")
         self._enter(State.LIVE, None)
-        self.talk.agree(event)
-        commands = [command for audio in self.intake.take() for command in self.talk.hear(audio, at)]
-        if self.agent.greeting and not self.memory.is_greeted:
-            commands.append(self.talk.ask(self.agent.greeting_instructions()))
-        self.memory.is_greeted = True
-        return commands
+        return self._lifeline.join(event, at)
 
     def _refused(self, event: ev.EngineFault, at: float) -> list[ev.Command]:
         """The session as we asked for it was refused: once more, with only what a call needs."""
@@ -203,10 +227,32 @@ class Call:
     def _engine_fault(self, event: ev.EngineFault, at: float) -> list[ev.Command]:
         if event.code in BENIGN_ERRORS:
             return []
+        if event.code == EXPIRED:
+            return self._lost(EXPIRED, at)
         return [ev.TellFault("engine_error", event.code or event.kind)]
 
     def _engine_lost(self, event: ev.EngineClosed, at: float) -> list[ev.Command]:
-        return self._give_up(event.reason, at)
+        reason = EXPIRED if event.code == GOING_AWAY else event.reason
+        return self._lost(reason, at, event.status or event.code, event.retry_after_s)
+
+    def _lost(
+        self, reason: str, at: float, status: int = 0, retry_after_s: float | None = None, detail: str = ""
+    ) -> list[ev.Command]:
+        """The caller is without the engine: open it again if that may help, else hand him over."""
+        if self.memory.state is State.DRAINING:
+            return self._end("", 1000, "call ended")
+        fault = ev.TellFault(reason, detail)
+        told: list[ev.Command] = [fault, ev.TellEngine(reason, status, self.recovery.is_again)]
+        if self.memory.state is State.LIVE:
+            told += self._lifeline.part(at)
+        again_at = self.recovery.lost(at, reason, status, retry_after_s)
+        if again_at is None:
+            return [*told, *self._hand_over(reason, at)]
+        told.append(ev.CloseEngine())
+        if again_at <= at:
+            return [*told, *self._open(at)]
+        self._enter(State.RESTING, again_at)
+        return told
 
     def _reply_ended(self, event: ev.ReplyEnded, at: float) -> list[ev.Command]:
         commands = self.talk.reply_ended(event, at)
@@ -215,18 +261,13 @@ class Call:
         if self.talk.failed_replies >= REPLY_ATTEMPTS:
             return [*commands, *self._give_up("reply_failed", at, event.error_code)]
         again = "" if self.talk.has_begun else self.agent.greeting_instructions()
-        return [*commands, self.talk.ask(again)]
+        return [*commands, self.talk.ask(again, at)]
 
     # ------------------------------------------------------------------ endings
 
-    def _stopped(self, event: ev.StreamStopped, at: float) -> list[ev.Command]:
-        return self._drain("caller_hung_up", at, DRAIN_S)
-
-    def _carrier_lost(self, event: ev.CarrierClosed, at: float) -> list[ev.Command]:
-        return self._drain("carrier_lost", at, DRAIN_AFTER_LOSS_S)
-
-    def _drain(self, reason: str, at: float, seconds: float) -> list[ev.Command]:
+    def _left(self, event: ev.StreamStopped | ev.CarrierClosed, at: float) -> list[ev.Command]:
         """The caller is gone; what he said last may still be on its way."""
+        reason, seconds = LEFT[type(event)]
         self.memory.ended_reason = reason
         talk, commands = self.talk, self.talk.end(at)
         expects_words = talk.transcribes and (talk.is_speaking or talk.transcript.awaits_words())
@@ -257,11 +298,18 @@ class Call:
             return self._refuse_stream("no_start", at, 1008, "no start")
         if self.memory.state is State.DRAINING:
             return self._end("", 1000, "call ended")
-        return self._give_up("engine_slow", at)
+        return self._open(at) if self.memory.state is State.RESTING else self._lost("engine_slow", at)
 
     def _give_up(self, reason: str, at: float, detail: str = "") -> list[ev.Command]:
-        """Live AI cannot serve: a normal close hands the caller to the document after the stream."""
-        told = [ev.TellFault(reason, detail), *self.talk.end(at)]
+        """Live AI cannot serve, and no other session would."""
+        told: list[ev.Command] = [ev.TellFault(reason, detail)]
+        if self.memory.state is not State.WAITING:
+            told.append(ev.TellEngine(reason, 0, self.recovery.is_again))
+        return [*told, *self._hand_over(reason, at)]
+
+    def _hand_over(self, reason: str, at: float) -> list[ev.Command]:
+        """A normal close hands the caller to the document after the stream."""
+        told = self.talk.end(at)
         return [*told, *self._end(reason, 1000, "live service unavailable", needs_fallback=True)]
 
     def _refuse_stream(
@@ -297,8 +345,8 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
         ev.StreamStarted: Call._started,
         ev.NotAdmitted: Call._not_admitted,
         ev.CallerAudio: Call._media_before_start,
-        ev.StreamStopped: Call._stopped,
-        ev.CarrierClosed: Call._carrier_lost,
+        ev.StreamStopped: Call._left,
+        ev.CarrierClosed: Call._left,
     },
     State.OPENING: {
         ev.CallerAudio: Call._early_audio,
@@ -327,6 +375,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
         ev.EngineFault: Call._engine_fault,
         ev.EngineClosed: Call._engine_lost,
     },
+    State.RESTING: {ev.CallerAudio: Call._early_audio},
     State.DRAINING: {
         ev.SpeechStopped: _talk(Conversation.speech_stopped),
         ev.SpeechCommitted: _talk(Conversation.committed),
@@ -341,16 +390,17 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
 #: While the carrier's stream runs, whatever the engine does.
 WHILE_ON_THE_LINE: dict[type, Handler] = {
     ev.StreamStarted: Call._started_again,
-    ev.Digit: Call._digit,
+    ev.Digit: lambda call, event, at: [ev.TellEvent("dtmf")],
     ev.MarkReached: _talk(Conversation.mark_reached),
-    ev.StreamStopped: Call._stopped,
-    ev.CarrierClosed: Call._carrier_lost,
+    ev.StreamStopped: Call._left,
+    ev.CarrierClosed: Call._left,
 }
 
 #: Until the end.
 UNTIL_ENDED: dict[type, Handler] = {ev.Malformed: Call._malformed, ev.HangUp: Call._hang_up}
 
-ON_THE_LINE = {State.OPENING, State.CONFIGURING, State.LIVE}
+IN_SESSION = {State.CONFIGURING, State.LIVE, State.DRAINING}
+ON_THE_LINE = {State.OPENING, State.CONFIGURING, State.LIVE, State.RESTING}
 
 _TABLE: dict[State, dict[type, Handler]] = {
     state: {

@@ -1,8 +1,8 @@
 """Who says what on a live call, and what of it is heard.
 
 The engine's half of the state machine in ``call.py``: the caller speaks and
-stops, the agent answers, the caller speaks over the agent. Times (``at``) are
-seconds since the call began.
+stops, the agent answers, the caller speaks over the agent; a session is lost
+and another goes on. Times (``at``) are seconds since the call began.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.playout import Heard, Playout
-from flaskapp.phone.transcript import AGENT, CALLER, Line, Transcript, heard_part
+from flaskapp.phone.transcript import AGENT, CALLER, Awaited, Line, Transcript, heard_part
 
 SILENCED_KEPT = 8
 
@@ -23,6 +23,8 @@ class Conversation:
 
     playout: Playout = field(default_factory=Playout)
     transcript: Transcript = field(default_factory=Transcript)
+    awaited: Awaited = field(default_factory=Awaited)
+    base_ms: int = 0  # where this stream begins in the call
     began_at: float = 0.0  # when the stream started
     given_ms: float = 0.0  # caller audio the engine was given: its session's clock
     given_at: float = 0.0  # when it was given the last of it
@@ -33,7 +35,12 @@ class Conversation:
     is_speaking: bool = False
     has_asked: bool = False  # a reply was asked for by us, not by voice activity
     stopped_at: float | None = None  # when the engine was given the caller's last word
+    asked_at: float | None = None  # since when the engine owes a reply of which nothing was heard
     reply_id: str = ""  # the response that is being made
+    is_sounding: bool = False  # it has begun to speak
+    is_unwanted: bool = False  # the next reply answers what was answered before the session was lost
+    was_cut_off: bool = False  # the session was lost in mid-reply
+    session_from: int = 0  # the first position of this session's own lines
     item_id: str | None = None  # the item whose audio went out last
     silenced: list[str] = field(default_factory=list)  # responses that must not be played any more
     settling: list[str] = field(default_factory=list)  # items complete at the engine, perhaps still playing
@@ -41,10 +48,42 @@ class Conversation:
     has_answered: bool = False
     usage: dict[str, Any] = field(default_factory=dict)
 
-    def agree(self, ready: ev.SessionReady) -> None:
-        """What the engine said of the session."""
+    def joins(self, ready: ev.SessionReady, from_ms: float) -> None:
+        """A session stands; its clock begins where the audio does that it is given first."""
         self.interrupts_itself, self.silence_ms = ready.interrupts_itself, ready.silence_ms
         self.transcribes = ready.transcribes
+        self.given_ms, self.offset_ms = 0.0, from_ms
+        self.session_from = self.transcript.next_position
+
+    def lose(self, at: float) -> list[ev.Command]:
+        """The session is gone: what it was saying is cut off, unless the caller has all of it on the line."""
+        told: list[ev.Command] = []
+        if self._is_replying and not (self.is_sounding and self.item_id in self.settling):
+            told, self.was_cut_off = self._cut_off(at), True
+        self.was_cut_off = self.was_cut_off or self.has_asked
+        for line_id in self.awaited.lost(self._audio_ms):
+            told += self._give_up(line_id)
+        self.is_speaking = self.has_asked = self.is_sounding = self.is_unwanted = False
+        self.reply_id, self.item_id, self.silenced = "", None, []
+        self.stopped_at = self.asked_at = None
+        return told
+
+    def _cut_off(self, at: float) -> list[ev.Command]:
+        sounded = self.playout.items()
+        told: list[ev.Command] = []
+        if self.playout.is_playing(at):
+            told = [ev.ClearPlayback(), *self.cut_short(self.playout.clear(at), at)]
+        return told + self._break_off(sounded)
+
+    @property
+    def _is_replying(self) -> bool:
+        """Whether a reply is being made that the caller is to hear."""
+        return self.reply_id != "" and self.reply_id not in self.silenced
+
+    @property
+    def _audio_ms(self) -> float:
+        """How far the engine has heard, in ms of the stream's audio."""
+        return self.offset_ms + self.given_ms
 
     # ------------------------------------------------------------------ the caller
 
@@ -54,10 +93,31 @@ class Conversation:
         return [ev.Hear(event.payload)]
 
     def speech_started(self, event: ev.SpeechStarted, at: float) -> list[ev.Command]:
-        self.is_speaking, self.stopped_at = True, None
+        self.is_speaking, self.stopped_at, self.asked_at = True, None, None
         commands = self._interrupt(at)
-        self.transcript.line(event.item_id, CALLER, self._stream_ms(event.audio_start_ms))
+        start_ms = event.audio_start_ms + self.offset_ms
+        if start_ms >= self.awaited.lost_ms:
+            self.is_unwanted = self.was_cut_off = False
+            for line_id in self.awaited.passed_by(start_ms):
+                commands += self._give_up(line_id)
+        self._callers_line(event.item_id, at, start_ms)
         return commands
+
+    def _callers_line(self, item_id: str, at: float, start_ms: float | None = None) -> Line:
+        """The line that takes an item's words: one that a lost session began, or its own."""
+        known = self.transcript.lines.get(self.awaited.line_id(item_id))
+        if known is not None and (known.is_final or known.item_id != item_id):
+            return known
+        line_id = self.awaited.begins(item_id, self._audio_ms if start_ms is None else start_ms)
+        begins_ms = self.ms(at) if start_ms is None else self._stream_ms(start_ms)
+        line = self.transcript.line(line_id, CALLER, begins_ms)
+        if line_id != item_id:
+            line.text = ""  # it is put into words from the beginning
+        return line
+
+    def _give_up(self, line_id: str) -> list[ev.Command]:
+        """The session is gone that knew the words of this line."""
+        return [*self._close(self.transcript.lines[line_id]), ev.TellFault("transcription_failed", "lost")]
 
     def _interrupt(self, at: float) -> list[ev.Command]:
         """The caller speaks over the agent: silence it, and tell the engine what was heard."""
@@ -66,7 +126,8 @@ class Conversation:
         if self.playout.is_playing(at):
             cut = self.playout.clear(at)
             commands.append(ev.ClearPlayback())
-            commands += [ev.Truncate(one.item_id, one.content_index, one.heard_ms) for one in cut]
+            known = (one for one in cut if self._is_known(one))
+            commands += [ev.Truncate(one.item_id, one.content_index, one.heard_ms) for one in known]
             commands += self.cut_short(cut, at)
             commands.append(ev.TellEvent("barge_in", {"heard_ms": [one.heard_ms for one in cut]}))
         if self.reply_id:
@@ -75,6 +136,11 @@ class Conversation:
                 commands.append(ev.CancelReply(self.reply_id))
             commands += self._break_off(sounded)
         return commands
+
+    def _is_known(self, one: Heard) -> bool:
+        """Whether this session said it: one that was lost has taken its items with it."""
+        line = self.transcript.lines.get(one.item_id)
+        return line is None or line.position >= self.session_from
 
     def _break_off(self, sounded: set[str]) -> list[ev.Command]:
         """Lines of which no more will come; words whose audio never came were not heard."""
@@ -114,40 +180,77 @@ class Conversation:
         self.is_speaking = False
         end_ms = event.audio_end_ms - self.silence_ms
         self.stopped_at = self.given_at - max(self.given_ms - end_ms, 0.0) / 1000
-        line = self.transcript.line(event.item_id, CALLER)
-        line.end_ms = max(self._stream_ms(end_ms), line.start_ms)
-        return []
+        self.asked_at = at
+        line = self._callers_line(event.item_id, at)
+        line.end_ms = max(self._stream_ms(end_ms + self.offset_ms), line.start_ms)
+        swallowed = self.awaited.ends(line.item_id, event.audio_end_ms + self.offset_ms)
+        return [command for line_id in swallowed for command in self._take_back(line_id)]
+
+    def _take_back(self, line_id: str) -> list[ev.Command]:
+        """The words of this line will come with another's."""
+        line = self.transcript.lines[line_id]
+        had_words, line.text, line.is_final = line.text != "", "", True
+        return [tell(line)] if had_words else []
 
     def committed(self, event: ev.SpeechCommitted, at: float) -> list[ev.Command]:
         self.is_speaking = False
-        self.transcript.line(event.item_id, CALLER, self.ms(at))
+        self._callers_line(event.item_id, at)
         return []
 
     def caller_words(self, event: ev.CallerWords, at: float) -> list[ev.Command]:
-        line = self.transcript.line(event.item_id, CALLER, self.ms(at))
+        line = self._callers_line(event.item_id, at)
         if line.is_final:
             return []
         line.text = event.text.strip() if event.is_final else line.text + event.text
         line.is_final = event.is_final
+        if event.is_final:
+            self.awaited.worded(line.item_id)
         self._add_usage(event.usage, "transcription_")
         return [tell(line)] if line.text else []
 
     def caller_words_lost(self, event: ev.CallerWordsLost, at: float) -> list[ev.Command]:
-        told = self._close(self.transcript.line(event.item_id, CALLER, self.ms(at)))
-        return [*told, ev.TellFault("transcription_failed", event.reason)]
+        line = self._callers_line(event.item_id, at)
+        self.awaited.worded(line.item_id)
+        return [*self._close(line), ev.TellFault("transcription_failed", event.reason)]
 
     # ------------------------------------------------------------------ the agent
 
-    def ask(self, instructions: str) -> ev.Command:
+    def ask(self, instructions: str, at: float) -> ev.Command:
         """Ask for a reply that no voice activity brings about: a greeting, a second try."""
-        self.has_asked = True
+        self.has_asked, self.asked_at = True, at
         return ev.Reply(instructions)
+
+    @property
+    def has_unanswered(self) -> bool:
+        """Whether an utterance that has no words yet still wants its answer."""
+        waiting = self.awaited.utterances
+        return bool(waiting) and (self.was_cut_off or not self.transcript.is_answered(waiting[-1].line_id))
+
+    @property
+    def owes_reply(self) -> bool:
+        """Whether the caller waits for an answer, or for the rest of one."""
+        last = self.transcript.last_spoken
+        is_our_turn = last is not None and (last.speaker == CALLER or last.interrupted)
+        return self.was_cut_off or self.has_unanswered or is_our_turn
+
+    @property
+    def waits_since(self) -> float | None:
+        """Since when the caller hears nothing though the engine owes him something; None: it does not."""
+        if self.asked_at is not None:
+            return self.asked_at
+        if self.is_sounding and self._is_replying:
+            return self.playout.replies_end_at()
+        return None
 
     def reply_started(self, event: ev.ReplyStarted, at: float) -> list[ev.Command]:
         self.reply_id, asked, self.has_asked = event.response_id, self.has_asked, False
-        if not (asked and self.is_speaking):
+        unwanted, self.is_unwanted, self.is_sounding = self.is_unwanted and not asked, False, False
+        if not unwanted and not (asked and self.is_speaking):
+            self.asked_at = at if self.asked_at is None else self.asked_at
             return []
         # We asked before the caller began to speak: no voice activity detection will cancel this one.
+        # Or he has had this answer from the session before.
+        self.asked_at = None
         self._silence(self.reply_id)
         return [ev.CancelReply(self.reply_id)]
 
@@ -170,6 +273,7 @@ class Conversation:
             line.engine_ms = max(round((at - self.stopped_at) * 1000), 0)
         told = ev.TellTurn(item_id, line.engine_ms, not self.has_answered)
         self.item_id, self.stopped_at, self.has_answered = item_id, None, True
+        self.asked_at, self.is_sounding, self.was_cut_off = None, True, False
         return told
 
     def reply_audio_ended(self, event: ev.ReplyAudioEnded, at: float) -> list[ev.Command]:
@@ -196,7 +300,7 @@ class Conversation:
 
     def reply_ended(self, event: ev.ReplyEnded, at: float) -> list[ev.Command]:
         if self.reply_id == event.response_id:
-            self.reply_id = ""
+            self.reply_id, self.asked_at, self.is_sounding = "", None, False
         self._add_usage(event.usage)
         sounded = self.playout.items()
         self.settling += [line.item_id for line in self._unfinished() if line.item_id in sounded]
@@ -208,6 +312,7 @@ class Conversation:
         return [*told, ev.TellFault("reply_failed", event.error_code)]
 
     def tool_called(self, event: ev.ToolCalled, at: float) -> list[ev.Command]:
+        self.asked_at, self.is_sounding = None, False  # its answer is not the engine's to give
         return [ev.TellEvent("tool_called", {"name": event.name})]
 
     # ------------------------------------------------------------------ the line
@@ -248,12 +353,12 @@ class Conversation:
     # ------------------------------------------------------------------ small things
 
     def ms(self, at: float) -> int:
-        """A moment as ms since the stream started."""
-        return max(round((at - self.began_at) * 1000), 0)
+        """A moment as ms since the call's first second."""
+        return self.base_ms + max(round((at - self.began_at) * 1000), 0)
 
-    def _stream_ms(self, session_ms: float) -> int:
-        """A moment on the engine's clock as ms since the stream started."""
-        return round(session_ms + self.offset_ms)
+    def _stream_ms(self, audio_ms: float) -> int:
+        """A moment on the clock of the stream's audio as ms since the call's first second."""
+        return self.base_ms + round(audio_ms)
 
     def _add_usage(self, usage: dict[str, Any], prefix: str = "") -> None:
         for name, value in usage.items():
@@ -267,6 +372,7 @@ class Conversation:
         own = {
             "playout": Playout.from_dict(data["playout"]),
             "transcript": Transcript.from_dict(data["transcript"]),
+            "awaited": Awaited.from_dict(data["awaited"]),
         }
         return cls(**{**data, **own})
 

@@ -212,10 +212,16 @@ class EngineFault:
 
 @dataclass(frozen=True, slots=True)
 class EngineClosed:
-    """The engine's connection is gone, or never came about."""
+    """The engine's connection is gone, or never came about.
+
+    ``code`` is the WebSocket's; ``status`` the HTTP status of a refusal, and
+    ``retry_after_s`` how long a busy server asks to be left alone.
+    """
 
     reason: str
     code: int = 1006
+    status: int = 0
+    retry_after_s: float | None = None
 
 
 # ------------------------------------------------------------------- any leg
@@ -257,6 +263,14 @@ class ConfigureSession:
 
     audio_format: str
     minimal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recite:
+    """Tell the engine what was said before its session: one line, its speaker "caller" or "agent"."""
+
+    speaker: str
+    text: str
 
 
 @dataclass(slots=True)
@@ -354,8 +368,17 @@ class TellFault:
 
 
 @dataclass(frozen=True, slots=True)
+class TellEngine:
+    """How the engine does: ``trouble`` is empty when a session stands; ``is_again``: it was opened again."""
+
+    trouble: str = ""
+    status: int = 0
+    is_again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CloseEngine:
-    """Close the engine's connection."""
+    """Close the engine's connection; whatever still comes from it is no event of this call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +391,7 @@ class CloseCarrier:
 
 
 Command = (
-    OpenEngine | ConfigureSession | Hear | CommitSpeech | Reply | CancelReply | Truncate
-    | Play | SetMark | ClearPlayback | TellLine | TellTurn | TellEvent | TellFault
+    OpenEngine | ConfigureSession | Recite | Hear | CommitSpeech | Reply | CancelReply | Truncate
+    | Play | SetMark | ClearPlayback | TellLine | TellTurn | TellEvent | TellFault | TellEngine
     | CloseEngine | CloseCarrier
 )  # fmt: skip

@@ -1,30 +1,47 @@
-"""The caller's audio on its way in: kept while nobody listens yet, and no more than a phone call brings."""
+"""The caller's audio on its way in: no more than a phone call brings, and the latest of it kept.
+
+What is kept is given to the engine when it listens at last, or again when
+another session has to take over. A keeper may follow all that is accepted.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from flaskapp.phone import events as ev
 
-EARLY_MS = 10_000
+EARLY_MS = 10_000.0  # while nobody listens
+RECENT_MS = 1000.0  # while the engine listens
+PENDING_MS = 30_000.0  # while it has not put into words what it heard
+FLOW_MS = 600_000.0  # for a keeper that takes nothing
 FLOOD_BURST_MS = 10_000
 FLOOD_RATE = 2.0
 FLOOD_WITHIN_S = 5.0
+AUDIO = {"kept", "flow"}
 
 
 @dataclass(slots=True)
 class Intake:
-    """Pace and early audio of one stream; times are seconds since the call began."""
+    """Pace and recent audio of one stream; times are seconds since the call began.
+
+    Attributes:
+        received_ms: all audio that was accepted: the stream's own clock.
+        kept: the latest of it, oldest first, ``kept_ms`` long; ``holds_ms`` at most while nobody listens.
+        flow: what no keeper has taken yet: (the clock at its end, payload). None: there is no keeper.
+    """
 
     began_at: float = 0.0
     last_at: float = 0.0
     received_ms: float = 0.0
     dropped_ms: float = 0.0
     excess_since: float | None = None
-    early: deque[ev.CallerAudio] = field(default_factory=deque)
-    early_ms: float = 0.0
+    kept: deque[ev.CallerAudio] = field(default_factory=deque)
+    kept_ms: float = 0.0
+    holds_ms: float = EARLY_MS
+    flow: deque[tuple[float, bytes]] | None = None
 
     def starts(self, at: float) -> None:
         self.began_at = self.last_at = at
@@ -40,6 +57,8 @@ class Intake:
         self.received_ms = received_ms
         if self.excess_since is not None and received_ms < due_ms - 1000:
             self.excess_since = None
+        if self.flow is not None:
+            self.flow.append((received_ms, audio.payload))
         return True
 
     def excess_begins(self, at: float) -> bool:
@@ -53,29 +72,46 @@ class Intake:
         """Whether too much has come for too long."""
         return self.excess_since is not None and at - self.excess_since > FLOOD_WITHIN_S
 
-    def keep(self, audio: ev.CallerAudio) -> float:
-        """Keep a slice for later; ms of the oldest that had to go for it."""
-        self.early.append(audio)
-        self.early_ms += audio.duration_ms
-        dropped_ms = 0.0
-        while self.early_ms > EARLY_MS:
-            oldest = self.early.popleft().duration_ms
-            self.early_ms -= oldest
-            dropped_ms += oldest
-        self.dropped_ms += dropped_ms
-        return dropped_ms
+    def keep(self, audio: ev.CallerAudio) -> None:
+        """Keep an accepted slice; ``trim`` bounds what is kept."""
+        self.kept.append(audio)
+        self.kept_ms += audio.duration_ms
 
-    def take(self) -> list[ev.CallerAudio]:
-        """What was kept, oldest first; it is kept no longer."""
-        kept = list(self.early)
-        self.early.clear()
-        self.early_ms = 0.0
-        return kept
+    def hold(self, audio: ev.CallerAudio) -> None:
+        """Keep a slice that nobody has heard: what has to go for it is lost."""
+        self.keep(audio)
+        if self.kept_ms > self.holds_ms:
+            before_ms = self.kept_ms
+            self.trim(self.holds_ms)
+            self.dropped_ms += before_ms - self.kept_ms
+
+    def gap(self, from_ms: float) -> None:
+        """Nobody listens from now on: keep what came since ``from_ms``, and ten seconds more."""
+        while self.kept and self.kept_ms - self.kept[0].duration_ms >= self.received_ms - from_ms:
+            self.kept_ms -= self.kept.popleft().duration_ms
+        self.holds_ms = self.kept_ms + EARLY_MS
+
+    @property
+    def kept_from_ms(self) -> float:
+        """Where on the stream's clock the kept audio begins."""
+        return self.received_ms - self.kept_ms
+
+    def trim(self, to_ms: float) -> None:
+        """The oldest that is kept goes."""
+        while self.kept_ms > to_ms:
+            self.kept_ms -= self.kept.popleft().duration_ms
+
+    def tidy(self) -> None:
+        """What no keeper took for ten minutes goes."""
+        flow, oldest_ms = self.flow, self.received_ms - FLOW_MS
+        with contextlib.suppress(IndexError):  # the keeper took it just now
+            while flow and flow[0][0] < oldest_ms:
+                flow.popleft()
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the audio."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "early"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in AUDIO}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Intake:
-        return cls(**{**data, "early_ms": 0.0})
+        return cls(**{**data, "kept_ms": 0.0})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flaskapp.phone.events import StreamStarted, TellLine, TellTurn
+from flaskapp.phone.transcript import Line
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,12 @@ class CallEnded:
 
     Attributes:
         needs_fallback: the caller may still be on the line, unserved.
+        duration_ms: since the call's first second, as all times of a call.
         usage: token counts summed over the call's responses.
         dropped_frames: caller frames beyond the pace, agent messages beyond the queue.
+        lines: this leg's own.
+        heard_until_ms: all caller audio before this has reached a transcript, or was silence to the engine.
+        owes_reply: the caller said something that was not answered, or the answer was cut off.
     """
 
     call_sid: str
@@ -28,6 +33,9 @@ class CallEnded:
     duration_ms: int
     usage: dict[str, Any] = field(default_factory=dict)
     dropped_frames: int = 0
+    lines: tuple[Line, ...] = ()
+    heard_until_ms: int = 0
+    owes_reply: bool = False
 
 
 class Listener:
@@ -41,6 +49,9 @@ class Listener:
 
     def engine_closed(self, call_sid: str) -> None:
         """The engine's connection is gone."""
+
+    def reconnected(self, call_sid: str, result: str) -> None:
+        """An engine was opened again for this call: "ok" or "failed"."""
 
     def line(self, call_sid: str, line: TellLine) -> None:
         """A transcript line grew or became final."""

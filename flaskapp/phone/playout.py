@@ -7,6 +7,9 @@ line starts at once, later audio when the earlier ends) and the carrier's marks
 position, marks tell how far the real line lags behind it. A mark that returns
 because of ``clear`` proves nothing and is not asked.
 
+A clip of our own that keeps the caller company takes its time on the line like
+everything else, but it is nobody's words: no item, and nothing that was cut.
+
 All times are seconds on one clock that the caller of these functions reads.
 """
 
@@ -16,6 +19,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MAX_LAG_S = 2.0
+CLIP = "(clip)"  # stands for an item's id
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A sound of our own: base64 in the stream's format, and how long it lasts."""
+
+    payload: bytes
+    duration_ms: float
 
 
 @dataclass(slots=True)
@@ -94,11 +106,16 @@ class Playout:
 
     def items(self) -> set[str]:
         """The items whose audio was sent, but for those long played."""
-        return {span.item_id for span in self.spans}
+        return {span.item_id for span in self.spans} - {CLIP}
+
+    def replies_end_at(self) -> float:
+        """When the last of the agent's audio ends, or ended; 0.0 when none is known of."""
+        ends = (span.start + span.seconds for span in self.spans if span.item_id != CLIP)
+        return max(ends, default=0.0)
 
     def clear(self, now: float) -> list[Heard]:
         """Everything not played yet is dropped: the items this cuts short, in playing order."""
-        items = dict.fromkeys(span.item_id for span in self.spans)
+        items = dict.fromkeys(span.item_id for span in self.spans if span.item_id != CLIP)
         cut = [heard for item in items if (heard := self.heard(item, now)).heard_ms < heard.received_ms]
         self.spans.clear()
         self.marks.clear()

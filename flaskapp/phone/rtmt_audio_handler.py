@@ -9,13 +9,18 @@ Works under gevent and with plain threads, with and without a Flask app.
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 from flaskapp.phone.agent import Agent, Agents
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS
+from flaskapp.phone.breaker import Breaker, probe
 from flaskapp.phone.bridge import Bridge, PhoneLeg
 from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
@@ -24,13 +29,26 @@ from flaskapp.phone.engines.connection import AZURE_SCOPE, Endpoint, Engine, end
 from flaskapp.phone.engines.realtime import SessionSpec
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import Listener
+from flaskapp.phone.playout import Clip
 from flaskapp.phone.script_leg import ScriptLeg
+from flaskapp.phone.transcript import Line
 from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+CLIPS = Path(__file__).parent / "clips"
 TRANSCRIBE_MODEL = "gpt-transcribe"
+
+
+class Keeper(Protocol):
+    """Follows calls from a thread of its own (``store/keeper.py``)."""
+
+    def follow(self, call_sid: str, source: Bridge) -> None:
+        """The call's stream was admitted: take its audio and lines from time to time."""
+
+    def release(self, call_sid: str) -> None:
+        """The call is over: take the rest at once."""
 
 
 class Leg(Protocol):
@@ -56,6 +74,8 @@ class RTMTAudioHandler:
         agents: who answers; by default one that greets and helps.
         transcribe_model: writes down the caller's words; empty for no caller lines.
         listener: is told what happens on every call.
+        keeper: puts every call's audio and lines where they survive this process.
+        breaker: knows how the engine does; by default one of this handler's own.
 
     Attributes:
         sessions: open calls by call SID.
@@ -75,6 +95,8 @@ class RTMTAudioHandler:
         transcribe_model: str = TRANSCRIBE_MODEL,
         scope: str = AZURE_SCOPE,
         listener: Listener | None = None,
+        keeper: Keeper | None = None,
+        breaker: Breaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = Engine(_endpoint(endpoint, scope), deployment, credentials)
@@ -82,6 +104,8 @@ class RTMTAudioHandler:
         self.agents = agents or Agents()
         self.transcribe_model = transcribe_model
         self.listener = listener or Listener()
+        self.keeper = keeper
+        self.breaker = breaker or Breaker(lambda: probe(self.engine))
         self.sessions: dict[str, Bridge] = {}
         self._bridges: set[Bridge] = set()  # also those whose stream has not been admitted yet
         self.on_transcript: Callable[[dict[str, Any]], None] | None = None
@@ -97,6 +121,8 @@ class RTMTAudioHandler:
         called: str = "",
         carrier: Carrier | None = None,
         admit: Callable[[StreamStarted], None] = _welcome,
+        past: Sequence[Line] = (),
+        base_ms: int = 0,
     ) -> None:
         """Serve one call on this leg; blocks until the call is over and the leg closed.
 
@@ -104,11 +130,15 @@ class RTMTAudioHandler:
             called: the number that was dialled: chooses the agent.
             carrier: the leg's codec; Twilio's by default.
             admit: raises ``TicketError`` to refuse the stream when it starts.
+            past: what was said on this call before this leg, in order.
+            base_ms: where in the call this leg begins.
         """
         agent = self.agents.for_number(called)
         phone: PhoneLeg = leg if isinstance(leg, Wire) else ScriptLeg(leg)
+        call = Call(call_sid, agent, self._clock(), past, base_ms)
+        call.clip = hold_clip(agent.language)
         bridge = Bridge(
-            Call(call_sid, agent, self._clock()),
+            call,
             phone,
             carrier or TwilioStream(),
             self.engine,
@@ -116,9 +146,13 @@ class RTMTAudioHandler:
             self.listener,
             admit,
             lambda: self._take_over(call_sid, bridge),
+            lambda: self._release(call_sid, bridge),
+            self.breaker,
             self.on_transcript,
             self._clock,
         )
+        if self.keeper is not None:
+            bridge.keeps()
         self._enter(bridge)
         try:
             bridge.run()
@@ -152,6 +186,13 @@ class RTMTAudioHandler:
             self.close(call_sid, "replaced")
         with self._guard:
             self.sessions[call_sid] = bridge
+        if self.keeper is not None:
+            self.keeper.follow(call_sid, bridge)
+
+    def _release(self, call_sid: str, bridge: Bridge) -> None:
+        """The keeper takes the rest; it follows the successor already of a stream that was replaced."""
+        if self.keeper is not None and self.sessions.get(call_sid) is bridge:
+            self.keeper.release(call_sid)
 
     def _leave(self, call_sid: str, bridge: Bridge) -> None:
         with self._guard:
@@ -176,3 +217,11 @@ class RTMTAudioHandler:
 
 def _endpoint(address: str | Endpoint, scope: str) -> Endpoint:
     return address if isinstance(address, Endpoint) else endpoint(address, scope)
+
+
+@cache
+def hold_clip(language: str) -> Clip:
+    """What keeps a caller company in this language: words in English, a chime in all others."""
+    is_english = language.split("-")[0].lower() in ("", "en")
+    sound = (CLIPS / ("one-moment.ulaw" if is_english else "chime.ulaw")).read_bytes()
+    return Clip(base64.b64encode(sound), len(sound) / MULAW_BYTES_PER_MS)

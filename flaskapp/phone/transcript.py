@@ -7,6 +7,7 @@ arrive: engines transcribe the caller after they have answered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ CALLER, AGENT = "caller", "agent"
 
 @dataclass(slots=True)
 class Line:
-    """One speaker's utterance; times are ms since the stream started."""
+    """One speaker's utterance; times are ms since the call's first second."""
 
     item_id: str
     position: int
@@ -30,21 +31,40 @@ class Line:
 
 @dataclass(slots=True)
 class Transcript:
-    """Lines by item, in the order in which they were announced."""
+    """Lines by item, in the order in which they were announced.
+
+    ``past``: what was said before, on other legs of the same call; positions go on from there.
+    """
 
     lines: dict[str, Line] = field(default_factory=dict)
+    past: list[Line] = field(default_factory=list)
 
     def line(self, item_id: str, speaker: str, at_ms: int = 0) -> Line:
         """The item's line, placed at the end if it is new."""
         found = self.lines.get(item_id)
         if found is None:
-            found = Line(item_id, len(self.lines), speaker, start_ms=at_ms, end_ms=at_ms)
+            found = Line(item_id, self.next_position, speaker, start_ms=at_ms, end_ms=at_ms)
             self.lines[item_id] = found
         return found
+
+    @property
+    def next_position(self) -> int:
+        return len(self.lines) + max((line.position for line in self.past), default=-1) + 1
 
     def spoken(self) -> list[Line]:
         """Lines that hold words."""
         return [line for line in self.lines.values() if line.text]
+
+    @property
+    def last_spoken(self) -> Line | None:
+        """The last line of the call that holds words."""
+        spoken = self.spoken() or [line for line in self.past if line.text]
+        return max(spoken, key=lambda line: line.position, default=None)
+
+    def is_answered(self, item_id: str) -> bool:
+        """Whether the agent has said something since this line."""
+        position = self.lines[item_id].position
+        return any(line.speaker == AGENT and line.position > position for line in self.spoken())
 
     def awaits_words(self) -> bool:
         """Whether a caller's line was begun whose words have not come."""
@@ -55,7 +75,104 @@ class Transcript:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Transcript:
-        return cls({item: Line(**line) for item, line in data["lines"].items()})
+        lines = {item: Line(**line) for item, line in data["lines"].items()}
+        return cls(lines, [Line(**line) for line in data["past"]])
+
+
+@dataclass(slots=True)
+class Utterance:
+    """Something the caller said that has no words yet, in ms of the stream's audio.
+
+    Attributes:
+        line_id: its line in the transcript.
+        end_ms: None while he speaks.
+        is_orphan: the session that noticed it is gone, the next has not noticed it yet.
+    """
+
+    line_id: str
+    start_ms: float
+    end_ms: float | None = None
+    is_orphan: bool = False
+
+
+@dataclass(slots=True)
+class Awaited:
+    """The caller's utterances whose words have not come, oldest first.
+
+    Attributes:
+        worded_ms: up to here the caller's audio has become words.
+        lost_ms: what was said before this may be an orphan's.
+        lines: an item of this session -> the line that a session before it began.
+    """
+
+    utterances: list[Utterance] = field(default_factory=list)
+    worded_ms: float = 0.0
+    lost_ms: float = 0.0
+    lines: dict[str, str] = field(default_factory=dict)
+
+    def line_id(self, item_id: str) -> str:
+        return self.lines.get(item_id, item_id)
+
+    def begins(self, item_id: str, start_ms: float) -> str:
+        """A new item of the caller's: the line that it belongs to."""
+        orphan = next((each for each in self.utterances if each.is_orphan), None)
+        if orphan is not None and start_ms < self.lost_ms:
+            orphan.is_orphan, orphan.start_ms, orphan.end_ms = False, start_ms, None
+            self.lines[item_id] = orphan.line_id
+            return orphan.line_id
+        if self._find(item_id) is None:
+            self.utterances.append(Utterance(item_id, start_ms))
+        return item_id
+
+    def ends(self, line_id: str, end_ms: float) -> list[str]:
+        """He stopped: the lines of orphans that this item has swallowed."""
+        found = self._find(line_id)
+        if found is None:
+            return []
+        found.end_ms = max(end_ms, found.start_ms)
+        swallowed = [each for each in self.utterances if each.is_orphan and each.start_ms < end_ms]
+        self._forget(swallowed)
+        return [each.line_id for each in swallowed]
+
+    def passed_by(self, start_ms: float) -> list[str]:
+        """He speaks in audio that no session had before: the lines of orphans that were not heard again."""
+        unheard = [each for each in self.utterances if each.is_orphan and start_ms >= self.lost_ms]
+        self._forget(unheard)
+        return [each.line_id for each in unheard]
+
+    def worded(self, line_id: str) -> None:
+        """The line has its words, or will never have them."""
+        if (found := self._find(line_id)) is not None:
+            end_ms = found.start_ms if found.end_ms is None else found.end_ms
+            self.worded_ms = max(self.worded_ms, end_ms)
+            self.utterances.remove(found)
+
+    def lost(self, at_ms: float) -> list[str]:
+        """The session is gone: the lines of utterances that cannot be given again without later ones."""
+        overtaken = [each for each in self.utterances if not self._is_open(each)]
+        self._forget(overtaken)
+        self.lost_ms, self.lines = at_ms, {}
+        for each in self.utterances:
+            each.is_orphan = True
+        return [each.line_id for each in overtaken]
+
+    @property
+    def first(self) -> Utterance | None:
+        """The oldest utterance that no later one has overtaken with its words."""
+        return next((each for each in self.utterances if self._is_open(each)), None)
+
+    def _is_open(self, utterance: Utterance) -> bool:
+        return utterance.end_ms is None or utterance.end_ms > self.worded_ms
+
+    def _find(self, line_id: str) -> Utterance | None:
+        return next((each for each in self.utterances if each.line_id == line_id), None)
+
+    def _forget(self, utterances: Sequence[Utterance]) -> None:
+        self.utterances = [each for each in self.utterances if each not in utterances]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Awaited:
+        return cls(**{**data, "utterances": [Utterance(**each) for each in data["utterances"]]})
 
 
 def heard_part(text: str, heard_ms: int, received_ms: int) -> str:

@@ -43,7 +43,7 @@ class Scene:
         self.told: list[ev.Command] = []
 
     def hears(self, *events: ev.Event, after: float = 0.0) -> list[ev.Command]:
-        """What these events, ``after`` seconds from the last, make it command."""
+        """What these events, ``after`` seconds from the last, make it command, but for TellEngine."""
         self.now += after
         return self._keep([command for event in events for command in self.call.receive(event, self.now)])
 
@@ -54,7 +54,7 @@ class Scene:
 
     def _keep(self, commands: list[ev.Command]) -> list[ev.Command]:
         self.told += commands
-        return commands
+        return [command for command in commands if not isinstance(command, ev.TellEngine)]
 
     def all(self, kind: type) -> list[Any]:
         """Every command of a kind, from the beginning."""
@@ -79,6 +79,13 @@ def configuring(agent: Agent = SILENT) -> Scene:
     return scene
 
 
+def resting() -> Scene:
+    """The engine refused, and will be asked again in a quarter of a second."""
+    scene = opening()
+    scene.hears(ev.EngineClosed("engine_rejected", status=503))
+    return scene
+
+
 def live(agent: Agent = SILENT, ready: ev.SessionReady = READY) -> Scene:
     """Caller and engine are joined."""
     scene = configuring(agent)
@@ -96,7 +103,13 @@ def speaking(seconds: float = 4.0, item: str = "a1", reply: str = "r1", scene: S
 
 def stage(name: str) -> Scene:
     """A call in a state of this name."""
-    makers = {"waiting": Scene, "opening": opening, "configuring": configuring, "live": live}
+    makers = {
+        "waiting": Scene,
+        "opening": opening,
+        "configuring": configuring,
+        "live": live,
+        "resting": resting,
+    }
     if name in makers:
         return makers[name]()
     scene = live()

@@ -141,17 +141,20 @@ def test_a_session_refused_twice_falls_back():
 
 @pytest.mark.parametrize("state", ["opening", "configuring", "live"])
 @pytest.mark.parametrize("reason", ["engine_lost", "engine_rejected", "engine_unreachable"])
-def test_a_lost_engine_falls_back(state, reason):
+def test_an_engine_that_no_second_try_mends_falls_back(state, reason):
     scene = stage(state)
-    assert closed(scene.hears(ev.EngineClosed(reason))) == (1000, True)
+    commands = scene.hears(ev.EngineClosed(reason, status=403))
+    assert closed(commands) == (1000, True)
     assert scene.call.memory.ended_reason == reason
 
 
 @pytest.mark.parametrize("state", ["opening", "configuring"])
-def test_an_engine_that_takes_eight_seconds_falls_back(state):
+def test_an_engine_that_takes_three_seconds_is_opened_again_and_falls_back_after_six(state):
     scene = stage(state)
-    scene.hears(frame(), after=7.75)
+    scene.hears(frame(), after=2.75)
     assert scene.waits(0.0) == []
+    assert scene.waits(0.25) == [ev.TellFault("engine_slow"), ev.CloseEngine(), ev.OpenEngine()]
+    assert scene.waits(2.75) == []
     commands = scene.waits(0.25)
     assert closed(commands) == (1000, True)
     assert faults(commands) == ["engine_slow"]

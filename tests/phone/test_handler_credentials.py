@@ -113,23 +113,30 @@ def test_the_agents_voice_comes_before_the_handlers(engine):
 def refused_call(handler, ear) -> None:
     began = time.monotonic()
     caller, thread = begin(handler, "CA1")
-    thread.join(8)
+    thread.join(30)
     assert not thread.is_alive()
     assert caller.closed_with == 1000
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 12.0  # half of it is a slow machine's
     (ended,) = ear.ended
     assert ended.needs_fallback
 
 
 @pytest.mark.parametrize(
-    ("status", "retry_after"), [(401, ""), (403, ""), (404, ""), (429, "1"), (429, "soon"), (503, "")]
+    ("status", "retry_after", "tries"),
+    [
+        *((401, "", 1), (403, "", 1), (404, "", 1)),
+        *((429, "1", 2), (429, "soon", 2), (429, "3.5", 1), (429, "3600", 1)),
+        (503, "", 3),
+    ],
 )
-def test_a_server_that_says_no_hands_the_caller_over(engine, status, retry_after):
+def test_a_server_that_says_no_is_asked_again_if_that_may_help_then_hands_over(
+    engine, status, retry_after, tries
+):
     engine.behaviour.handshake_status, engine.behaviour.retry_after = status, retry_after
     ear = Ear()
     refused_call(RTMTAudioHandler(engine.base_url, "m", "k", listener=ear), ear)
-    assert ear.faults == [("CA1", "engine_rejected")]
-    assert engine.refused == 1
+    assert ear.faults == [("CA1", "engine_rejected")] * tries
+    assert engine.refused == tries
 
 
 @pytest.mark.parametrize(("said", "known"), [("1.5", 1.5), ("soon", None), ("", None)])
@@ -145,7 +152,7 @@ def test_a_closed_port_hands_the_caller_over():
         port = listener.getsockname()[1]
     ear = Ear()
     refused_call(RTMTAudioHandler(f"http://127.0.0.1:{port}/v1", "m", "k", listener=ear), ear)
-    assert ear.faults == [("CA1", "engine_unreachable")]
+    assert ear.faults == [("CA1", "engine_unreachable")] * 3
 
 
 def test_a_credential_that_gives_no_token_hands_the_caller_over(engine):
@@ -162,4 +169,4 @@ def test_a_server_that_hangs_up_hands_the_caller_over():
     ear = Ear()
     with FakeRealtime(Behaviour(hears=False, closes_after_s=0.1)).running() as engine:
         refused_call(RTMTAudioHandler(engine.base_url, "m", "k", agents=QUIET, listener=ear), ear)
-    assert ear.faults == [("CA1", "engine_lost")]
+    assert ear.faults == [("CA1", "engine_lost")] * 2

@@ -19,9 +19,9 @@ from flaskapp.addresses import AZURE_PATHS, azure_url, engine_url
 from flaskapp.phone.errors import EngineError, EngineRejected, EngineUnreachable
 from flaskapp.phone.wire import Wire
 
-OPEN_WITHIN_S = 5.0
+OPEN_WITHIN_S = 3.0
 MAX_MESSAGE_BYTES = 1 << 20
-QUEUE_BYTES = 64 << 10  # about two seconds of caller audio
+QUEUE_BYTES = 512 << 10  # a session that takes over is given up to forty seconds of caller audio at once
 TOKEN_SPARE_S = 300
 AZURE_SCOPE = "https://ai.azure.com/.default"
 

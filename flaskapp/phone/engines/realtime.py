@@ -22,6 +22,7 @@ SESSION_UPDATE_ID = "session-update"
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
 COMMIT = b'{"type":"input_audio_buffer.commit"}'
+_ROLES = {"caller": ("user", "input_text"), "agent": ("assistant", "output_text")}
 MAX_NUMBER = 2**31 - 1  # of milliseconds: 24 days; what a database keeps of a whole number
 
 
@@ -130,6 +131,12 @@ class RealtimeSession:
                 **({"response": {"instructions": instructions}} if instructions else {}),
             }
         )
+
+    def recite(self, speaker: str, text: str) -> bytes:
+        """A line of the conversation before this session, as an item of it."""
+        role, kind = _ROLES[speaker]
+        item = {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+        return _json({"type": "conversation.item.create", "item": item})
 
     def response_cancel(self, response_id: str) -> bytes:
         return _json({"type": "response.cancel", "response_id": response_id})

@@ -1,0 +1,135 @@
+"""Whether an engine that failed a call is opened again, when, and how the caller is kept company meanwhile.
+
+An *outage* lasts from the moment at which the caller is without the engine -
+his stream's start, a loss, a stall - until a session stands. Pure policy:
+times are seconds since the call began, and whoever asks knows the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+OUTAGE_S = 6.0
+STEP_WITHIN_S = 3.0  # for the connection, then for the session
+REST_S = (0.25, 1.0)  # before the first and the second reopening, when an attempt failed
+ASKED_REST_S = 1.0  # when a busy server does not say how long
+LONGEST_REST_S = 3.0
+SHORT_LIFE_S = 5.0
+SHORT_LIVES = 2
+FRESH_AFTER_S = 10.0
+YOUNG_S = 3.0
+OUR_PATIENCE = {"engine_slow", "engine_stalled"}  # we ended it, not the engine
+
+HOLD_AFTER_S = 1.0
+HOLD_EVERY_S = 3.0
+STALLED_AFTER_S = 7.0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How often to open again after a failure, and whether the server says when."""
+
+    tries: int = 2
+    asks_for_rest: bool = False
+
+
+ANY = Rule()
+#: By HTTP status or WebSocket close code: what no second try mends is not tried.
+RULES: Mapping[int, Rule] = MappingProxyType(
+    {
+        401: Rule(0),
+        403: Rule(0),
+        404: Rule(0),
+        429: Rule(1, asks_for_rest=True),
+        3000: Rule(0),  # the key is refused after the handshake
+        4000: Rule(0),  # another shape of the protocol is wanted
+    }
+)
+
+
+@dataclass(slots=True)
+class Recovery:
+    """What one call has tried.
+
+    Attributes:
+        since: when the outage began; None while the engine serves.
+        reopened: tries spent; forgotten once a session has lived ten seconds.
+        is_again: what is being opened now is a reopening.
+        has_held: the caller has heard the clip in this outage.
+        unheard_ms: from here on no session has taken the stream's audio; None while one does.
+    """
+
+    since: float | None = None
+    reopened: int = 0
+    opened_at: float | None = None
+    live_at: float | None = None
+    short_lives: int = 0
+    is_again: bool = False
+    has_held: bool = False
+    unheard_ms: float | None = None
+
+    def begins(self, at: float) -> None:
+        """The stream starts: the caller waits for an engine from now on."""
+        self.since, self.unheard_ms = at, 0.0
+
+    def opening(self, at: float) -> float:
+        """A connection is dialled: by when it must stand."""
+        return self._due(at)
+
+    def opened(self, at: float) -> float:
+        """It stands: by when its session must be agreed."""
+        self.opened_at = at
+        return self._due(at)
+
+    def _due(self, at: float) -> float:
+        return min(at + STEP_WITHIN_S, (at if self.since is None else self.since) + OUTAGE_S)
+
+    def joined(self, at: float) -> bool:
+        """The session is agreed, the outage over; whether that was a reopening."""
+        self.live_at, self.since, self.has_held, self.unheard_ms = at, None, False, None
+        was_again, self.is_again = self.is_again, False
+        return was_again
+
+    def lost(
+        self, at: float, reason: str = "", status: int = 0, retry_after_s: float | None = None
+    ) -> float | None:
+        """Connection or session is gone: when to open again, None to give up.
+
+        Args:
+            status: HTTP status of a refusal, or the close code.
+        """
+        was_slow = reason in OUR_PATIENCE
+        was_live, rule = self.live_at is not None, RULES.get(status, ANY)
+        self._count_lives(at, was_slow)
+        if was_live or self.since is None:
+            self.since = at
+        if self.short_lives >= SHORT_LIVES or self.reopened >= rule.tries:
+            return None
+        rest_s = 0.0 if was_live or was_slow else REST_S[self.reopened]
+        if rule.asks_for_rest:
+            rest_s = ASKED_REST_S if retry_after_s is None else retry_after_s
+        if rest_s > LONGEST_REST_S or at + rest_s >= self.since + OUTAGE_S:
+            return None
+        self.reopened += 1
+        self.is_again = True
+        return at + rest_s
+
+    def _count_lives(self, at: float, was_slow: bool) -> None:
+        if self.opened_at is not None:
+            is_short = at - self.opened_at < SHORT_LIFE_S and not was_slow
+            self.short_lives = self.short_lives + 1 if is_short else 0
+        if self.live_at is not None and at - self.live_at >= FRESH_AFTER_S:
+            self.reopened = 0
+        self.opened_at = self.live_at = None
+
+    def is_young(self, at: float) -> bool:
+        """Whether the session that stands may not have dealt yet with what it was given at its beginning."""
+        return self.live_at is not None and at - self.live_at < YOUNG_S
+
+    def wants_clip(self, at: float, silent_since: float) -> bool:
+        """Whether a caller whose line has been silent since then should hear that he is not forgotten."""
+        if self.since is None or self.has_held:
+            return at - silent_since >= HOLD_EVERY_S
+        return at - max(self.since, silent_since) >= HOLD_AFTER_S

@@ -1,0 +1,128 @@
+"""What a new session must be given so that a conversation goes on where it was.
+
+A session remembers nothing of the one before: it is told the words that were
+heard, as text, and is given the caller's audio that no session has put into
+words yet. What it makes of that audio goes to the lines that were begun for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flaskapp.phone import events as ev
+from flaskapp.phone.agent import Agent
+from flaskapp.phone.conversation import Conversation
+from flaskapp.phone.intake import PENDING_MS, RECENT_MS, Intake
+from flaskapp.phone.playout import CLIP, Clip
+from flaskapp.phone.recovery import HOLD_EVERY_S, STALLED_AFTER_S, Recovery
+from flaskapp.phone.transcript import CALLER, Line
+
+RECITED_LINES = 60
+RECITED_BYTES = 24 << 10
+GO_ON = (
+    "The connection was interrupted for a moment. Do not greet again and do not mention it: answer what the "
+    "caller said last, or finish what you were saying."
+)
+
+
+def recited(past: Sequence[Line], own: Sequence[Line]) -> list[ev.Recite]:
+    """The conversation so far as the session is told it: the latest of it, in order.
+
+    Lines of the caller that are still being put into words are left out: their audio follows.
+    """
+    told: list[ev.Recite] = []
+    room = RECITED_BYTES
+    for line in (*reversed(own), *reversed(past)):
+        text = line.text.strip()
+        if not text or (line.speaker == CALLER and not line.is_final):
+            continue
+        room -= len(text.encode())
+        if room < 0 or len(told) == RECITED_LINES:
+            break
+        told.append(ev.Recite(line.speaker, text))
+    return told[::-1]
+
+
+def go_on(agent: Agent) -> str:
+    """What makes an engine continue; a response's instructions replace the session's, so both are said."""
+    return f"{agent.told()}\n\n{GO_ON}"
+
+
+class Lifeline:
+    """Holds a conversation together while sessions come and go."""
+
+    def __init__(self, agent: Agent, talk: Conversation, intake: Intake, recovery: Recovery) -> None:
+        self.agent, self.talk, self.intake, self.recovery = agent, talk, intake, recovery
+
+    def join(self, ready: ev.SessionReady, at: float) -> list[ev.Command]:
+        """A session stands: all that it is given, and what it is asked for."""
+        talk, intake = self.talk, self.intake
+        is_again = self.recovery.joined(at)
+        told: list[ev.Command] = [*recited(talk.transcript.past, talk.transcript.spoken())]
+        talk.joins(ready, intake.kept_from_ms)
+        told += [command for audio in intake.kept for command in talk.hear(audio, at)]
+        return [*told, *self._first_words(at), ev.TellEngine(is_again=is_again)]
+
+    def _first_words(self, at: float) -> list[ev.Command]:
+        """The greeting that nobody heard, or the reply that is owed."""
+        talk, waiting = self.talk, self.talk.awaited.utterances
+        if waiting:  # the audio that it was given makes it answer, wanted or not
+            talk.is_unwanted = not talk.has_unanswered
+            talk.asked_at = at if talk.has_unanswered and waiting[-1].end_ms is not None else None
+            return []
+        if talk.transcript.last_spoken is None:
+            greeting = self.agent.greeting_instructions()
+            return [talk.ask(greeting, at)] if greeting else []
+        return [talk.ask(go_on(self.agent), at)] if talk.owes_reply else []
+
+    def part(self, at: float) -> list[ev.Command]:
+        """A live session is gone: the caller's audio that it did not put into words is the next one's."""
+        recovery = self.recovery
+        recovery.unheard_ms = self.unheard_from(at, margin_ms=RECENT_MS)
+        recovery.has_held = False
+        self.intake.gap(recovery.unheard_ms)
+        return self.talk.lose(at)
+
+    def unheard_from(self, at: float, margin_ms: float = 0.0) -> float:
+        """From where on, in ms of the stream's audio, no session has put into words what was said.
+
+        Args:
+            margin_ms: in which somebody may have begun to speak without the engine having said so.
+        """
+        talk, recovery = self.talk, self.recovery
+        if recovery.unheard_ms is not None:
+            return recovery.unheard_ms
+        if (waiting := talk.awaited.first) is not None:
+            return waiting.start_ms
+        known_ms = max(talk.offset_ms, talk.awaited.worded_ms)
+        return known_ms if recovery.is_young(at) else max(self.intake.received_ms - margin_ms, known_ms)
+
+    def tidy(self, at: float) -> None:
+        """As time passes: of the audio that a session has, keep only what another may need."""
+        is_pending = self.talk.awaited.utterances or self.recovery.is_young(at)
+        self.intake.tidy()
+        if self._is_live:
+            self.intake.trim(PENDING_MS if is_pending else RECENT_MS)
+
+    @property
+    def _is_live(self) -> bool:
+        return self.recovery.since is None
+
+    def _waited_s(self, at: float) -> float:
+        since = self.talk.waits_since if self._is_live else None
+        return 0.0 if since is None else at - since - self.talk.playout.lag
+
+    def is_stalled(self, at: float) -> bool:
+        """Whether a live engine lets the caller wait too long."""
+        return self._waited_s(at) >= STALLED_AFTER_S
+
+    def keep_company(self, clip: Clip | None, at: float) -> list[ev.Command]:
+        """A caller who waits in silence hears that he is not forgotten."""
+        playout = self.talk.playout
+        if clip is None or playout.is_playing(at) or (self._is_live and self._waited_s(at) < HOLD_EVERY_S):
+            return []
+        if not self.recovery.wants_clip(at, max(playout.ends_at + playout.lag, self.talk.began_at)):
+            return []
+        self.recovery.has_held = True
+        playout.sent(CLIP, 0, clip.duration_ms, at)
+        return [ev.Play(clip.payload), ev.TellEvent("hold")]
