@@ -138,7 +138,9 @@ class Keeper:
         self._is_away = False
 
     def follow(self, call_sid: str, source: Source) -> None:
-        """Keep what is said on a call's leg from now on."""
+        """Keep what is said on a call's leg from now on; the leg that it takes the call over from is over."""
+        for before in self._legs(call_sid):
+            before.take(is_last=True)
         with self._guard:
             self._followed.append(_Followed(call_sid, source))
             if self._writer is None:
@@ -146,22 +148,26 @@ class Keeper:
                 self._writer.start()
 
     def release(self, call_sid: str) -> bool:
-        """The leg is over (of several, the oldest): take what is left of it, and write it now.
+        """The call's leg is over: take what is left of it, and write it now.
 
         Returns:
             Whether it was written within a second; otherwise that follows when Redis is back.
         """
-        with self._guard:
-            legs = [each for each in self._followed if each.call_sid == call_sid and each.source is not None]
+        legs = self._legs(call_sid)
         if not legs:
             return True
-        followed = legs[0]
+        followed = legs[-1]
         followed.take(is_last=True)
         self._hurry.set()
         if followed.written.wait(RELEASED_WITHIN_S):
             return True
         followed.is_late = True
         return followed.written.is_set()
+
+    def _legs(self, call_sid: str) -> list[_Followed]:
+        """The call's legs that are not over."""
+        with self._guard:
+            return [each for each in self._followed if each.call_sid == call_sid and each.source is not None]
 
     # ------------------------------------------------------------------ the writer
 
