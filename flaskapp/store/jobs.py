@@ -50,7 +50,7 @@ def perform(name: str, *args: str) -> None:
 
 def job_id(name: str, *args: str) -> str:
     """The same for the same job, in the letters that RQ allows."""
-    return f"{name}-{blake2b(json.dumps([name, *args]).encode(), digest_size=16).hexdigest()}"
+    return blake2b(json.dumps([name, *args]).encode(), digest_size=16).hexdigest()
 
 
 def queue(connection: Any) -> Queue:
