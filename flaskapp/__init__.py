@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from flaskapp.config import Settings
-    from flaskapp.phone.agent import Agents
     from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
+    from flaskapp.store.keeper import Keeper
 
 MAX_BODY_BYTES = 64 << 10
 
@@ -45,28 +45,79 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
 def equip(app: Flask) -> None:
     """Everything that answering calls takes, on any Flask app; its settings come from the environment."""
-    from flaskapp import health
+    from flaskapp import health, parts
     from flaskapp.config import load_settings
     from flaskapp.metrics import Metrics
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
+    from flaskapp.store.audio import AudioBuffer
     from flaskapp.store.history import init_history
     from flaskapp.store.live import LiveStore, connect
+    from flaskapp.store.turns import TurnBook
     from flaskapp.tickets import Tickets
 
     settings: Settings = app.extensions.setdefault("settings", None) or load_settings()
     app.extensions["settings"] = settings
     _configure(app, settings)
     init_history(app, settings)
-    live = LiveStore(connect(settings.redis_url))
-    app.extensions["live_store"] = live
+    connections = connect(settings.redis_url)
+    app.extensions["live_store"] = LiveStore(connections)
+    app.extensions["audio"] = AudioBuffer(connections)
+    app.extensions["turn_book"] = TurnBook(connections)
     app.extensions["metrics"] = Metrics()
-    app.extensions["tickets"] = Tickets(_secret(settings), live)
+    app.extensions["tickets"] = Tickets(parts.secret(settings), app.extensions["live_store"])
+    app.extensions["agents"] = parts.agents(settings)
     app.extensions["scribe"] = _scribe(app, settings)
+    app.extensions["keeper"] = _keeper(app)
     app.extensions["rtmt"] = _live_handler(app, settings)
+    _equip_recording_path(app, settings, connections)
     health.register_health(app)
     app.register_blueprint(phone_blueprint)
     app.cli.add_command(phone_cli)
+
+
+def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> None:
+    """What understands recordings, who does the work, and the desk that hands it in."""
+    from flask import has_request_context
+
+    from flaskapp import access, parts
+    from flaskapp.phone.ai_integration import AIVoiceIntegration
+    from flaskapp.phone.leftovers import Leftovers
+    from flaskapp.phone.recording import RecordedTurns
+    from flaskapp.store.jobs import Jobs
+    from flaskapp.store.sweeper import Sweeper
+
+    own = app.extensions
+    own["turn_engine"], own["recording_host"] = parts.turn_engine(settings), parts.recording_host(settings)
+    book, live, audio, scribe = own["turn_book"], own["live_store"], own["audio"], own["scribe"]
+    turns = RecordedTurns(
+        book,
+        live,
+        audio,
+        own["history"],
+        own["recording_host"],
+        own["turn_engine"],
+        own["agents"],
+        speaks=settings.reply_voice == "play",
+        deletes=settings.delete_recordings,
+    )
+    own["recorded_turns"] = turns
+    own["jobs"] = Jobs(settings.redis_url, connections, {"turn": turns.perform})
+    own["leftovers"] = leftovers = Leftovers(book, audio, live, own["jobs"], scribe.note)
+    scribe.left_over = leftovers.live_ended
+    own["sweeper"] = Sweeper(book, own["jobs"], live, own["history"], leftovers.abandoned)
+    own["desk"] = AIVoiceIntegration(
+        settings=settings,
+        live=live,
+        audio=audio,
+        book=book,
+        ai=own["turn_engine"],
+        agents=own["agents"],
+        tickets=own["tickets"],
+        rtmt=own["rtmt"],
+        origin=lambda: access.origin() if has_request_context() else settings.flask_base_url or None,
+        keep=scribe.recorded,
+    )
 
 
 def begin_serving(app: Flask) -> None:
@@ -83,20 +134,19 @@ def begin_serving(app: Flask) -> None:
         )
     if parts["rtmt"] is not None:
         parts["rtmt"].engine.prepare()
+    parts["sweeper"].start()
     threading.Thread(target=watch_process, args=(parts["metrics"],), name="watch", daemon=True).start()
 
 
 def _configure(app: Flask, settings: Settings) -> None:
-    app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or _secret(settings)
+    from flaskapp import parts
+
+    app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or parts.secret(settings)
     if settings.trusted_proxies:
         from werkzeug.middleware.proxy_fix import ProxyFix
 
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
-
-
-def _secret(settings: Settings) -> str:
-    return settings.secret_key.get_secret_value() if settings.secret_key else ""
 
 
 def _scribe(app: Flask, settings: Settings) -> Any:
@@ -107,8 +157,24 @@ def _scribe(app: Flask, settings: Settings) -> Any:
     return Scribe(parts["history"], parts["metrics"], parts["live_store"], "twilio", kind, model)
 
 
+def _keeper(app: Flask) -> Keeper:
+    """What keeps callers' audio; its losses are counted, and what comes late is looked at again."""
+    from flaskapp.store.keeper import Keeper
+
+    parts = app.extensions
+    metrics = parts["metrics"]
+    return Keeper(
+        parts["audio"],
+        parts["live_store"],
+        metrics.buffer.set,
+        metrics.dropped_frames.labels("buffer").inc,
+        lambda call_sid: parts["leftovers"].came_late(call_sid),
+    )
+
+
 def _live_handler(app: Flask, settings: Settings) -> RTMTAudioHandler | None:
     """The middle tier for the configured engine; None when there is none."""
+    from flaskapp import parts
     from flaskapp.phone.engines.connection import Endpoint
     from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 
@@ -118,30 +184,10 @@ def _live_handler(app: Flask, settings: Settings) -> RTMTAudioHandler | None:
     return RTMTAudioHandler(
         Endpoint(engine.base_url, engine.kind == "azure", engine.token_scope or ""),
         engine.model,
-        _credentials(settings),
+        parts.credentials(settings),
         engine.voice,
-        agents=_agents(settings),
+        agents=app.extensions["agents"],
         transcribe_model=engine.transcribe_model,
         listener=app.extensions["scribe"],
+        keeper=app.extensions["keeper"],
     )
-
-
-def _credentials(settings: Settings) -> Any:
-    """The engine's key; on Azure without one, whatever identity this machine has in Entra ID."""
-    engine = settings.engine
-    if engine is None or engine.api_key is not None:
-        return engine and engine.api_key and engine.api_key.get_secret_value()
-    if engine.token_scope is None:
-        return ""
-    from azure.identity import DefaultAzureCredential
-
-    return DefaultAzureCredential()
-
-
-def _agents(settings: Settings) -> Agents:
-    from flaskapp.phone.agent import Agent, Agents, read_agents
-
-    if settings.agent_file:
-        return read_agents(settings.agent_file)
-    own = {"instructions": settings.agent_instructions, "greeting": settings.agent_greeting}
-    return Agents(Agent(**{name: text for name, text in own.items() if text}))

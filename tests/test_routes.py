@@ -59,11 +59,12 @@ def test_the_same_webhook_again_gets_the_same_document_and_one_row(app, client):
     assert [call["call_sid"] for call in app.extensions["history"].calls()] == ["CA1"]
 
 
-def test_without_an_engine_the_document_apologises(config):
+def test_without_an_engine_the_document_apologises_and_takes_a_message(config):
     app = create_app({**config, "OPENAI_BASE_URL": ""})
-    say, hangup = verbs(post(app.test_client(), "/phone/incoming-call-streaming"))
-    assert (say.tag, hangup.tag) == ("Say", "Hangup")
+    say, record, _ = verbs(post(app.test_client(), "/phone/incoming-call-streaming"))
+    assert (say.tag, record.tag) == ("Say", "Record")
     assert "sorry" in say.text
+    assert record.get("action").endswith("/phone/process-voice/CA1?message=1")
 
 
 def test_after_a_conversation_the_call_is_over(app, client):
@@ -71,15 +72,41 @@ def test_after_a_conversation_the_call_is_over(app, client):
     assert [verb.tag for verb in verbs(post(client, "/phone/stream-ended/CA1"))] == ["Hangup"]
 
 
-def test_after_a_failure_the_caller_hears_an_apology(app, client):
+RECORDS = ["Say", "Say", "Record", "Redirect"]
+
+
+def test_after_a_failure_before_anybody_spoke_the_call_is_recorded_from_its_beginning(app, client):
+    post(client, "/phone/incoming-call-streaming")
     app.extensions["live_store"].remember("CA1", state="ended", needs_fallback="1")
-    assert [verb.tag for verb in verbs(post(client, "/phone/stream-ended/CA1"))] == ["Say", "Hangup"]
+    assert [verb.tag for verb in verbs(post(client, "/phone/stream-ended/CA1"))] == RECORDS
+
+
+def test_after_a_failure_in_the_middle_the_caller_is_asked_to_say_it_again(app, client):
+    post(client, "/phone/incoming-call-streaming")
+    live = app.extensions["live_store"]
+    live.keep_lines("CA1", [{"item_id": "a", "position": 0, "speaker": "agent", "text": "Hello."}])
+    live.remember("CA1", state="ended", needs_fallback="1")
+    say, record, _ = verbs(post(client, "/phone/stream-ended/CA1"))
+    assert ("cut off" in say.text, record.tag) == (True, "Record")
+
+
+def test_after_a_failure_words_without_an_answer_are_answered(app, client):
+    post(client, "/phone/incoming-call-streaming")
+    app.extensions["live_store"].remember("CA1", state="ended", needs_fallback="1", pending_turn="unheard-1")
+    say, redirect = verbs(post(client, "/phone/stream-ended/CA1"))
+    assert (say.tag, "turn=unheard-1" in redirect.text) == ("Say", True)
 
 
 def test_a_stream_that_never_lived_is_tried_again_once(client):
     post(client, "/phone/incoming-call-streaming")
     assert verbs(post(client, "/phone/fallback", ErrorCode="31920"))[0].tag == "Connect"
-    assert [verb.tag for verb in verbs(post(client, "/phone/fallback"))] == ["Say", "Hangup"]
+    assert [verb.tag for verb in verbs(post(client, "/phone/fallback"))] == RECORDS
+
+
+def test_the_carriers_fallback_for_a_call_that_nobody_knows_records_it(app, client):
+    assert [verb.tag for verb in verbs(post(client, "/phone/fallback"))] == RECORDS
+    assert app.extensions["scribe"].settle(10)
+    assert app.extensions["history"].call("CA1")["mode"] == "recorded"
 
 
 def test_a_call_that_the_carrier_calls_over_is_over(client):

@@ -1,39 +1,97 @@
 """TwiML: what the carrier shall do with a call, as documents.
 
-Source: Twilio's pages on ``<Connect>``, ``<Stream>``, ``<Say>``. Every
-document ends in something the caller hears.
+Source: Twilio's pages on ``<Connect>``, ``<Stream>``, ``<Say>``, ``<Record>``,
+``<Pause>``, ``<Redirect>``. Every document ends in something the caller hears,
+or in the next request for one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
 from twilio.twiml.voice_response import Connect, VoiceResponse
 
-SORRY = (
-    "We are sorry. Our assistant cannot take your call right now. Please call again a little later. Goodbye."
-)
+from flaskapp.phone.next_step import Step, Then
+
+SILENCE_ENDS_RECORDING_S = 2
+LONGEST_RECORDING_S = 120
+LONGEST_MESSAGE_S = 300
+PAUSE_S = 1
 
 
-def stream(call_sid: str, ticket: str, origin: str, socket_origin: str) -> str:
+@dataclass(frozen=True)
+class Addresses:
+    """Where one call's next requests go: ``https://...`` and ``wss://...`` origins as carriers know them."""
+
+    call_sid: str
+    origin: str
+    socket_origin: str
+
+    def process_voice(self, **numbers: object) -> str:
+        """The recording path's next question; numbers that are zero or empty stay away."""
+        told = {name: value for name, value in numbers.items() if value}
+        query = f"?{urlencode(told)}" if told else ""
+        return f"{self.origin}/phone/process-voice/{self.call_sid}{query}"
+
+
+def render(step: Step, where: Addresses, ticket: Callable[[], str]) -> str:
+    """A step as a document; ``ticket`` is asked for one only if the step joins the call to a stream."""
+    response = VoiceResponse()
+    for spoken in step.said:
+        if spoken.play_url:
+            response.play(spoken.play_url)
+        else:
+            response.say(spoken.text, **({"language": spoken.language} if spoken.language else {}))
+    _FOLLOWS[step.then](response, step, where, ticket)
+    return str(response)
+
+
+def _stream(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
     """Join the call to our stream; afterwards ask what next; if the stream never came about, fall back."""
-    response = VoiceResponse()
-    connect = Connect(action=f"{origin}/phone/stream-ended/{call_sid}", method="POST")
-    media = connect.stream(url=f"{socket_origin}/phone/stream-audio/{call_sid}")
-    media.parameter(name="ticket", value=ticket)
+    connect = Connect(action=f"{where.origin}/phone/stream-ended/{where.call_sid}", method="POST")
+    media = connect.stream(url=f"{where.socket_origin}/phone/stream-audio/{where.call_sid}")
+    media.parameter(name="ticket", value=ticket())
     response.append(connect)
-    response.redirect(f"{origin}/phone/fallback", method="POST")
-    return str(response)
+    response.redirect(f"{where.origin}/phone/fallback", method="POST")
 
 
-def apology(language: str = "") -> str:
-    """Nobody can answer: say so, politely, and end the call."""
-    response = VoiceResponse()
-    response.say(SORRY, **({"language": language} if language else {}))
+def _record(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
+    """Record; an empty recording makes no request of its own, so the verb after it does."""
+    is_message = step.then is Then.MESSAGE
+    about = {"message": int(is_message), "silences": step.silences, "troubles": step.troubles}
+    response.record(
+        action=where.process_voice(**about),
+        method="POST",
+        timeout=SILENCE_ENDS_RECORDING_S,
+        max_length=LONGEST_MESSAGE_S if is_message else LONGEST_RECORDING_S,
+        finish_on_key="#",
+        play_beep=True,
+        trim="trim-silence",
+        recording_status_callback=f"{where.origin}/phone/recording-status/{where.call_sid}",
+        recording_status_callback_event="completed absent",
+    )
+    silent = {**about, "silences": step.silences + 1}
+    response.redirect(where.process_voice(**silent), method="POST")
+
+
+def _wait(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
+    if not step.said:
+        response.pause(length=PAUSE_S)
+    response.redirect(
+        where.process_voice(turn=step.key, poll=step.poll, troubles=step.troubles), method="POST"
+    )
+
+
+def _hang_up(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
     response.hangup()
-    return str(response)
 
 
-def hang_up() -> str:
-    """The conversation is over."""
-    response = VoiceResponse()
-    response.hangup()
-    return str(response)
+_FOLLOWS: Mapping[Then, Callable[[VoiceResponse, Step, Addresses, Callable[[], str]], None]] = {
+    Then.RECORD: _record,
+    Then.MESSAGE: _record,
+    Then.STREAM: _stream,
+    Then.WAIT: _wait,
+    Then.HANG_UP: _hang_up,
+}

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import Any, cast
 
-from flask import Blueprint, Response, abort, current_app, request
+from flask import Blueprint, Response, abort, request
 
-from flaskapp.access import carrier_signed, checked_call_sid, origin, socket_origin
-from flaskapp.phone import documents
-from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
+from flaskapp.access import carrier_signed, checked_call_sid
+from flaskapp.phone.ai_integration import AIVoiceIntegration
+from flaskapp.phone.next_step import HANG_UP, Step, Then
+from flaskapp.phone.recorded import begin, over, part, path, perform, record_instead, recorded
 from flaskapp.phone.sockets import sockets
+from flaskapp.phone.uploads import uploads
 from flaskapp.problems import register_problems
 from flaskapp.redaction import mask_number
-from flaskapp.store.history import RANKS, CallChanged, CallOpened
+from flaskapp.store.history import RANKS, TERMINAL, CallChanged
 from flaskapp.store.live import LiveStore
 from flaskapp.store.scribe import Scribe
-from flaskapp.tickets import Tickets
 
 log = logging.getLogger(__name__)
 
 STREAMS_PER_CALL = 2
+JOIN = Step((), Then.STREAM)
 
 MAX_BODY_BYTES = 64 << 10
 MAX_FIELDS = 1000
@@ -30,6 +31,7 @@ hooks = Blueprint("hooks", __name__)
 
 
 @hooks.before_request
+@recorded.before_request
 def _limit() -> None:
     """Webhooks are small; whatever is not is none."""
     request.max_content_length = MAX_BODY_BYTES
@@ -41,17 +43,15 @@ def build_blueprint() -> Blueprint:
     """All of the phone's routes, to be mounted at ``/phone``."""
     phone = Blueprint("phone", __name__, url_prefix="/phone")
     phone.register_blueprint(hooks)
+    phone.register_blueprint(recorded)
+    phone.register_blueprint(uploads)
     phone.register_blueprint(sockets)
     register_problems(phone)
     return phone
 
 
-def _part(name: str) -> Any:
-    return current_app.extensions[name]
-
-
-def _twiml(document: str) -> Response:
-    return Response(document, mimetype="text/xml")
+def _live() -> LiveStore:
+    return cast(LiveStore, part("live_store"))
 
 
 @hooks.post("/incoming-call-streaming")
@@ -59,19 +59,23 @@ def _twiml(document: str) -> Response:
 def incoming_call_streaming() -> Response:
     """A call comes in: join it to a live stream."""
     call_sid = checked_call_sid(request.values.get("CallSid"))
-    caller, called = request.values.get("From", ""), request.values.get("To", "")
-    log.info("Received streaming call from %s", mask_number(caller), extra={"call_sid": call_sid})
-    opened = CallOpened(call_sid, "twilio", caller, called, "live", datetime.now(UTC))
-    cast(Scribe, _part("scribe")).note(opened)
-    cast(LiveStore, _part("live_store")).remember(call_sid, state="ringing", called=called)
-    return _twiml(_join(call_sid, called))
+    caller = mask_number(request.values.get("From", ""))
+    log.info("Received streaming call from %s", caller, extra={"call_sid": call_sid})
+    known = begin(call_sid, "live")
+    _live().remember(call_sid, wants_stream="1")
+    if why := cast(AIVoiceIntegration, part("desk")).why_no_stream():
+        log.error("No live service (%s): the call is recorded", why, extra={"call_sid": call_sid})
+        part("metrics").fallbacks.labels(why).inc()
+        opening = path(known).no_assistant() if why == "no_engine" else path(known).opening()
+        return record_instead(call_sid, known, opening)
+    return perform(call_sid, JOIN)
 
 
 @hooks.post("/stream-ended/<call_sid>")
 @carrier_signed
 def stream_ended(call_sid: str) -> Response:
     """The live stream is over: the carrier asks what next."""
-    return _twiml(_what_next(checked_call_sid(call_sid)))
+    return _what_next(checked_call_sid(call_sid))
 
 
 @hooks.post("/fallback")
@@ -81,8 +85,8 @@ def fallback() -> Response:
     call_sid = checked_call_sid(request.values.get("CallSid"))
     error = request.values.get("ErrorCode", "")
     log.warning("Fallback after carrier error %s", error or "-", extra={"call_sid": call_sid})
-    _part("metrics").fallbacks.labels("carrier_error").inc()
-    return _twiml(_what_next(call_sid))
+    part("metrics").fallbacks.labels("carrier_error").inc()
+    return _what_next(call_sid)
 
 
 @hooks.post("/call-status")
@@ -96,7 +100,9 @@ def call_status() -> tuple[str, int]:
     if (sequence := request.values.get("SequenceNumber", "")).isdecimal():
         fields["status_sequence"] = min(int(sequence), 1_000_000)
     if fields:
-        cast(Scribe, _part("scribe")).note(CallChanged(call_sid, fields))
+        cast(Scribe, part("scribe")).note(CallChanged(call_sid, fields))
+    if fields.get("status") in TERMINAL:
+        over(call_sid, "caller_hung_up")
     return "", 204
 
 
@@ -110,24 +116,29 @@ def stream_status(call_sid: str) -> tuple[str, int]:
     return "", 204
 
 
-def _join(call_sid: str, called: str) -> str:
-    handler = cast(RTMTAudioHandler | None, _part("rtmt"))
-    if handler is None:
-        log.error("No AI engine is configured: the caller hears an apology", extra={"call_sid": call_sid})
-        _part("metrics").fallbacks.labels("no_engine").inc()
-        return documents.apology()
-    cast(LiveStore, _part("live_store")).count(call_sid, "streams")
-    ticket = cast(Tickets, _part("tickets")).for_stream(call_sid)
-    return documents.stream(call_sid, ticket, origin(), socket_origin())
-
-
-def _what_next(call_sid: str) -> str:
-    """What ended well ends the call; a stream that never lived is tried again, once; else we apologise."""
-    known = cast(LiveStore, _part("live_store")).recall(call_sid)
+def _what_next(call_sid: str) -> Response:
+    """What ended well ends the call; a stream that never lived is tried again, once; else it is recorded."""
+    known = _live().recall(call_sid)
+    has_ended = known.get("state") == "ended"
     if request.values.get("CallStatus") == "completed":
-        return documents.hang_up()
-    if known.get("state") == "ended" and known.get("needs_fallback") != "1":
-        return documents.hang_up()
-    if known.get("state") != "ended" and int(known.get("streams", "0")) < STREAMS_PER_CALL:
-        return _join(call_sid, known.get("called", ""))
-    return documents.apology()
+        over(call_sid, "caller_hung_up")
+        return perform(call_sid, HANG_UP)
+    if has_ended and known.get("needs_fallback") != "1":
+        return perform(call_sid, HANG_UP)
+    why = cast(AIVoiceIntegration, part("desk")).why_no_stream()
+    wants_stream = known.get("wants_stream") == "1" and known.get("path") != "recorded"
+    if wants_stream and not has_ended and not why and int(known.get("streams", "0")) < STREAMS_PER_CALL:
+        return perform(call_sid, JOIN)
+    if not known:
+        known = begin(call_sid, "recorded")
+        return perform(call_sid, path(known).opening())
+    return record_instead(call_sid, known, _pick_up(call_sid, known, why))
+
+
+def _pick_up(call_sid: str, known: dict[str, str], why: str) -> Step:
+    """How the recording path begins in the middle of a call."""
+    if why == "no_engine":
+        return path(known).no_assistant()
+    if pending := known.get("pending_turn"):
+        return path(known).picking_up(pending)
+    return path(known).cut_off() if _live().lines(call_sid) else path(known).opening()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from typing import Any, cast
 
 import flask_sock
@@ -17,6 +18,7 @@ from flaskapp.access import check_signature, checked_call_sid, is_local
 from flaskapp.observability import bound_call
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
+from flaskapp.phone.transcript import Line
 from flaskapp.phone.wire import Wire
 from flaskapp.store.live import LiveStore
 from flaskapp.tickets import Tickets
@@ -24,6 +26,7 @@ from flaskapp.tickets import Tickets
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 << 10
+LINE_FIELDS = {each.name for each in fields(Line)}
 GUNICORN = "gunicorn -c gunicorn.conf.py wsgi:app"
 
 sockets = Blueprint("sockets", __name__)
@@ -79,7 +82,9 @@ def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
     metrics = current_app.extensions["metrics"].websockets.labels("carrier")
     handler = cast(RTMTAudioHandler, current_app.extensions["rtmt"])
     tickets = cast(Tickets, current_app.extensions["tickets"])
-    called = cast(LiveStore, current_app.extensions["live_store"]).recall(call_sid).get("called", "")
+    live = cast(LiveStore, current_app.extensions["live_store"])
+    called = live.recall(call_sid).get("called", "")
+    past, base_ms = [_line(each) for each in live.lines(call_sid)], live.elapsed_ms(call_sid)
     local = is_local()
 
     def admit(started: StreamStarted) -> None:
@@ -90,12 +95,17 @@ def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
     metrics.inc()
     try:
         with bound_call(call_sid):
-            handler.serve(ws.wire, call_sid, called=called, admit=admit)
+            handler.serve(ws.wire, call_sid, called=called, admit=admit, past=past, base_ms=base_ms)
     except Exception:  # the call's edge: what escapes here would be written into the stream as HTTP
         log.exception("A call's socket failed", extra={"call_sid": call_sid})
         ws.wire.close(1011, "internal error")
     finally:
         metrics.dec()
+
+
+def _line(kept: dict[str, Any]) -> Line:
+    """A line of the conversation's earlier part; what it was spoken through is of no interest now."""
+    return Line(**{name: kept[name] for name in kept.keys() & LINE_FIELDS})
 
 
 sock.route("/stream-audio/<call_sid>", bp=sockets)(stream_audio)

@@ -12,12 +12,15 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from flaskapp.metrics import Metrics
 from flaskapp.phone.events import StreamStarted, TellLine, TellTurn
 from flaskapp.phone.listener import CallEnded, Listener
+from flaskapp.phone.transcript import Line
 from flaskapp.store.history import CallChanged, Entry, EventHappened, History, TurnSaved
 from flaskapp.store.live import LiveStore
 
@@ -48,6 +51,8 @@ class Scribe(Listener):
         self._writer: threading.Thread | None = None
         self._written = threading.Event()
         self._written.set()
+        #: Has what the live engine did not understand taken care of: the key of the turn that does it, or "".
+        self.left_over: Callable[[CallEnded], str] = lambda ended: ""
 
     # ------------------------------------------------------------------ what is told
 
@@ -63,8 +68,9 @@ class Scribe(Listener):
     def call_started(self, call_sid: str, started: StreamStarted) -> None:
         self._active.add(call_sid)
         self._metrics.active_calls.labels(self._carrier).inc()
-        self._live.remember(call_sid, state="live")
-        fields = {"mode": "live", "status": "in-progress", "engine": self._engine, "model": self._model}
+        mode = "both" if self._live.recall(call_sid).get("was_recorded") else "live"
+        self._live.remember(call_sid, state="live", needs_fallback="0", pending_turn="")
+        fields = {"mode": mode, "status": "in-progress", "engine": self._engine, "model": self._model}
         self.note(CallChanged(call_sid, {"carrier": self._carrier, **fields}))
 
     def engine_opened(self, call_sid: str) -> None:
@@ -74,6 +80,9 @@ class Scribe(Listener):
     def engine_closed(self, call_sid: str) -> None:
         self._metrics.engine_sessions.dec()
         self._metrics.websockets.labels("engine").dec()
+
+    def reconnected(self, call_sid: str, result: str) -> None:
+        self._metrics.engine_reconnects.labels(result).inc()
 
     def line(self, call_sid: str, line: TellLine) -> None:
         key = (call_sid, line.item_id)
@@ -94,6 +103,16 @@ class Scribe(Listener):
                 bridge_ms,
             )
         )
+
+    def recorded(self, call_sid: str, lines: Sequence[Line]) -> None:
+        """Lines that were handed in as audio, not heard live."""
+        self.note(
+            *(
+                TurnSaved(call_sid, line.item_id, line.position, line.speaker, line.text, line.start_ms,
+                          line.end_ms, "recorded", line.interrupted, line.is_final)
+                for line in lines
+            )
+        )  # fmt: skip
 
     def turn(self, call_sid: str, turn: TellTurn, bridge_s: float, first_sound_s: float | None) -> None:
         self._bridge_ms[call_sid, turn.item_id] = round(bridge_s * 1000)
@@ -118,17 +137,36 @@ class Scribe(Listener):
     def call_ended(self, ended: CallEnded) -> None:
         sid, fallback = ended.call_sid, ended.needs_fallback
         log.info("Processing streamed audio for call %s", sid, extra={"call_sid": sid})
-        self._live.remember(sid, state="ended", reason=ended.reason, needs_fallback=str(int(fallback)))
+        self._hand_on(ended)
         if sid in self._active:
             self._active.remove(sid)
             self._metrics.active_calls.labels(self._carrier).dec()
-        self._metrics.calls.labels(self._carrier, "live", ended.reason).inc()
-        if fallback:
+        if fallback:  # the call goes on
             self._metrics.fallbacks.labels(ended.reason).inc()
+        else:
+            self._metrics.calls.labels(self._carrier, "live", ended.reason).inc()
         if ended.dropped_frames:
             self._metrics.dropped_frames.labels("carrier").inc(ended.dropped_frames)
-        self.note(CallChanged(sid, _ending(ended)))
+        self._live.add_usage(sid, ended.usage)
+        self.note(CallChanged(sid, {**_ending(ended), "usage": self._live.usage(sid) or ended.usage}))
         log.info("Real-time audio processing completed for call %s", sid, extra={"call_sid": sid})
+
+    def _hand_on(self, ended: CallEnded) -> None:
+        """What the call's next leg must know, and what is left to be understood; the carrier asks at once."""
+        sid, live = ended.call_sid, self._live
+        live.keep_lines(sid, [{**asdict(line), "mode": "live"} for line in ended.lines])
+        live.at_least_position(sid, max((line.position + 1 for line in ended.lines), default=0))
+        live.remember(sid, heard_until_ms=str(ended.heard_until_ms))
+        pending = self.left_over(ended)
+        live.remember(
+            sid,
+            state="ended",
+            reason=ended.reason,
+            needs_fallback=str(int(ended.needs_fallback)),
+            pending_turn=pending,
+        )
+        if not ended.needs_fallback:
+            live.forget_soon(sid)
 
     # ------------------------------------------------------------------ what is written
 

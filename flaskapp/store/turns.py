@@ -49,7 +49,7 @@ class Turn:
 
     call_sid: str
     key: str
-    source: Literal["recording", "buffer", "upload"]
+    source: Literal["recording", "buffer", "words"]
     account_sid: str = ""
     refused: str = ""
     from_ms: int = 0

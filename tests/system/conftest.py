@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,8 +16,11 @@ from flaskapp.simulator.background import BackgroundNetwork
 from flaskapp.simulator.report import CallReport
 from flaskapp.simulator.spec import CallSpec
 from flaskapp.simulator.twilio.account import Account
-from tests.conftest import RunningApp
+from tests import servers
+from tests.conftest import PROJECT, RunningApp
+from tests.fake_turns import FakeTurns
 from tests.fakes import FakeRealtime, Session
+from tests.front_door import FrontDoor
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT = Account(sid="AC" + "0" * 32, auth_token=TOKEN)
@@ -63,6 +68,14 @@ class Office:
         self.engine.wait_for(lambda _: session.session)
         return started, session
 
+    def recordings(self, call_sid: str) -> list[tuple[str, str]]:
+        """What became of a call's recordings: (SID, status), in their order."""
+        query = (
+            "select recording_sid, recordings.status from recordings"
+            " join calls on calls.id = recordings.call_id where call_sid = ? order by recordings.id"
+        )
+        return [tuple(row) for row in self.rows(query, call_sid)]
+
     def rows(self, query: str, *arguments: Any, at_least: int = 0, within_s: float = 15.0) -> list[Any]:
         """Rows of the app's database; waits until there are enough of them."""
         path = self.app.environment["DATABASE_URL"].removeprefix("sqlite:///")
@@ -98,3 +111,82 @@ def office(gunicorn_app, engine, exchange, signed) -> Callable[..., Office]:
         return Office(gunicorn_app({**served, **(settings or {})}), engine, exchange)
 
     return open_office
+
+
+# ---------------------------------------------------------------------- the recording path
+
+
+@pytest.fixture
+def batch() -> Iterator[FakeTurns]:
+    """A batch AI of the tests' own."""
+    with FakeTurns().running() as fake:
+        yield fake
+
+
+@pytest.fixture
+def door(engine, batch) -> Iterator[FrontDoor]:
+    """One address for both halves of AI, which can be shut."""
+    with FrontDoor(engine.origin, batch.origin).running() as front:
+        yield front
+
+
+@pytest.fixture
+def redis_of_our_own() -> Iterator[str]:
+    """A Redis that a test may count the keys of, or kill."""
+    with servers.redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def rescue(gunicorn_app, engine, exchange, door, signed) -> Callable[..., Office]:
+    """An office whose AI has two halves behind one door, and a carrier that keeps recordings."""
+
+    def open_office(settings: dict[str, str] | None = None) -> Office:
+        served = {
+            "OPENAI_BASE_URL": door.base_url,
+            "OPENAI_API_KEY": "sk-test",
+            "TWILIO_API_BASE_URL": exchange.api_url,
+            **signed,
+        }
+        return Office(gunicorn_app({**served, **(settings or {})}), engine, exchange)
+
+    return open_office
+
+
+class Worker:
+    """A background worker of the app's, which can be killed and started again."""
+
+    def __init__(self, app: RunningApp) -> None:
+        self._app, self._process = app, None
+        self._log = app.log.with_name("worker.log").open("ab")
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "flaskapp.worker"],
+            env=self._app.environment,
+            cwd=PROJECT,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(30)
+
+    def stop(self) -> int:
+        return servers.stop(self._process, patience_s=60)
+
+
+@pytest.fixture
+def background() -> Iterator[Callable[[RunningApp], Worker]]:
+    """Starts the app's background worker: ``background(office.app)``."""
+    running: list[Worker] = []
+
+    def start(app: RunningApp) -> Worker:
+        running.append(Worker(app))
+        return running[-1]
+
+    yield start
+    for worker in running:
+        worker.stop()

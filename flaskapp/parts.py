@@ -1,0 +1,57 @@
+"""Parts that are made from settings alone: who answers, with which engine, by which right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flaskapp.config import Settings
+    from flaskapp.phone.agent import Agents
+    from flaskapp.phone.engines.turns import TurnEngine
+    from flaskapp.phone.fetch import RecordingHost
+
+
+def credentials(settings: Settings) -> Any:
+    """The engine's key; on Azure without one, whatever identity this machine has in Entra ID."""
+    engine = settings.engine
+    if engine is None or engine.api_key is not None:
+        return engine and engine.api_key and engine.api_key.get_secret_value()
+    if engine.token_scope is None:
+        return ""
+    from azure.identity import DefaultAzureCredential
+
+    return DefaultAzureCredential()
+
+
+def agents(settings: Settings) -> Agents:
+    """Who answers which number."""
+    from flaskapp.phone.agent import Agent, Agents, read_agents
+
+    if settings.agent_file:
+        return read_agents(settings.agent_file)
+    own = {"instructions": settings.agent_instructions, "greeting": settings.agent_greeting}
+    return Agents(Agent(**{name: text for name, text in own.items() if text}))
+
+
+def turn_engine(settings: Settings) -> TurnEngine | None:
+    """What understands and answers recordings; None where no engine is configured."""
+    from flaskapp.phone.engines import turns
+
+    return turns.turn_engine(settings.engine, credentials(settings)) if settings.engine else None
+
+
+def recording_host(settings: Settings) -> RecordingHost:
+    """Where the carrier keeps its recordings."""
+    from flaskapp.phone.fetch import RecordingHost
+
+    token = settings.twilio_auth_token
+    return RecordingHost(
+        settings.twilio_api_base_url,
+        settings.twilio_account_sid,
+        token.get_secret_value() if token else "",
+    )
+
+
+def secret(settings: Settings) -> str:
+    """What tickets and sessions are signed with."""
+    return settings.secret_key.get_secret_value() if settings.secret_key else ""

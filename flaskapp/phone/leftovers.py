@@ -1,0 +1,133 @@
+"""What a caller said that no live engine understood: handed to a job, so that no word is lost."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from redis.exceptions import RedisError
+
+from flaskapp.phone.audio import SPEECH_MS, mulaw_to_pcm16, voiced_ms
+from flaskapp.phone.listener import CallEnded
+from flaskapp.phone.transcript import CALLER
+from flaskapp.store.audio import AudioBuffer
+from flaskapp.store.history import CallChanged, Entry, RecordingChanged
+from flaskapp.store.jobs import Jobs
+from flaskapp.store.live import LiveStore
+from flaskapp.store.turns import Turn, TurnBook
+
+log = logging.getLogger(__name__)
+
+
+class Leftovers:
+    """Looks at a call's buffered audio when its live stream is over.
+
+    Args:
+        note: has entries written to the history soon.
+    """
+
+    def __init__(
+        self,
+        book: TurnBook,
+        audio: AudioBuffer,
+        live: LiveStore,
+        jobs: Jobs,
+        note: Callable[..., None],
+    ) -> None:
+        self._book, self._audio, self._live, self._jobs, self._note = book, audio, live, jobs, note
+
+    def live_ended(self, ended: CallEnded) -> str:
+        """A live stream is over: the key of the turn that its unanswered words became, or an empty text."""
+        key = self.take(ended.call_sid, ended.heard_until_ms, ended.needs_fallback)
+        if key or not (ended.needs_fallback and ended.owes_reply):
+            return key
+        return self._owed(ended)
+
+    def _owed(self, ended: CallEnded) -> str:
+        """The caller's last words were understood, and never answered."""
+        said = [line for line in ended.lines if line.text]
+        if not said or said[-1].speaker != CALLER:
+            return ""
+        sid, last = ended.call_sid, said[-1]
+        turn = Turn(
+            sid,
+            f"owed-{last.item_id}"[:64],
+            "words",
+            position=self._live.next_position(sid, 2),
+            at_ms=last.end_ms,
+            called=self._live.recall(sid).get("called", ""),
+            claimed_at=time.time(),
+        )
+        return self._submit(turn)
+
+    def take(self, call_sid: str, heard_until_ms: int, wants_reply: bool) -> str:
+        """Have what was said after ``heard_until_ms`` understood; the turn's key, empty if nothing was said.
+
+        Args:
+            wants_reply: the caller is still on the line and waits for an answer.
+        """
+        try:
+            chunks = self._audio.read(call_sid, heard_until_ms)
+            voice_ms, _ = voiced_ms(mulaw_to_pcm16(b"".join(chunk.mulaw for chunk in chunks)))
+            if voice_ms < SPEECH_MS:
+                self._audio.delete(call_sid)
+                return ""
+            last = chunks[-1]
+            to_ms = last.start_ms + len(last.mulaw) // 8
+            key = f"unheard-{call_sid[-24:]}-{heard_until_ms}"
+            known = self._live.recall(call_sid)
+            turn = Turn(
+                call_sid,
+                key,
+                "buffer",
+                from_ms=heard_until_ms,
+                to_ms=to_ms,
+                position=self._live.next_position(call_sid, 2),
+                at_ms=chunks[0].start_ms,
+                duration_ms=to_ms - chunks[0].start_ms,
+                wants_reply=wants_reply,
+                called=known.get("called", ""),
+                claimed_at=time.time(),
+            )
+            return self._submit(turn)
+        except RedisError as error:
+            log.warning("Redis is away: %s", error, extra={"call_sid": call_sid})
+            return ""
+
+    def _submit(self, turn: Turn) -> str:
+        """Claim the turn and have it worked on: its key."""
+        if self._book.claim(turn):
+            self._note(_claimed(turn))
+        self._jobs.submit("turn", turn.call_sid, turn.key)
+        return turn.key
+
+    def came_late(self, call_sid: str) -> None:
+        """Redis was away when the call's stream ended, and has its audio now."""
+        known = self._live.recall(call_sid)
+        if known.get("state") == "ended" and not known.get("pending_turn"):
+            self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
+
+    def abandoned(self, call_sid: str) -> None:
+        """A worker went away with this call, and nobody took it up: close its books."""
+        known = self._live.recall(call_sid)
+        if known.get("state") != "live":
+            return
+        log.warning("A call's worker is gone", extra={"call_sid": call_sid})
+        self._live.remember(call_sid, state="ended", reason="worker_lost", needs_fallback="1")
+        ended = {"ended_reason": "worker_lost", "ended_at": datetime.now(UTC)}
+        self._note(CallChanged(call_sid, ended))
+        self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
+        self._live.forget_soon(call_sid)
+
+
+def _claimed(turn: Turn) -> Entry:
+    about = {
+        "status": "claimed",
+        "source": turn.source,
+        "duration_ms": turn.duration_ms,
+        "position": turn.position,
+        "at_ms": turn.at_ms,
+    }
+    return RecordingChanged(turn.call_sid, turn.key, about)

@@ -1,0 +1,175 @@
+"""The front desk, used by a script of one's own: no Flask app anywhere."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import pytest
+
+from flaskapp.config import load_settings
+from flaskapp.phone.ai_integration import AIVoiceIntegration
+from flaskapp.phone.audio import MULAW_SILENCE, pcm16_to_mulaw, write_wav
+from flaskapp.phone.engines.turns import Answer
+from flaskapp.phone.errors import EngineRejected
+
+CALL = "CA1234567890abcdef"
+KEYS = {"call_sid", "status", "transcript", "response", "duration_ms", "latency_ms", "error"}
+
+
+def speech(ms: int) -> bytes:
+    """Something audible, as mu-law."""
+    return pcm16_to_mulaw(struct.pack(f"<{ms * 8}h", *(round(6000 * math.sin(n / 3)) for n in range(ms * 8))))
+
+
+def silence(ms: int) -> bytes:
+    return MULAW_SILENCE * (ms * 8)
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, list[str], str]] = []
+        self.fails = False
+
+    def answer(self, sound, history, agent, *, wants_reply=True, within_s=14.0):
+        if self.fails:
+            raise EngineRejected(401)
+        self.asked.append((sound.duration_ms, [line.text for line in history], agent.name))
+        return Answer(f"words {len(self.asked)}", f"answer {len(self.asked)}", {})
+
+
+@pytest.fixture
+def ear():
+    return Ear()
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return load_settings({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "SECRET_KEY": "k"}, instance=tmp_path)
+
+
+@pytest.fixture
+def desk(settings, ear):
+    return AIVoiceIntegration(settings=settings, ai=ear)
+
+
+def test_a_caller_is_answered_when_he_stops(desk, ear):
+    assert desk.process_realtime_audio(speech(600), CALL)["status"] == "buffered"
+    assert desk.process_realtime_audio(silence(400), CALL)["status"] == "buffered"
+    told = desk.process_realtime_audio(silence(420), CALL)
+    assert set(told) == KEYS
+    assert (told["status"], told["transcript"], told["response"], told["error"]) == (
+        "processed",
+        "words 1",
+        "answer 1",
+        None,
+    )
+    assert told["duration_ms"] == 1420
+    assert desk.process_realtime_audio(silence(20), CALL)["duration_ms"] == 20  # a new turn began
+
+
+def test_a_cough_is_no_turn(desk, ear):
+    assert desk.process_realtime_audio(speech(300) + silence(2000), CALL)["status"] == "buffered"
+    assert ear.asked == []
+
+
+def test_who_speaks_on_and_on_is_answered_after_fifteen_seconds(desk):
+    states = [desk.process_realtime_audio(speech(1000), CALL)["status"] for _ in range(15)]
+    assert states == ["buffered"] * 14 + ["processed"]
+
+
+def test_final_decides(desk, ear):
+    assert desk.process_realtime_audio(speech(600) + silence(900), CALL, final=False)["status"] == "buffered"
+    told = desk.process_realtime_audio(speech(100), CALL, final=True)
+    assert (told["status"], told["duration_ms"]) == ("processed", 1600)
+    assert desk.process_realtime_audio(speech(300), CALL, final=True)["response"] == "answer 2"
+
+
+def test_the_conversation_is_remembered(desk, ear):
+    desk.process_realtime_audio(speech(600), CALL, final=True)
+    desk.process_realtime_audio(speech(600), CALL, final=True)
+    desk.process_realtime_audio(speech(600), "CAother", final=True)
+    assert [said for _, said, _ in ear.asked] == [[], ["words 1", "answer 1"], []]
+
+
+def test_wav_files_are_read(desk):
+    told = desk.process_realtime_audio(write_wav(b"\x00\x40\x00\xc0" * 12_000, 16_000), CALL, final=True)
+    assert (told["status"], told["duration_ms"]) == ("processed", 1500)
+
+
+@pytest.mark.parametrize(
+    ("data", "sid", "word"),
+    [
+        (b"", CALL, "no audio"),
+        (b"<html>", CALL, "HTML"),
+        (b'{"a": 1}', CALL, "JSON"),
+        (b"RIFF1234", CALL, "WAV"),
+        (b"\x55" * ((1 << 20) + 1), CALL, "1048576"),
+        ("text", CALL, "bytes"),
+        (None, CALL, "bytes"),
+        (7, CALL, "bytes"),
+        (b"\x55" * 160, "", "call_sid"),
+        (b"\x55" * 160, "a b", "call_sid"),
+        (b"\x55" * 160, "x" * 65, "call_sid"),
+        (b"\x55" * 160, None, "call_sid"),
+    ],
+)
+def test_bad_input_is_rejected_and_never_raises(desk, data, sid, word):
+    told = desk.process_realtime_audio(data, sid)
+    assert set(told) == KEYS
+    assert told["status"] == "rejected"
+    assert word in told["error"]
+
+
+def test_without_an_engine_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    desk = AIVoiceIntegration(settings=load_settings({"SECRET_KEY": "k"}, instance=tmp_path))
+    told = desk.process_realtime_audio(speech(600), CALL)
+    assert (told["status"], "engine" in told["error"]) == ("rejected", True)
+
+
+def test_an_engine_that_is_away_loses_nothing(desk, ear):
+    ear.fails = True
+    assert desk.process_realtime_audio(speech(600), CALL, final=True)["status"] == "rejected"
+    ear.fails = False
+    told = desk.process_realtime_audio(b"", CALL, final=True)
+    assert (told["status"], told["duration_ms"]) == ("processed", 600)
+
+
+def test_the_guides_own_snippet_needs_nothing_but_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    integration = AIVoiceIntegration(
+        twilio_account_sid="your_account_sid", twilio_auth_token="your_auth_token"
+    )
+    told = integration.process_realtime_audio(b"...", "CA1234567890abcdef")
+    assert (told["status"], told["call_sid"]) == ("buffered", "CA1234567890abcdef")
+
+
+# ---------------------------------------------------------------------- streams
+
+
+def test_a_streams_address_can_be_dialled_as_it_is(tmp_path, ear):
+    known = load_settings(
+        {
+            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+            "FLASK_BASE_URL": "https://v.example.com",
+            "SECRET_KEY": "k",
+        },
+        instance=tmp_path,
+    )
+    url = AIVoiceIntegration(settings=known, ai=ear).get_streaming_audio_url(CALL)
+    start, _, ticket = url.rpartition("/")
+    assert start == f"wss://v.example.com/phone/stream-audio/{CALL}"
+    assert len(ticket) > 20
+
+
+def test_where_nobody_knows_the_address_there_is_none(desk):
+    assert desk.get_streaming_audio_url(CALL) is None
+    assert desk.get_streaming_audio_url("a b") is None
+
+
+def test_without_an_engine_there_is_no_stream(tmp_path, ear):
+    known = load_settings({"FLASK_BASE_URL": "https://v.example.com", "SECRET_KEY": "k"}, instance=tmp_path)
+    assert AIVoiceIntegration(settings=known, ai=ear).get_streaming_audio_url(CALL) is None

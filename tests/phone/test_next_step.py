@@ -1,0 +1,112 @@
+"""What a caller hears next when no stream carries the call."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from flaskapp.phone.agent import Agent
+from flaskapp.phone.documents import Addresses, render
+from flaskapp.phone.next_step import HANG_UP, SILENCES, TROUBLES, WAIT_S, Path, Step, Then
+
+WHERE = Addresses("CA1", "https://v.example.com", "wss://v.example.com")
+PATH = Path(Agent(greeting="Hello.", language="en"), "This call is recorded.")
+
+
+def document(step: Step) -> list[ET.Element]:
+    return list(ET.fromstring(render(step, WHERE, lambda: "T")))
+
+
+def words(step: Step) -> list[str]:
+    return [spoken.text for spoken in step.said]
+
+
+def test_a_call_begins_with_greeting_consent_and_a_recording():
+    *said, record, redirect = document(PATH.opening())
+    assert [say.text for say in said] == ["Hello.", "This call is recorded.", "Please speak after the tone."]
+    assert {say.get("language") for say in said} == {"en-US"}
+    assert record.get("action") == "https://v.example.com/phone/process-voice/CA1"
+    assert record.get("recordingStatusCallback") == "https://v.example.com/phone/recording-status/CA1"
+    assert int(record.get("timeout")) > 0
+    assert (redirect.tag, redirect.text) == (
+        "Redirect",
+        "https://v.example.com/phone/process-voice/CA1?silences=1",
+    )
+
+
+def test_silence_is_asked_about_then_ends_politely():
+    steps = [PATH.silent(count) for count in range(1, SILENCES + 1)]
+    assert [step.then for step in steps] == [Then.RECORD] * (SILENCES - 1) + [Then.HANG_UP]
+    assert document(steps[0])[-1].text.endswith("?silences=2")
+    assert [verb.tag for verb in document(steps[-1])] == ["Say", "Hangup"]
+    assert steps[-1].why == "caller_silent"
+
+
+def test_waiting_pauses_and_asks_again_and_says_something_now_and_then():
+    polls = [PATH.waiting("RE1", poll, 1.0) for poll in range(6)]
+    assert {step.then for step in polls} == {Then.WAIT}
+    pause, redirect = document(polls[0])
+    assert (pause.tag, pause.get("length")) == ("Pause", "1")
+    assert redirect.text == "https://v.example.com/phone/process-voice/CA1?turn=RE1&poll=1"
+    spoken = [bool(step.said) for step in polls]
+    assert spoken == [False, True, False, True, False, True]
+
+
+def test_nobody_waits_for_longer_than_twenty_seconds():
+    step = PATH.waiting("RE1", 3, WAIT_S)
+    assert (step.then, "sorry" in words(step)[0]) == (Then.MESSAGE, True)
+    record = document(step)[-2]
+    assert record.get("action").endswith("/process-voice/CA1?message=1")
+
+
+def test_an_answer_is_read_or_played_and_the_next_turn_recorded():
+    read, played = (
+        PATH.answered("Nine.", "", False, False),
+        PATH.answered("Nine.", "https://v/x", False, False),
+    )
+    assert [verb.tag for verb in document(read)] == ["Say", "Record", "Redirect"]
+    assert [verb.tag for verb in document(played)] == ["Play", "Record", "Redirect"]
+
+
+def test_after_an_answer_a_call_may_go_live():
+    say, connect, redirect = document(PATH.answered("Nine.", "", False, True))
+    assert (say.text, connect[0].get("url")) == ("Nine.", "wss://v.example.com/phone/stream-audio/CA1")
+    assert redirect.text.endswith("/phone/fallback")
+
+
+def test_goodbye_is_answered_and_ends_the_call():
+    assert [verb.tag for verb in document(PATH.answered("Bye.", "", True, True))] == ["Say", "Hangup"]
+    assert words(PATH.answered("", "", True, False)) == ["Thank you for calling. Goodbye."]
+
+
+def test_an_unusable_recording_is_asked_for_again_but_not_for_ever():
+    steps = [PATH.unusable(count) for count in range(1, TROUBLES + 1)]
+    assert [step.then for step in steps] == [Then.RECORD] * (TROUBLES - 1) + [Then.MESSAGE]
+    assert "troubles=1" in document(steps[0])[-2].get("action")
+
+
+def test_without_an_assistant_a_message_is_taken():
+    step = PATH.no_assistant()
+    assert (step.then, words(step)[-1]) == (Then.MESSAGE, "This call is recorded.")
+    assert words(PATH.message_left())[0].startswith("Thank you")
+
+
+def test_an_answer_cannot_become_markup():
+    say, *_ = document(PATH.answered('</Say><Dial>+1</Dial>&"', "", False, False))
+    assert (say.tag, say.text) == ("Say", '</Say><Dial>+1</Dial>&"')
+
+
+@pytest.mark.parametrize(("language", "tag"), [("de", "de-DE"), ("de-AT", "de-AT"), ("xx", "xx"), ("", None)])
+def test_the_agents_words_are_spoken_in_its_language(language, tag):
+    say, *_ = document(Path(Agent(language=language)).answered("Ja.", "", False, False))
+    assert say.get("language") == tag
+
+
+def test_the_houses_sentences_are_in_a_language_of_their_own():
+    assert Path(Agent(language="de")).silent(1).said[0].language == "de-DE"
+    assert Path(Agent(language="xx")).silent(1).said[0].language == "en-US"
+
+
+def test_an_end_is_nothing_but_an_end():
+    assert [verb.tag for verb in document(HANG_UP)] == ["Hangup"]
