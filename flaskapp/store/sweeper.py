@@ -83,8 +83,9 @@ class Sweeper:
         """
         for call_sid, key in self._book.due(now, TURNS_AT_ONCE):
             self._book.postpone(call_sid, key, TRIED_AGAIN_AFTER_S)
-            do = self._jobs.run_here if self._is_asked_in_vain(call_sid, key, now) else self._jobs.submit
-            do("turn", call_sid, key)
+            self._jobs.submit("turn", call_sid, key)
+            if self._is_asked_in_vain(call_sid, key, now):
+                self._jobs.run_here("turn", call_sid, key)
         for call_sid in self._live.untouched_since(now - SILENT_S):
             self._look_after(call_sid, now)
         if now >= self._history_due:
