@@ -90,6 +90,7 @@ class Turn:
             self.send({"type": "session.update", "event_id": SESSION_UPDATE_ID, "session": session})
             for event in self._events(self._until):
                 if isinstance(event, ev.SessionReady):
+                    self.are_words_lost = not event.transcribes
                     return
                 if isinstance(event, ev.EngineFault):
                     refused = event.code or event.kind
