@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flaskapp.config import PROJECT, Settings, load_settings
+from flaskapp.config import CHAT_MODEL, PROJECT, Settings, load_settings
 from flaskapp.phone.errors import ConfigurationError
 
 AZURE = {"AZURE_OPENAI_REALTIME_DEPLOYMENT": "voice"}
@@ -91,6 +91,30 @@ def test_defaults_of_the_engines():
     assert (azure.model, azure.voice, azure.transcribe_model) == ("voice", "alloy", "gpt-transcribe")
     assert (openai.model, openai.voice) == ("gpt-realtime-2.1", "marin")
     assert openai.base_url == "https://api.openai.com/v1"
+
+
+def test_recordings_are_answered_by_models_of_their_own_or_by_the_realtime_one():
+    azure = settings(AZURE_OPENAI_ENDPOINT="x.openai.azure.com", **AZURE).engine
+    assert (azure.chat_model, azure.speech_model) == ("", "")
+    openai = settings(OPENAI_API_KEY="key").engine
+    assert (openai.chat_model, openai.speech_model) == (CHAT_MODEL, "")
+    local = settings(LOCALAI_URL="http://127.0.0.1:9000/v1").engine
+    assert local.chat_model
+    assert local.speech_model
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"AZURE_OPENAI_ENDPOINT": "x.openai.azure.com", **AZURE},
+        {"OPENAI_API_KEY": "key"},
+        {"LOCALAI_URL": "http://127.0.0.1:9000/v1"},
+    ],
+)
+def test_named_models_are_taken_everywhere(engine):
+    named = {"OPENAI_TRANSCRIBE_MODEL": "ears", "OPENAI_CHAT_MODEL": "mind", "OPENAI_SPEECH_MODEL": "voice"}
+    found = settings(**engine, **named).engine
+    assert (found.transcribe_model, found.chat_model, found.speech_model) == ("ears", "mind", "voice")
 
 
 def test_all_wrong_settings_are_named_at_once():
