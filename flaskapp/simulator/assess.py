@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from flaskapp.simulator import ear
 from flaskapp.simulator.journal import Uttered
+from flaskapp.simulator.playout import Piece
 from flaskapp.simulator.report import CallReport, MarkReport, RecordingReport, TurnReport
 from flaskapp.simulator.twilio.call import TwilioCall
 
@@ -43,7 +44,7 @@ def report(call: TwilioCall) -> CallReport:
         webhooks=call.journal.webhooks,
         said=call.journal.said,
         dialled=call.journal.dialled,
-        recordings=_recordings(call, heard),
+        recordings=_recordings(call, pieces),
         marks=[MarkReport(m.name, (m.at - t0) * 1000, m.cleared) for s in call.streams for m in s.returned],
         received_media=sum(stream.received_media for stream in call.streams),
         received_bytes=sum(a.size for a in playout.arrivals if a.source == "stream"),
@@ -65,8 +66,9 @@ def _turns(call: TwilioCall, heard: list[ear.Sound]) -> list[TurnReport]:
     return turns
 
 
-def _recordings(call: TwilioCall, heard: list[ear.Sound]) -> list[RecordingReport]:
+def _recordings(call: TwilioCall, pieces: list[Piece]) -> list[RecordingReport]:
     """The recordings, each with what was heard after it and before the next one's end."""
+    heard = ear.parted(ear.sounds(pieces, join_s=0.0), [each.at for each in call.journal.uttered])
     ends = [call.journal.t0 + made.ended_ms / 1000 for made in call.made] + [float("inf")]
     real = [sound for sound in heard if not _is_stopgap(call, sound)]
     reports = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flaskapp.phone import audio
 from flaskapp.simulator.playout import Piece
@@ -52,15 +52,31 @@ class Frame:
     lost: bool = False
 
 
-def sounds(pieces: Iterable[Piece]) -> list[Sound]:
-    """The audible stretches of what was played, in order."""
+def sounds(pieces: Iterable[Piece], join_s: float = JOIN_S) -> list[Sound]:
+    """The audible stretches of what was played, in order; those with less between them are one."""
     found: list[Sound] = []
     for piece in pieces:
         for start, end in _voiced_stretches(piece.audio):
             sound = Sound(piece.at + start / 8000, piece.at + end / 8000, piece.source)
-            if found and sound.start - found[-1].end < JOIN_S and sound.source == found[-1].source:
+            if found and sound.start - found[-1].end < join_s and sound.source == found[-1].source:
                 sound = Sound(found.pop().start, sound.end, sound.source)
             found.append(sound)
+    return found
+
+
+def parted(heard: Iterable[Sound], at: Iterable[float]) -> list[Sound]:
+    """The same sounds, cut in two wherever something new began: two sentences may follow without a gap."""
+    found = list(heard)
+    for moment in at:
+        found = [
+            part
+            for sound in found
+            for part in (
+                (replace(sound, end=moment), replace(sound, start=moment))
+                if sound.start < moment < sound.end
+                else (sound,)
+            )
+        ]
     return found
 
 

@@ -107,6 +107,12 @@ def test_while_the_carrier_records_the_floor_is_the_callers():
     assert ear.longest_silence([], heard, 0.0, 9.0, [(1.5, 6.5)]) == pytest.approx((8.0, 9.0))
 
 
+def test_sounds_are_parted_where_something_new_begins():
+    heard = [Sound(1.0, 3.0, "say"), Sound(4.0, 5.0, "say")]
+    parts = [(1.0, 2.0), (2.0, 3.0), (4.0, 5.0)]
+    assert [(s.start, s.end) for s in ear.parted(heard, [0.5, 1.0, 2.0, 3.5, 4.0, 5.0])] == parts
+
+
 def test_a_beep_is_no_answer():
     heard = [Sound(1.0, 1.4, "beep"), Sound(2.0, 3.0, "say")]
     assert ear.first_speech(heard, 0.5) == heard[1]

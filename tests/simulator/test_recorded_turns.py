@@ -53,6 +53,17 @@ async def test_three_utterances_make_three_recorded_turns_each_answered():
         assert any(made.ended_ms < since < made.ended_ms + made.reply_ms for made in report.recordings)
 
 
+async def test_a_reply_that_follows_one_moment_without_a_gap_is_told_apart_from_it():
+    async with stage() as on:
+        on.bridge.answers["/in"] = lambda *_: twiml(f"<Say>Hello.</Say>{RECORD}")
+        on.bridge.answers["/process"] = lambda *_: twiml("<Say>One moment.</Say><Redirect>/poll</Redirect>")
+        on.bridge.answers["/poll"] = lambda *_: twiml("<Say>Goodbye.</Say><Hangup/>")
+        report = await on.call(speaks(WORDS[0]))
+        (made,) = report.recordings
+        assert (made.answer, made.reply) == ("One moment.", "Goodbye.")
+        assert made.reply_ms - made.answer_ms > 600  # as long as "One moment." takes
+
+
 async def test_a_caller_who_thinks_while_he_is_recorded_hears_no_dead_line():
     async with stage() as on:
         slow = RECORD.replace('"1"', '"4"')
