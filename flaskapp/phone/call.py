@@ -78,14 +78,12 @@ class Call:
         self, call_sid: str, agent: Agent, now: float, past: Sequence[Line] = (), base_ms: int = 0
     ) -> None:
         self.call_sid, self.agent = call_sid, agent
-        self.memory = Memory()
+        self.memory, self._began = Memory(), now
         self.talk = Conversation(
             transcript=Transcript(past=list(past)), base_ms=base_ms, has_answered=bool(past)
         )
-        self.intake = Intake()
-        self.recovery = Recovery()
+        self.intake, self.recovery = Intake(), Recovery()
         self.clip: Clip | None = None
-        self._began = now
         self._take_up()
 
     def _take_up(self) -> None:
@@ -103,10 +101,10 @@ class Call:
         if memory.deadline is not None and at >= memory.deadline:
             memory.deadline = None
             return self._overdue(at)
-        if memory.state in ON_THE_LINE and at - self.intake.last_at > MEDIA_WITHIN_S:
-            return self._refuse_stream("carrier_silent", at, 1008, "no media")
         if memory.state not in ON_THE_LINE:
             return self.talk.settle(at)
+        if at - self.intake.last_at > MEDIA_WITHIN_S:
+            return self._turn_away("carrier_silent", at, 1008, "no media")
         self._lifeline.tidy(at)
         if self._lifeline.is_stalled(at):
             return self._lost("engine_stalled", at)
@@ -150,28 +148,28 @@ class Call:
 
     def _started(self, event: ev.StreamStarted, at: float) -> list[ev.Command]:
         if event.call_sid != self.call_sid:
-            return self._refuse_stream("wrong_call", at, 1008, "not this call's stream")
+            return self._turn_away("wrong_call", at, 1008, "not this call's stream")
         self.memory.stream_id, self.memory.audio_format = event.stream_id, event.audio_format
         self.intake.starts(at)
         self.talk.began_at = at
         if event.audio_format not in ENGINE_FORMATS:
-            return self._give_up("unsupported_format", at)
+            return [ev.TellFault("unsupported_format"), *self._hand_over("unsupported_format", at)]
         self.recovery.begins(at)
         return self._open(at)
 
     def _started_again(self, event: ev.StreamStarted, at: float) -> list[ev.Command]:
         if event.stream_id == self.memory.stream_id and event.call_sid == self.call_sid:
             return []
-        return self._refuse_stream("second_stream", at, 1008, "another stream began")
+        return self._turn_away("second_stream", at, 1008, "another stream began")
 
     def _not_admitted(self, event: ev.NotAdmitted, at: float) -> list[ev.Command]:
-        return self._refuse_stream("not_admitted", at, 1008, "no valid ticket", event.reason)
+        return self._turn_away("not_admitted", at, 1008, "no valid ticket", event.reason)
 
     def _media_before_start(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
         self.memory.frames_before_start += 1
-        if self.memory.frames_before_start > FRAMES_BEFORE_START:
-            return self._refuse_stream("media_before_start", at, 1008, "media before start")
-        return []
+        if self.memory.frames_before_start <= FRAMES_BEFORE_START:
+            return []
+        return self._turn_away("media_before_start", at, 1008, "media before start")
 
     def _early_audio(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
         if not self.intake.within_pace(event, at):
@@ -188,14 +186,14 @@ class Call:
     def _too_much(self, at: float) -> list[ev.Command]:
         if self.intake.excess_begins(at):
             return [ev.TellFault("flood")]
-        return self._refuse_stream("flood", at, 1008, "too much media") if self.intake.is_flood(at) else []
+        return self._turn_away("flood", at, 1008, "too much media") if self.intake.is_flood(at) else []
 
     def _malformed(self, event: ev.Malformed, at: float) -> list[ev.Command]:
         strikes = self.memory.strikes[event.leg] = self.memory.strikes.get(event.leg, 0) + 1
         if strikes < STRIKES[event.leg] or (event.leg == "engine" and self.memory.state not in IN_SESSION):
             return [ev.TellFault(f"{event.leg}_{event.kind}")]
         if event.leg == "carrier":
-            return self._refuse_stream("carrier_malformed", at, 1007, "unreadable messages", event.kind)
+            return self._turn_away("carrier_malformed", at, 1007, "unreadable messages", event.kind)
         return self._lost("engine_malformed", at, detail=event.kind)
 
     # ------------------------------------------------------------------ the session
@@ -240,7 +238,7 @@ class Call:
     ) -> list[ev.Command]:
         """The caller is without the engine: open it again if that may help, else hand him over."""
         if self.memory.state is State.DRAINING:
-            return self._end("", 1000, "call ended")
+            return self._over()
         fault = ev.TellFault(reason, detail)
         told: list[ev.Command] = [fault, ev.TellEngine(reason, status, self.recovery.is_again)]
         if self.memory.state is State.LIVE:
@@ -281,13 +279,10 @@ class Call:
         return commands
 
     def _last_words(self, event: ev.CallerWords | ev.CallerWordsLost, at: float) -> list[ev.Command]:
-        if isinstance(event, ev.CallerWords):
-            told = self.talk.caller_words(event, at)
-        else:
-            told = self.talk.caller_words_lost(event, at)
-        return told if self.talk.transcript.awaits_words() else [*told, *self._over(event, at)]
+        told = TRANSITIONS[State.LIVE][type(event)](self, event, at)
+        return told if self.talk.transcript.awaits_words() else [*told, *self._over()]
 
-    def _over(self, event: ev.Event, at: float) -> list[ev.Command]:
+    def _over(self, event: ev.Event | None = None, at: float = 0.0) -> list[ev.Command]:
         return self._end("", 1000, "call ended")
 
     def _hang_up(self, event: ev.HangUp, at: float) -> list[ev.Command]:
@@ -295,26 +290,19 @@ class Call:
 
     def _overdue(self, at: float) -> list[ev.Command]:
         if self.memory.state is State.WAITING:
-            return self._refuse_stream("no_start", at, 1008, "no start")
-        if self.memory.state is State.DRAINING:
-            return self._end("", 1000, "call ended")
+            return self._turn_away("no_start", at, 1008, "no start")
         return self._open(at) if self.memory.state is State.RESTING else self._lost("engine_slow", at)
 
     def _give_up(self, reason: str, at: float, detail: str = "") -> list[ev.Command]:
         """Live AI cannot serve, and no other session would."""
-        told: list[ev.Command] = [ev.TellFault(reason, detail)]
-        if self.memory.state is not State.WAITING:
-            told.append(ev.TellEngine(reason, 0, self.recovery.is_again))
-        return [*told, *self._hand_over(reason, at)]
+        assessed = ev.TellEngine(reason, 0, self.recovery.is_again)
+        return [ev.TellFault(reason, detail), assessed, *self._hand_over(reason, at)]
 
     def _hand_over(self, reason: str, at: float) -> list[ev.Command]:
         """A normal close hands the caller to the document after the stream."""
-        told = self.talk.end(at)
-        return [*told, *self._end(reason, 1000, "live service unavailable", needs_fallback=True)]
+        return [*self.talk.end(at), *self._end(reason, 1000, "no live service", needs_fallback=True)]
 
-    def _refuse_stream(
-        self, reason: str, at: float, code: int, why: str, detail: str = ""
-    ) -> list[ev.Command]:
+    def _turn_away(self, reason: str, at: float, code: int, why: str, detail: str = "") -> list[ev.Command]:
         """The carrier's side misbehaves: its stream is closed, the caller may still be served otherwise."""
         told = [ev.TellFault(reason, detail), *self.talk.end(at)]
         return [*told, *self._end(reason, code, why, needs_fallback=True)]
@@ -323,8 +311,8 @@ class Call:
         self.memory.ended_reason = self.memory.ended_reason or reason
         is_gone = self.memory.state is State.DRAINING  # then nobody is left to be served otherwise
         self._enter(State.ENDED, None)
-        told = self.talk.close_all()
-        return [*told, ev.CloseEngine(), ev.CloseCarrier(code, why, needs_fallback and not is_gone)]
+        close = ev.CloseCarrier(code, why, needs_fallback and not is_gone)
+        return [*self.talk.close_all(), ev.CloseEngine(), close]
 
     def _enter(self, state: State, deadline: float | None) -> None:
         self.memory.state, self.memory.deadline = state, deadline

@@ -79,7 +79,7 @@ class Lifeline:
         """A live session is gone: the caller's audio that it did not put into words is the next one's."""
         recovery = self.recovery
         recovery.unheard_ms = self.unheard_from(at, margin_ms=RECENT_MS)
-        recovery.has_held = False
+        recovery.has_held = self.is_stalled(at)  # then he has heard the clip already
         self.intake.gap(recovery.unheard_ms)
         return self.talk.lose(at)
 
@@ -119,7 +119,7 @@ class Lifeline:
     def keep_company(self, clip: Clip | None, at: float) -> list[ev.Command]:
         """A caller who waits in silence hears that he is not forgotten."""
         playout = self.talk.playout
-        if clip is None or playout.is_playing(at) or (self._is_live and self._waited_s(at) < HOLD_EVERY_S):
+        if clip is None or (self._is_live and self._waited_s(at) < HOLD_EVERY_S):
             return []
         if not self.recovery.wants_clip(at, max(playout.ends_at + playout.lag, self.talk.began_at)):
             return []

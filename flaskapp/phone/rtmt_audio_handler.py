@@ -47,8 +47,8 @@ class Keeper(Protocol):
     def follow(self, call_sid: str, source: Bridge) -> None:
         """The call's stream was admitted: take its audio and lines from time to time."""
 
-    def release(self, call_sid: str) -> None:
-        """The call is over: take the rest at once."""
+    def release(self, call_sid: str) -> object:
+        """The leg is over (of several, the oldest): take the rest at once."""
 
 
 class Leg(Protocol):
@@ -146,7 +146,7 @@ class RTMTAudioHandler:
             self.listener,
             admit,
             lambda: self._take_over(call_sid, bridge),
-            lambda: self._release(call_sid, bridge),
+            lambda: self._release(call_sid),
             self.breaker,
             self.on_transcript,
             self._clock,
@@ -189,9 +189,9 @@ class RTMTAudioHandler:
         if self.keeper is not None:
             self.keeper.follow(call_sid, bridge)
 
-    def _release(self, call_sid: str, bridge: Bridge) -> None:
-        """The keeper takes the rest; it follows the successor already of a stream that was replaced."""
-        if self.keeper is not None and self.sessions.get(call_sid) is bridge:
+    def _release(self, call_sid: str) -> None:
+        """Of a call whose stream was replaced the keeper follows two: the older one ends first."""
+        if self.keeper is not None:
             self.keeper.release(call_sid)
 
     def _leave(self, call_sid: str, bridge: Bridge) -> None:

@@ -1,0 +1,109 @@
+"""A caller who waits for an engine hears that he is not forgotten, and does not wait for long."""
+
+from __future__ import annotations
+
+import pytest
+
+from flaskapp.phone import events as ev
+from flaskapp.phone.recovery import HOLD_EVERY_S, STALLED_AFTER_S
+from tests.phone.outage import LOST, REOPENED, clips, held, rejoined, ticks
+from tests.phone.scene import AGENT, Scene, audio, heard_words, live, only, opening, speaking, words
+
+
+def test_an_engine_that_hangs_is_abandoned_after_three_seconds_and_the_caller_handed_over_after_six():
+    scene = held(opening())
+    told = ticks(scene, 7.0)
+    assert [at for at, command in told if command == ev.OpenEngine()] == [3.0]
+    assert [at for at, command in told if isinstance(command, ev.CloseCarrier)] == [6.0]
+    assert clips(told) == [1.0, 5.0]
+
+
+def test_no_four_seconds_of_an_outage_are_silent():
+    scene = held(live())
+    scene.hears(LOST)
+    assert clips(ticks(scene, 5.875)) == [1.0, 5.0]
+
+
+def test_the_clip_waits_until_the_agent_has_been_heard():
+    scene = held(speaking(1.5))
+    scene.hears(ev.ReplyEnded("r1", "completed"), LOST)
+    assert clips(ticks(scene, 5.0)) == [2.5]
+
+
+def test_a_caller_whose_engine_is_back_within_a_second_hears_no_clip():
+    scene = held(live())
+    scene.hears(LOST)
+    ticks(scene, 0.875)
+    rejoined(scene, 0.0)
+    assert clips(ticks(scene, 5.0)) == []
+
+
+def test_the_reply_queues_behind_the_clip():
+    scene = held(opening(AGENT))
+    ticks(scene, 1.0)
+    rejoined(scene, 0.0)
+    scene.hears(ev.ReplyStarted("r1"), audio("a1", 500))
+    line = only(ev.TellLine, scene.hears(words("Good day.")))
+    assert line.start_ms == 2000
+
+
+def test_the_clip_is_nobodys_words():
+    scene = held(opening(AGENT))
+    ticks(scene, 1.0)
+    rejoined(scene, 0.0)
+    commands = scene.hears(ev.SpeechStarted("u1", 0), after=0.25)
+    assert commands[0] == ev.ClearPlayback()
+    assert not any(isinstance(each, ev.Truncate | ev.TellLine | ev.Recite) for each in scene.told)
+    assert scene.call.talk.playout.items() == set()
+
+
+def stalled() -> Scene:
+    """The caller asked something, and nothing comes."""
+    scene = held(live())
+    scene.hears(ev.SpeechStarted("u1", 0), ev.SpeechStopped("u1", 1000), heard_words("Are you there?"))
+    return scene
+
+
+def test_a_stalled_engine_is_covered_after_three_seconds_and_replaced_after_seven():
+    scene = stalled()
+    told = ticks(scene, 7.0)
+    assert clips(told) == [HOLD_EVERY_S]
+    at, lost = next((at, command) for at, command in told if isinstance(command, ev.TellFault))
+    assert (at, lost) == (STALLED_AFTER_S, ev.TellFault("engine_stalled"))
+    assert [command for _, command in told][-2:] == REOPENED
+    assert clips(ticks(scene, 0.5)) == [7.125]  # three seconds after the first one's end
+
+
+def test_a_reply_that_stops_in_its_midst_is_a_stall_too():
+    scene = held(speaking(2.0))
+    told = ticks(scene, 9.125)
+    assert clips(told) == [5.0, 9.125]
+    assert [at for at, command in told if command == ev.TellFault("engine_stalled")] == [9.0]
+
+
+def test_a_greeting_that_never_comes_is_a_stall_too():
+    told = ticks(held(live(AGENT)), 7.0)
+    assert ev.TellFault("engine_stalled") in [command for _, command in told]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [ev.ReplyStarted("r1"), ev.ToolCalled("r1", "c1", "hours", "{}")],
+        [ev.ReplyStarted("r1"), ev.ToolCalled("r1", "c1", "hours", "{}"), ev.ReplyEnded("r1", "completed")],
+        [ev.ReplyStarted("r1"), ev.ReplyEnded("r1", "completed")],
+        [ev.SpeechStarted("u2", 1500)],
+    ],
+    ids=["a tool", "a tool called", "no words", "he goes on"],
+)
+def test_who_need_not_speak_does_not_stall(events):
+    scene = stalled()
+    scene.hears(*events)
+    assert [command for _, command in ticks(scene, 12.0)] == []
+
+
+def test_audio_ends_a_stall():
+    scene = stalled()
+    ticks(scene, 6.0)
+    scene.hears(ev.ReplyStarted("r1"), audio("a1", 500), ev.ReplyEnded("r1", "completed"))
+    assert ev.TellFault("engine_stalled") not in [command for _, command in ticks(scene, 12.0)]
