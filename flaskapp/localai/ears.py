@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import cache
 
 from flaskapp.localai.recognizer import Heard, Recognizer
 from flaskapp.localai.stretches import Stretch, stretches
 from flaskapp.localai.workers import Workers
+
+_AT_ONCE = 2  # stretches of one recording
 
 
 class Ears:
@@ -24,15 +27,30 @@ class Ears:
         """
         return await self._workers.run(hear, pcm, rate_hz)
 
-    async def hear_stretches(self, pcm: bytes, rate_hz: int) -> list[tuple[Stretch, str]]:
+    async def hear_stretches(
+        self, pcm: bytes, rate_hz: int, is_wanted: Callable[[], bool] = lambda: True
+    ) -> list[tuple[Stretch, str]]:
         """A whole recording, of any length: each stretch of speech and its words.
+
+        Only a few are heard at a time, so that calls in progress need not wait
+        for a long message; and none once ``is_wanted`` says so.
 
         Raises:
             WorkerLost: the process died; another takes its place.
         """
+        free = asyncio.Semaphore(_AT_ONCE)
+
+        async def words(part: Stretch) -> str:
+            async with free:
+                return (await self.hear(part.pcm, rate_hz)).text if is_wanted() else ""
+
         parts = await asyncio.to_thread(stretches, pcm, rate_hz)
-        heard = await asyncio.gather(*(self.hear(part.pcm, rate_hz) for part in parts))
-        return [(part, each.text) for part, each in zip(parts, heard, strict=True)]
+        tasks = [asyncio.create_task(words(part)) for part in parts]
+        try:
+            return list(zip(parts, await asyncio.gather(*tasks), strict=True))
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 def hear(pcm: bytes, rate_hz: int) -> Heard:

@@ -45,7 +45,9 @@ async def create(request: web.Request, desk: Desk) -> web.Response:
         WorkerLost: the ears died over it.
     """
     order = await _order(request)
-    parts = await desk.ears.hear_stretches(order.sound.pcm, order.sound.rate_hz)
+    parts = await desk.ears.hear_stretches(
+        order.sound.pcm, order.sound.rate_hz, lambda: request.transport is not None
+    )
     text = " ".join(words for _, words in parts if words)
     if order.response_format == "text":
         return web.Response(text=f"{text}\n")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
+import os
+import signal
 import struct
+import subprocess
+import time
 import urllib.error
 import urllib.request
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -14,9 +21,13 @@ import pytest
 from openai.types.audio import Transcription, TranscriptionVerbose
 
 from flaskapp.localai import voice
+from flaskapp.localai.ears import Ears
+from flaskapp.localai.recognizer import Heard
 from flaskapp.localai.stretches import stretches
 from flaskapp.localai.transcriptions import MOST_BYTES
+from flaskapp.localai.workers import WorkerLost
 from flaskapp.phone.audio import pcm16_to_mulaw, resample_pcm16, write_wav
+from tests.localai.conftest import start_server
 from tests.localai.test_localai_contract import strangers
 
 with warnings.catch_warnings():
@@ -170,6 +181,78 @@ def test_an_unknown_address_is_told_in_openais_shape(server):
         client(server).moderations.create(input="hello")
 
     assert raised.value.type == "invalid_request_error"
+
+
+class Slow:
+    """Ears' processes that count what they are asked for at a time, and may die over it."""
+
+    def __init__(self, dies_at: int = 0) -> None:
+        self.asked = self.now = self.most = 0
+        self.dies_at = dies_at
+
+    async def run(self, _work: Any, pcm: bytes, _rate_hz: int) -> Heard:
+        self.asked, self.now = self.asked + 1, self.now + 1
+        self.most, number = max(self.most, self.now), self.asked
+        await asyncio.sleep(0.001)
+        self.now -= 1
+        if number == self.dies_at:
+            raise WorkerLost("the ears stopped working")
+        return Heard(f"words of {len(pcm)}", "free", 0.0)
+
+
+def long_message() -> bytes:
+    return b"".join(spoken("goodbye") + quiet(700) for _ in range(12))
+
+
+def test_a_long_message_leaves_ears_for_others():
+    workers: Any = Slow()
+
+    heard = asyncio.run(Ears(workers).hear_stretches(long_message(), 8000))
+
+    assert len(heard) == workers.asked == 12
+    assert workers.most == 2
+    assert [words for _, words in heard] == [f"words of {len(part.pcm)}" for part, _ in heard]
+
+
+def test_nobody_listens_on_for_a_client_that_left():
+    workers: Any = Slow()
+
+    asyncio.run(Ears(workers).hear_stretches(long_message(), 8000, lambda: workers.asked < 4))
+
+    assert workers.asked <= 5
+
+
+def test_ears_that_die_over_a_recording_end_it():
+    workers: Any = Slow(dies_at=3)
+
+    with pytest.raises(WorkerLost):
+        asyncio.run(Ears(workers).hear_stretches(long_message(), 8000))
+    assert workers.asked <= 5
+
+
+def test_ears_that_die_are_told_in_openais_shape_and_replaced():
+    process, address = start_server()
+    try:
+        workers = children_of(process.pid)
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(transcribe, address, write_wav(long_message()))
+            while not asked.done():
+                for pid in workers:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                time.sleep(0.05)
+            with pytest.raises(openai.InternalServerError) as raised:
+                asked.result()
+        assert raised.value.type == "server_error"
+        assert transcribe(address, write_wav(spoken(QUESTION))).text == QUESTION
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [int(each) for each in found.stdout.split()]
 
 
 def test_stretches_leave_pauses_out_and_lose_no_speech():
