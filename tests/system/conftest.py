@@ -146,6 +146,7 @@ def rescue(gunicorn_app, engine, exchange, door, signed) -> Callable[..., Office
             "OPENAI_BASE_URL": door.base_url,
             "OPENAI_API_KEY": "sk-test",
             "TWILIO_API_BASE_URL": exchange.api_url,
+            "AGENT_GREETING": "Hello.",
             **signed,
         }
         return Office(gunicorn_app({**served, **(settings or {})}), engine, exchange)
