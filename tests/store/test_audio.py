@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from flaskapp.store import keys
 from flaskapp.store.audio import CHUNKS_KEPT, AudioBuffer, Chunk, Held
-from flaskapp.store.live import connect
+from flaskapp.store.live import Connections, connect
 from tests import servers
 
 
@@ -165,6 +165,20 @@ def test_what_comes_while_the_rest_is_dropped_is_kept(buffer):
         writer.join(60)
     read += [chunk.mulaw for chunk in buffer.read("CA1")]
     assert read == written
+
+
+def test_what_comes_at_the_very_end_of_dropping_is_kept(five_seconds):
+    other = AudioBuffer(Connections(None, five_seconds.redis))
+
+    class Hurried(Unreliable):
+        def pipeline(self, *args, **options):
+            pipe = self._redis.pipeline(*args, **options)
+            pipe.multi, multi = lambda: (other.append("CA1", 5000, second(5)), multi()), pipe.multi
+            return pipe
+
+    five_seconds.redis = Hurried(five_seconds.redis, lambda: False)
+    five_seconds.cut("CA1", 5000)
+    assert other.read("CA1") == [Chunk(5000, second(5))]
 
 
 def test_audio_expires_a_day_after_its_last_chunk(five_seconds):

@@ -138,6 +138,16 @@ def test_many_calls_share_rounds_and_none_is_left_out(desk, monkeypatch):
     servers.wait_until(lambda: desk.bytes[-1] == 0, "bytes of calls that are over are counted")
 
 
+def test_more_than_one_pipeline_holds_is_written_before_the_release_returns(desk, monkeypatch):
+    monkeypatch.setattr(keeper, "EVERY_S", 30.0)
+    monkeypatch.setattr(keeper, "AT_ONCE_BYTES", SECOND)
+    bridge = Bridge()
+    desk.keeper.follow("CA1", bridge)
+    bridge.say(b"".join(map(words, range(7))))
+    assert desk.keeper.release("CA1")
+    assert desk.sound("CA1") == bridge.said
+
+
 def test_the_writer_ends_with_the_last_call_and_begins_with_the_next(desk):
     for _ in range(3):
         bridge = Bridge()
@@ -159,7 +169,9 @@ def test_a_leg_that_takes_a_call_over_ends_the_one_before(desk):
     servers.wait_until(lambda: desk.keeper._writer is None, "the first leg is still followed")
 
 
-def test_one_calls_trouble_is_not_the_others(desk):
+def test_one_calls_trouble_is_not_the_others(desk, caplog):
+    caplog.set_level("INFO")
+
     class Broken(Bridge):
         def take_lines(self) -> list[Line]:
             raise ValueError("odd")
@@ -171,7 +183,9 @@ def test_one_calls_trouble_is_not_the_others(desk):
     desk.keeper.follow("CA1", good)
     odd.say(words(1))
     good.say(words(2))
-    desk.rounds(3)
+    servers.wait_until(
+        lambda: "Stored audio chunk for call CA1" in caplog.text, "the others' trouble is its own"
+    )
     assert desk.keeper.release("CA1")
     assert desk.sound("CA1") == words(2)
     desk.connections.text.delete(keys.audio("CAodd"))

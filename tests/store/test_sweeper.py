@@ -155,6 +155,13 @@ def test_a_recording_whose_turn_is_known_is_the_turns_affair(house):
     assert house.after(0) == []
 
 
+def test_words_that_still_wait_for_ai_are_not_given_up(house):
+    claimed_long_ago(house, "unheard-1", source="buffer")
+    house.book.claim(Turn("CA1", "unheard-1", "buffer", claimed_at=house.now))
+    house.after(0)
+    assert house.history.recording("unheard-1")["status"] == "claimed"
+
+
 def test_words_whose_audio_is_gone_are_given_up_and_it_is_said(house):
     claimed_long_ago(house, "unheard-1", source="buffer")
     assert house.after(0) == []
