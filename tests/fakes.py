@@ -14,6 +14,7 @@ import itertools
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-BYTES_PER_MS = 8
-SILENT = {0xFF, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D, 0xFC, 0x7C}
+from tests.behaviour import BYTES_PER_MS, Behaviour, Vad
+
 _client_event: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
 _numbers = itertools.count(1)
 
@@ -57,25 +58,6 @@ def tone(ms: int, period: int = 8, seed: int = 0) -> bytes:
 
 
 @dataclass
-class Behaviour:
-    """How a fake engine acts; the defaults hold a polite conversation."""
-
-    reply_ms: int = 600
-    delta_ms: int = 100
-    speech_after_ms: int = 40
-    silence_ms: int = 300
-    hears: bool = True  # has voice activity detection of its own
-    echoes: bool = False  # every frame comes straight back
-    handshake_status: int = 101
-    retry_after: str = ""
-    updates: bool = True
-    refuses_updates: int = 0
-    echoed_format: str = ""
-    fails_replies: int = 0
-    closes_after_s: float | None = None
-
-
-@dataclass
 class Session:
     """One connection and all that was said on it."""
 
@@ -84,6 +66,7 @@ class Session:
     path: str
     send: Callable[[dict[str, Any]], None]
     close: Callable[[int], None]
+    send_raw: Callable[[str], None]
     events: list[dict[str, Any]] = field(default_factory=list)
     offences: list[str] = field(default_factory=list)
     audio: bytearray = field(default_factory=bytearray)
@@ -91,6 +74,8 @@ class Session:
     sent: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     session: dict[str, Any] = field(default_factory=dict)
     is_open: bool = True
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    die: Callable[[], None] = lambda: None
 
     def of_type(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["type"] == name]
@@ -135,12 +120,19 @@ class Session:
 
 
 class FakeRealtime:
-    """A server on loopback, in a thread of its own."""
+    """A server on loopback, in a thread of its own.
+
+    Attributes:
+        behaviour: how it acts.
+        script: how it acts towards the next connections, one each, before that.
+    """
 
     def __init__(self, behaviour: Behaviour | None = None, port: int = 0) -> None:
         self.behaviour = behaviour or Behaviour()
+        self.script: deque[Behaviour] = deque()
         self.sessions: list[Session] = []
-        self.refused = 0
+        self.refused = self.hung = 0
+        self._own: dict[ServerConnection, Behaviour] = {}
         self._port = port
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -196,25 +188,32 @@ class FakeRealtime:
             self._ready.set()
             await self._stopped.wait()
 
-    def _answer(self, connection: ServerConnection, request: Any) -> Any:
-        status = self.behaviour.handshake_status
-        if status == 101:
+    async def _answer(self, connection: ServerConnection, request: Any) -> Any:
+        behaviour = self._own[connection] = self.script.popleft() if self.script else self.behaviour
+        if behaviour.hangs:
+            self.hung += 1
+            await self._stopped.wait()
+        if behaviour.handshake_status == 101:
             return None
         self.refused += 1
-        response = connection.respond(http.HTTPStatus(status), "no\n")
-        if self.behaviour.retry_after:
-            response.headers["Retry-After"] = self.behaviour.retry_after
+        response = connection.respond(http.HTTPStatus(behaviour.handshake_status), "no\n")
+        if behaviour.retry_after:
+            response.headers["Retry-After"] = behaviour.retry_after
         return response
 
     async def _converse(self, connection: ServerConnection) -> None:
         session = self._session(connection)
+        session.behaviour = behaviour = self._own.pop(connection)
+        session.die = lambda: self._loop.call_soon_threadsafe(connection.transport.abort)
         self.sessions.append(session)
         session.send(
             {"type": "session.created", "session": {"type": "realtime", "object": "realtime.session"}}
         )
-        if self.behaviour.closes_after_s is not None:
-            self._loop.call_later(self.behaviour.closes_after_s, session.close, 1011)
-        vad = Vad(self.behaviour)
+        if behaviour.closes_after_s is not None:
+            self._loop.call_later(behaviour.closes_after_s, session.close, behaviour.closes_with)
+        if behaviour.expires_after_s is not None:
+            self._loop.call_later(behaviour.expires_after_s, _expire, session)
+        vad = Vad(behaviour)
         try:
             async for message in connection:
                 self._take(session, vad, message)
@@ -241,7 +240,10 @@ class FakeRealtime:
         def send(event: dict[str, Any]) -> None:
             event.setdefault("event_id", f"event_{next(_numbers)}")
             session.sent.append((time.monotonic(), event))
-            self._loop.call_soon_threadsafe(outbox.put_nowait, json.dumps(event))
+            send_raw(json.dumps(event))
+
+        def send_raw(message: str) -> None:
+            self._loop.call_soon_threadsafe(outbox.put_nowait, message)
 
         def close(code: int) -> None:
             self._loop.call_soon_threadsafe(lambda: self._loop.create_task(connection.close(code)))
@@ -249,7 +251,7 @@ class FakeRealtime:
         request = connection.request
         assert request is not None
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        session = Session(len(self.sessions), headers, request.path, send, close)
+        session = Session(len(self.sessions), headers, request.path, send, close, send_raw)
         return session
 
     def _take(self, session: Session, vad: Vad, message: str | bytes) -> None:
@@ -270,7 +272,7 @@ class FakeRealtime:
             vad.item = ""
 
     def _update(self, session: Session, event: dict[str, Any]) -> None:
-        behaviour = self.behaviour
+        behaviour = session.behaviour
         if behaviour.refuses_updates:
             behaviour.refuses_updates -= 1
             error = {
@@ -288,13 +290,15 @@ class FakeRealtime:
             if behaviour.echoed_format:
                 echoed["audio"]["input"]["format"] = {"type": behaviour.echoed_format}
             session.send({"type": "session.updated", "session": echoed})
+            for message in behaviour.says_first:
+                session.send_raw(message)
 
     def _hear(self, session: Session, vad: Vad, audio: bytes) -> None:
         session.audio += audio
         session.arrivals.append((time.monotonic(), len(session.audio)))
-        if self.behaviour.echoes:
+        if session.behaviour.echoes:
             session.send(_delta("resp_echo", "item_echo", audio))
-        elif self.behaviour.hears:
+        elif session.behaviour.hears:
             began, ended = vad.hear(audio, session.heard_ms)
             if began:
                 vad.item = session.speech_started(at_ms=vad.began_ms)
@@ -304,15 +308,22 @@ class FakeRealtime:
                 self._reply(session)
 
     def _reply(self, session: Session) -> None:
-        if self.behaviour.fails_replies:
-            self.behaviour.fails_replies -= 1
+        behaviour = session.behaviour
+        if behaviour.stalls:
+            return
+        if behaviour.fails_replies:
+            behaviour.fails_replies -= 1
             response = f"resp_{next(_numbers)}"
             session.send({"type": "response.created", "response": {"id": response, "status": "in_progress"}})
             details = {"type": "failed", "error": {"type": "server_error", "code": "rate_limit_exceeded"}}
             done = {"id": response, "status": "failed", "status_details": details, "output": []}
             session.send({"type": "response.done", "response": done})
             return
-        audio = tone(self.behaviour.reply_ms, seed=session.number)
+        audio = tone(behaviour.reply_ms, seed=session.number)
+        if behaviour.dies_after_ms is not None:
+            self._start_reply(session, audio[: behaviour.dies_after_ms * BYTES_PER_MS], "a reply that", False)
+            self._loop.call_later(0.2, session.die)
+            return
         self._start_reply(session, audio, f"reply of session {session.number}", True)
 
     def _start_reply(self, session: Session, audio: bytes, text: str, finish: bool) -> str:
@@ -322,7 +333,7 @@ class FakeRealtime:
         send = session.send
         send({"type": "response.created", "response": {"id": response, "status": "in_progress"}})
         send({"type": "response.output_audio_transcript.delta", **at, "delta": text})
-        step = self.behaviour.delta_ms * BYTES_PER_MS
+        step = session.behaviour.delta_ms * BYTES_PER_MS
         for start in range(0, len(audio), step):
             send(_delta(response, item, audio[start : start + step]))
         if finish:
@@ -340,6 +351,12 @@ class FakeRealtime:
         return item
 
 
+def _expire(session: Session) -> None:
+    error = {"type": "invalid_request_error", "code": "session_expired", "message": "sixty minutes are over"}
+    session.send({"type": "error", "error": error})
+    session.close(1001)
+
+
 def _delta(response: str, item: str, audio: bytes) -> dict[str, Any]:
     return {
         "type": "response.output_audio.delta",
@@ -349,27 +366,3 @@ def _delta(response: str, item: str, audio: bytes) -> dict[str, Any]:
         "content_index": 0,
         "delta": base64.b64encode(audio).decode(),
     }
-
-
-class Vad:
-    """Voice activity by the plainest rule: whatever is not mu-law silence."""
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        self._behaviour = behaviour
-        self._loud_ms = self._quiet_ms = 0
-        self.item = ""
-        self.began_ms = self.ended_ms = 0
-
-    def hear(self, audio: bytes, total_ms: int) -> tuple[bool, bool]:
-        """Whether speech began, whether it ended, with this slice."""
-        ms = len(audio) // BYTES_PER_MS
-        is_loud = sum(sample not in SILENT for sample in audio) > len(audio) // 2
-        self._loud_ms = self._loud_ms + ms if is_loud else 0
-        self._quiet_ms = 0 if is_loud else self._quiet_ms + ms
-        if not self.item and self._loud_ms >= self._behaviour.speech_after_ms:
-            self.began_ms = total_ms - self._loud_ms
-            return True, False
-        if self.item and self._quiet_ms >= self._behaviour.silence_ms:
-            self.ended_ms = total_ms  # as in the real API, it includes the silence waited for
-            return False, True
-        return False, False
