@@ -137,13 +137,15 @@ def test_a_recordings_own_place_is_kept(house):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"created_at": datetime.now(UTC)},  # its turn will be there in a moment
-        {"status": "waiting", "next_try_at": datetime.now(UTC) + timedelta(hours=1)},
+        {"created_at": timedelta(seconds=-1)},  # its turn will be there in a moment
+        {"status": "waiting", "next_try_at": timedelta(hours=1)},
         {"status": "answered"},
     ],
 )
 def test_other_recordings_are_left_alone(house, fields):
-    claimed_long_ago(house, **fields)
+    now = datetime.fromtimestamp(house.now, UTC)
+    given = {name: now + it if isinstance(it, timedelta) else it for name, it in fields.items()}
+    claimed_long_ago(house, **given)
     assert house.after(0) == []
 
 
