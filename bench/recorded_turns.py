@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,20 @@ def serve(stack: ExitStack, folder: Path, api_url: str) -> str:
     servers.wait_until(lambda: servers.answers(speech_port), "no speech server", 60)
     python(stack, folder, "web", environment, "gunicorn", "-c", str(PROJECT / "gunicorn.conf.py"), "wsgi:app")
     python(stack, folder, "worker", environment, "flaskapp.worker")
-    servers.wait_until(lambda: servers.answers(port), "no app", 60)
+    servers.wait_until(lambda: _is_up(port), "no app", 60)
     servers.wait_until(
         lambda: "Waiting for jobs" in (folder / "worker.log").read_text(), "no background worker", 60
     )
     return f"http://127.0.0.1:{port}"
+
+
+def _is_up(port: int) -> bool:
+    """Whether the app answers; that the port is open says only that gunicorn has begun."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def measure(turns: int, at_once: int) -> dict[str, Any]:

@@ -187,6 +187,12 @@ def test_a_recording_that_is_not_there_yet_is_asked_for_again(client, host, mind
     assert len(host.asked) == 3
 
 
+def test_a_page_in_the_place_of_a_recording_may_pass(client, host, mind):
+    host.answers = (plain(200, b"<html>try again</html>", "text/html"), well())
+    post(client, "/phone/incoming-call")
+    assert said(followed(client, recorded(client, host))) == "At nine."
+
+
 @pytest.mark.parametrize(
     ("given", "status"),
     [

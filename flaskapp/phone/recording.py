@@ -20,7 +20,7 @@ from flaskapp.phone.agent import Agents
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, Wav, mulaw_to_pcm16
 from flaskapp.phone.engines.turns import Answer, TurnEngine
 from flaskapp.phone.farewell import is_goodbye
-from flaskapp.phone.fetch import Recording, RecordingHost
+from flaskapp.phone.fetch import Fetched, Recording, RecordingHost
 from flaskapp.phone.next_step import WAIT_S
 from flaskapp.phone.transcript import AGENT, CALLER, Line
 from flaskapp.store.audio import AudioBuffer
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 READY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # asked again so soon for a recording that is not there yet
 READY_WITHIN_S = 900.0
 NOT_READY_PAUSE_S = 15.0
+MISTAKEN_FOR_S = 1.0  # so long a host may answer with something else than a recording
 AI_BACK_AFTER_S = (5.0, 10.0, 20.0, 40.0, 60.0)
 AI_BACK_WITHIN_S = 86_400.0
 WITHIN_S = 14.0  # an answer that takes longer finds nobody waiting for it
@@ -157,12 +158,19 @@ class RecordedTurns:
         mulaw = b"".join(chunk.mulaw for chunk in chunks)
         return (Wav(mulaw_to_pcm16(mulaw), TELEPHONE_RATE_HZ) if mulaw else None), ""
 
-    def _fetch(self, recording: Recording) -> Any:
+    def _fetch(self, recording: Recording) -> Fetched:
+        """The recording, asked for again while it may still come about; a page in its place may pass, too."""
         for pause_s in READY_AFTER_S:
             try:
                 return self._host.fetch(recording)
+            except errors.NotAudio:
+                if pause_s > MISTAKEN_FOR_S:
+                    raise
             except errors.NotReady as error:
-                self._sleep(max(error.retry_after_s or 0.0, pause_s))
+                if (error.retry_after_s or 0.0) > READY_AFTER_S[-1]:
+                    raise
+                pause_s = max(error.retry_after_s or 0.0, pause_s)
+            self._sleep(pause_s)
         return self._host.fetch(recording)
 
     def _said_before(self, turn: Turn) -> list[Line]:
