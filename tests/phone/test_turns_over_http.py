@@ -333,6 +333,23 @@ def test_all_of_it_is_over_in_the_time_given(fake, kind, fault):
     assert 1.0 < seconds < 6
 
 
+def test_an_identity_that_takes_its_time_takes_none_of_the_callers(fake):
+    given_up = threading.Event()
+
+    class Slow:
+        def get_token(self, *_: str) -> Any:
+            given_up.wait(60)
+            raise RuntimeError("too late")
+
+    slow = engine(fake, Slow(), kind="azure")
+
+    result, seconds = seconds_of(lambda: slow.answer(SOUND, [], AGENT, within_s=1.5))
+    given_up.set()
+
+    assert isinstance(result, EngineUnreachable)
+    assert seconds < 20
+
+
 def test_work_that_nobody_waits_for_ends_by_itself(fake):
     fake.always = {"transcribe": Fault(drip_s=0.3)}
     ready = engine(fake)
