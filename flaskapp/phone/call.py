@@ -172,15 +172,14 @@ class Call:
         return self._turn_away("media_before_start", at, 1008, "media before start")
 
     def _early_audio(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
-        if not self.intake.within_pace(event, at):
+        if not self.intake.takes(event, at):
             return self._too_much(at)
-        self.intake.hold(event)
+        self.intake.hold()
         return []
 
     def _live_audio(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
-        if not self.intake.within_pace(event, at):
+        if not self.intake.takes(event, at):
             return self._too_much(at)
-        self.intake.keep(event)
         return self.talk.hear(event, at)
 
     def _too_much(self, at: float) -> list[ev.Command]:

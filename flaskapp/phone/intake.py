@@ -46,8 +46,8 @@ class Intake:
     def starts(self, at: float) -> None:
         self.began_at = self.last_at = at
 
-    def within_pace(self, audio: ev.CallerAudio, at: float) -> bool:
-        """Whether to take this slice: twice real time after a burst of ten seconds, no more."""
+    def takes(self, audio: ev.CallerAudio, at: float) -> bool:
+        """Whether to take this slice, then kept: twice real time after a burst of ten seconds, no more."""
         self.last_at = at
         due_ms = FLOOD_BURST_MS + FLOOD_RATE * 1000 * (at - self.began_at)
         received_ms = self.received_ms + audio.duration_ms
@@ -55,6 +55,8 @@ class Intake:
             self.dropped_ms += audio.duration_ms
             return False
         self.received_ms = received_ms
+        self.kept.append(audio)
+        self.kept_ms += audio.duration_ms
         if self.excess_since is not None and received_ms < due_ms - 1000:
             self.excess_since = None
         if self.flow is not None:
@@ -72,14 +74,8 @@ class Intake:
         """Whether too much has come for too long."""
         return self.excess_since is not None and at - self.excess_since > FLOOD_WITHIN_S
 
-    def keep(self, audio: ev.CallerAudio) -> None:
-        """Keep an accepted slice; ``trim`` bounds what is kept."""
-        self.kept.append(audio)
-        self.kept_ms += audio.duration_ms
-
-    def hold(self, audio: ev.CallerAudio) -> None:
-        """Keep a slice that nobody has heard: what has to go for it is lost."""
-        self.keep(audio)
+    def hold(self) -> None:
+        """Nobody has heard what is kept: what is too much of it is lost."""
         if self.kept_ms > self.holds_ms:
             before_ms = self.kept_ms
             self.trim(self.holds_ms)

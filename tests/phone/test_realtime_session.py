@@ -12,6 +12,7 @@ from flaskapp.phone import events as ev
 from flaskapp.phone.engines.realtime import RealtimeSession
 from tests.contracts import engine_events
 from tests.contracts.mutation import mutants
+from tests.fakes import offences
 
 MODELS = engine_events.models()
 READ = {
@@ -243,3 +244,13 @@ def test_whether_the_callers_words_will_be_written_down_is_known():
     assert read({"type": "session.updated", "session": session}).transcribes
     hears["transcription"] = None
     assert not read({"type": "session.updated", "session": session}).transcribes
+
+
+@pytest.mark.parametrize(
+    ("speaker", "role", "kind"), [("caller", "user", "input_text"), ("agent", "assistant", "output_text")]
+)
+def test_what_was_said_before_is_told_as_items_that_the_api_knows(speaker, role, kind):
+    event = json.loads(RealtimeSession().recite(speaker, 'Say "yes", \u00fc.'))
+    assert offences(event) == []
+    assert event["item"]["role"] == role
+    assert event["item"]["content"] == [{"type": kind, "text": 'Say "yes", \u00fc.'}]
