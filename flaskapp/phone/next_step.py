@@ -73,14 +73,14 @@ class Path:
         """The stream failed and nothing was left unanswered: ask again, and record."""
         return Step((*self._own(self._consent), *self._house("lost")), Then.RECORD)
 
-    def waiting(self, key: str, poll: int, waited_s: float) -> Step:
+    def waiting(self, key: str, poll: int, waited_s: float, silences: int = 0, troubles: int = 0) -> Step:
         """The answer is not there yet: wait, and do not leave the caller in silence."""
         if waited_s >= WAIT_S:
             return Step(self._house("slow"), Then.MESSAGE)
         filler: tuple[Spoken, ...] = ()
         if poll % FILLER_EVERY_POLLS == 1:
             filler = self._house("one_moment" if poll == 1 else "still_here")
-        return Step(filler, Then.WAIT, key=key, poll=poll + 1)
+        return Step(filler, Then.WAIT, silences, troubles, key, poll + 1)
 
     def picking_up(self, key: str) -> Step:
         """The stream failed while words were unanswered: they are being understood."""
