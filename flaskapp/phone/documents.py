@@ -79,9 +79,8 @@ def _record(response: VoiceResponse, step: Step, where: Addresses, ticket: Calla
 def _wait(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
     if not step.said:
         response.pause(length=PAUSE_S)
-    response.redirect(
-        where.process_voice(turn=step.key, poll=step.poll, troubles=step.troubles), method="POST"
-    )
+    about = {"turn": step.key, "poll": step.poll, "silences": step.silences, "troubles": step.troubles}
+    response.redirect(where.process_voice(**about), method="POST")
 
 
 def _hang_up(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:

@@ -292,7 +292,7 @@ def _answer(call_sid: str, known: dict[str, str], key: str) -> Step:
     waited_s = time.time() - turn.claimed_at
     if waited_s >= WAIT_S:
         part("metrics").faults.labels("answer_slow").inc()
-    return ours.waiting(key, poll, waited_s)
+    return ours.waiting(key, poll, waited_s, _number("silences"), _number("troubles"))
 
 
 def _told(call_sid: str, known: dict[str, str], outcome: Outcome) -> Step:
