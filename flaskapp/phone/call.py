@@ -238,8 +238,9 @@ class Call:
         """The caller is without the engine: open it again if that may help, else hand him over."""
         if self.memory.state is State.DRAINING:
             return self._over()
-        fault = ev.TellFault(reason, detail)
-        told: list[ev.Command] = [fault, ev.TellEngine(reason, status, self.recovery.is_again)]
+        told: list[ev.Command] = [ev.TellFault(reason, detail)]
+        if reason != EXPIRED or self.memory.state is not State.LIVE:  # that an old one ends is no failure
+            told.append(ev.TellEngine(reason, status, self.recovery.is_again))
         if self.memory.state is State.LIVE:
             told += self._lifeline.part(at)
         again_at = self.recovery.lost(at, reason, status, retry_after_s)
@@ -308,10 +309,9 @@ class Call:
 
     def _end(self, reason: str, code: int, why: str, needs_fallback: bool = False) -> list[ev.Command]:
         self.memory.ended_reason = self.memory.ended_reason or reason
-        is_gone = self.memory.state is State.DRAINING  # then nobody is left to be served otherwise
+        needs_fallback = needs_fallback and self.memory.state is not State.DRAINING  # nobody is left
         self._enter(State.ENDED, None)
-        close = ev.CloseCarrier(code, why, needs_fallback and not is_gone)
-        return [*self.talk.close_all(), ev.CloseEngine(), close]
+        return [*self.talk.close_all(), ev.CloseEngine(), ev.CloseCarrier(code, why, needs_fallback)]
 
     def _enter(self, state: State, deadline: float | None) -> None:
         self.memory.state, self.memory.deadline = state, deadline

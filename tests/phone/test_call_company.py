@@ -51,6 +51,7 @@ def test_the_clip_is_nobodys_words():
     scene = held(opening(AGENT))
     ticks(scene, 1.0)
     rejoined(scene, 0.0)
+    assert scene.call.talk.playout.items() == set()
     commands = scene.hears(ev.SpeechStarted("u1", 0), after=0.25)
     assert commands[0] == ev.ClearPlayback()
     assert not any(isinstance(each, ev.Truncate | ev.TellLine | ev.Recite) for each in scene.told)

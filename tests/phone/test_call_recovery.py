@@ -275,6 +275,15 @@ def test_whether_the_caller_is_owed_a_reply_is_known_at_the_end(events, owes):
     assert scene.call.talk.owes_reply is owes
 
 
+@pytest.mark.parametrize("end", [EXPIRED, ev.EngineClosed("engine_lost", 1001)])
+def test_a_session_that_was_old_is_nobodys_failure(end):
+    scene = live()
+    scene.hears(end, after=60.0)
+    assert scene.all(ev.TellEngine) == [ev.TellEngine()]
+    rejoined(scene)
+    assert scene.all(ev.TellEngine) == [ev.TellEngine(), ev.TellEngine(is_again=True)]
+
+
 def test_how_the_engine_does_is_told():
     scene = opening()
     scene.hears(ev.EngineClosed("engine_rejected", status=503))
@@ -289,3 +298,27 @@ def test_how_the_engine_does_is_told():
         ev.TellEngine(is_again=True),
         ev.TellEngine("engine_lost", 1011),
     ]
+
+
+def test_a_session_that_is_lost_before_it_could_say_what_it_heard_is_followed_by_one_that_hears_all_of_it():
+    scene = live()
+    ticks(scene, 6.0)
+    scene.hears(LOST)
+    scene.hears(*(frame(n) for n in range(100)), after=2.0)
+    rejoined(scene, 0.0)
+    scene.waits(0.125)
+    scene.hears(LOST)
+    told = [each.payload for each in rejoined(scene, 0.5) if isinstance(each, ev.Hear)]
+    assert told[-100:] == [frame(n).payload for n in range(100)]
+
+
+def test_an_utterance_that_the_next_session_does_not_hear_is_not_waited_for():
+    scene = speaking_when_lost()
+    rejoined(scene)
+    scene.hears(*(frame(n) for n in range(300)), after=6.0)
+    told = scene.hears(ev.SpeechStarted("u7", 5000))
+    assert only(ev.TellLine, told).text == "I wou"
+    assert faults(told) == ["transcription_failed"]
+    line = only(ev.TellLine, scene.hears(heard_words("Anybody?", "u7")))
+    assert (line.item_id, line.position, line.start_ms) == ("u7", 1, 8000)
+    assert not scene.call.talk.transcript.awaits_words()
