@@ -115,10 +115,10 @@ class Leftovers:
         if known.get("state") != "live":
             return
         log.warning("A call's worker is gone", extra={"call_sid": call_sid})
-        self._live.remember(call_sid, state="ended", reason="worker_lost", needs_fallback="1")
-        ended = {"ended_reason": "worker_lost", "ended_at": datetime.now(UTC)}
-        self._note(CallChanged(call_sid, ended))
         self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
+        self._note(CallChanged(call_sid, {"ended_reason": "worker_lost", "ended_at": datetime.now(UTC)}))
+        # Last of all: should any of this fail, the sweeper comes again.
+        self._live.remember(call_sid, state="ended", reason="worker_lost", needs_fallback="1")
         self._live.forget_soon(call_sid)
 
 

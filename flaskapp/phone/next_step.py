@@ -97,7 +97,7 @@ class Path:
         said = (Spoken(response, self._tag, play_url),) if response else ()
         if is_goodbye:
             return Step(said or self._house("goodbye"), Then.HANG_UP, why="goodbye")
-        return Step(said, Then.STREAM if to_live else Then.RECORD)
+        return Step(said or self._house("no_answer"), Then.STREAM if to_live else Then.RECORD)
 
     def unusable(self, troubles: int) -> Step:
         """The recording could not be had or used: apologise and record again, but not for ever."""

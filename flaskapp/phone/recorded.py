@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 0.7  # a webhook waits so long for an answer that is nearly there
 NOBODY_TOOK_IT_S = 3.0
+REST_MS = 10_000  # after each time that live AI failed a call
 UNUSABLE = {"blocked_url", "too_large", "not_audio", "failed", "absent"}
 LOST = {"absent", "failed"}
 
@@ -299,8 +300,7 @@ def _told(call_sid: str, known: dict[str, str], outcome: Outcome) -> Step:
     """What became of a turn, as the caller is told."""
     ours = path(known)
     if outcome.kind in ("answered", "understood"):
-        desk = cast(AIVoiceIntegration, part("desk"))
-        to_live = known.get("wants_stream") == "1" and desk.is_live_well()
+        to_live = _may_go_live(call_sid, known)
         play_url = _speech_url(call_sid, request.args.get("turn", "") or _key(), outcome)
         return ours.answered(outcome.response, play_url, outcome.is_goodbye, to_live)
     if outcome.kind == "silent":
@@ -309,6 +309,15 @@ def _told(call_sid: str, known: dict[str, str], outcome: Outcome) -> Step:
         return ours.unusable(_number("troubles") + 1)
     part("metrics").faults.labels(f"batch_{outcome.kind}").inc()
     return ours.unavailable()
+
+
+def _may_go_live(call_sid: str, known: dict[str, str]) -> bool:
+    """Whether the next turn is live: the engine is well, and has had time, more each time that it fell."""
+    if known.get("wants_stream") != "1":
+        return False
+    rest_ms = REST_MS * int(known.get("falls", "0"))
+    is_rested = _live().elapsed_ms(call_sid) - int(known.get("fell_at_ms", "0")) >= rest_ms
+    return is_rested and cast(AIVoiceIntegration, part("desk")).is_live_well()
 
 
 def _speech_url(call_sid: str, key: str, outcome: Outcome) -> str:

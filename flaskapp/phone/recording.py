@@ -36,7 +36,8 @@ NOT_READY_PAUSE_S = 15.0
 MISTAKEN_FOR_S = 1.0  # so long a host may answer with something else than a recording
 AI_BACK_AFTER_S = (5.0, 10.0, 20.0, 40.0, 60.0)
 AI_BACK_WITHIN_S = 86_400.0
-WITHIN_S = 14.0  # an answer that takes longer finds nobody waiting for it
+WITHIN_S = 14.0
+UNHURRIED_S = 60.0
 
 #: What a fetch's failure is called in the history. What may pass is tried again, the rest is final.
 FINAL = {
@@ -128,7 +129,9 @@ class RecordedTurns:
             return Outcome(FINAL[type(error)], detail=str(error)[:200])
         if sound is None or not sound.has_speech:
             return Outcome("silent", detail=flaw)
-        answer = self._ai_or_raise().answer(sound, past, agent, wants_reply=wants_reply, within_s=WITHIN_S)
+        # An answer that comes late finds nobody; words alone may take as long as they took to say.
+        within_s = WITHIN_S if wants_reply else max(UNHURRIED_S, sound.duration_ms / 1000)
+        answer = self._ai_or_raise().answer(sound, past, agent, wants_reply=wants_reply, within_s=within_s)
         if not answer.transcript and not answer.response:
             return Outcome("silent", detail=flaw)
         spoken = wants_reply and self._spoken(turn, answer, agent)

@@ -20,6 +20,7 @@ class Sentences:
     again: str
     lost: str
     slow: str
+    no_answer: str
     unavailable: str
     kept: str
     goodbye: str
@@ -36,6 +37,7 @@ _SENTENCES = {
         lost="I am sorry, we were cut off for a moment. Please say that again after the tone.",
         slow="I am sorry, this takes longer than it should. Your words are kept."
         " You may leave a message after the tone.",
+        no_answer="I am sorry, I have no answer to that. What else can I do for you?",
         unavailable="I am sorry, our assistant cannot answer right now."
         " You may leave a message after the tone; it will be listened to.",
         kept="Thank you. Your message is kept. Goodbye.",
@@ -52,6 +54,7 @@ _SENTENCES = {
         lost="Es tut mir leid, wir waren kurz getrennt. Bitte sagen Sie das nach dem Ton noch einmal.",
         slow="Es tut mir leid, das dauert länger als es sollte. Ihre Worte sind aufbewahrt."
         " Sie können nach dem Ton eine Nachricht hinterlassen.",
+        no_answer="Es tut mir leid, darauf habe ich keine Antwort. Was kann ich sonst für Sie tun?",
         unavailable="Es tut mir leid, unser Assistent kann gerade nicht antworten."
         " Sie können nach dem Ton eine Nachricht hinterlassen; sie wird angehört.",
         kept="Vielen Dank. Ihre Nachricht ist aufbewahrt. Auf Wiederhören.",
@@ -67,6 +70,7 @@ _SENTENCES = {
         lost="Lo siento, la línea se cortó un momento. Por favor, repítalo después del tono.",
         slow="Lo siento, esto tarda más de lo debido. Sus palabras están guardadas."
         " Puede dejar un mensaje después del tono.",
+        no_answer="Lo siento, no tengo respuesta para eso. ¿Qué más puedo hacer por usted?",
         unavailable="Lo siento, nuestro asistente no puede responder ahora."
         " Puede dejar un mensaje después del tono; será escuchado.",
         kept="Gracias. Su mensaje está guardado. Adiós.",
@@ -82,6 +86,7 @@ _SENTENCES = {
         lost="Je suis désolé, nous avons été coupés un instant. Veuillez répéter après le bip.",
         slow="Je suis désolé, cela prend plus de temps que prévu. Vos paroles sont conservées."
         " Vous pouvez laisser un message après le bip.",
+        no_answer="Je suis désolé, je n'ai pas de réponse à cela. Que puis-je faire d'autre pour vous ?",
         unavailable="Je suis désolé, notre assistant ne peut pas répondre pour le moment."
         " Vous pouvez laisser un message après le bip ; il sera écouté.",
         kept="Merci. Votre message est conservé. Au revoir.",
@@ -96,6 +101,7 @@ _SENTENCES = {
         again="क्षमा कीजिए, वह रिकॉर्डिंग काम नहीं आई। कृपया बीप के बाद फिर से बोलिए।",
         lost="क्षमा कीजिए, संपर्क कुछ देर के लिए टूट गया। कृपया बीप के बाद फिर से बोलिए।",
         slow="क्षमा कीजिए, इसमें अधिक समय लग रहा है। आपकी बात सुरक्षित है। आप बीप के बाद संदेश छोड़ सकते हैं।",
+        no_answer="क्षमा कीजिए, मेरे पास इसका उत्तर नहीं है। मैं और क्या कर सकता हूँ?",
         unavailable="क्षमा कीजिए, हमारा सहायक अभी उत्तर नहीं दे सकता। आप बीप के बाद संदेश छोड़ सकते हैं; उसे सुना जाएगा।",
         kept="धन्यवाद। आपका संदेश सुरक्षित है। नमस्ते।",
         goodbye="फ़ोन करने के लिए धन्यवाद। नमस्ते।",

@@ -165,7 +165,10 @@ class Scribe(Listener):
             needs_fallback=str(int(ended.needs_fallback)),
             pending_turn=pending,
         )
-        if not ended.needs_fallback:
+        if ended.needs_fallback:
+            live.count(sid, "falls")
+            live.remember(sid, fell_at_ms=str(live.elapsed_ms(sid)))
+        else:
             live.forget_soon(sid)
 
     # ------------------------------------------------------------------ what is written

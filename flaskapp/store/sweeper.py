@@ -122,7 +122,7 @@ class Sweeper:
             if now - row["created_at"].timestamp() < SETTLED_AFTER_S or self._book.find(call_sid, key):
                 continue
             if row["source"] not in (None, "recording"):
-                gone = {"status": "failed", "error": "its audio is gone"}
+                gone = {"status": "failed", "error": "Redis has forgotten it"}
                 self._history.write([RecordingChanged(call_sid, key, gone)])
             elif self._book.claim(self._turn(row)):
                 log.info("A recording is taken up again", extra={"call_sid": call_sid})

@@ -80,6 +80,10 @@ def test_goodbye_is_answered_and_ends_the_call():
     assert words(PATH.answered("", "", True, False)) == ["Thank you for calling. Goodbye."]
 
 
+def test_an_answer_of_nothing_is_owned_up_to():
+    assert "no answer" in words(PATH.answered("", "", False, False))[0]
+
+
 def test_an_unusable_recording_is_asked_for_again_but_not_for_ever():
     steps = [PATH.unusable(count) for count in range(1, TROUBLES + 1)]
     assert [step.then for step in steps] == [Then.RECORD] * (TROUBLES - 1) + [Then.MESSAGE]

@@ -168,7 +168,7 @@ def test_words_whose_audio_is_gone_are_given_up_and_it_is_said(house):
     claimed_long_ago(house, "unheard-1", source="buffer")
     assert house.after(0) == []
     row = house.history.recording("unheard-1")
-    assert (row["status"], row["error"]) == ("failed", "its audio is gone")
+    assert (row["status"], row["error"]) == ("failed", "Redis has forgotten it")
 
 
 def test_the_history_is_not_asked_every_second(house):
