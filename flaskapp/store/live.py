@@ -20,6 +20,7 @@ from redis.exceptions import RedisError, WatchError
 from redis.retry import Retry
 
 from flaskapp.store import keys
+from flaskapp.store.impatient import Silence, impatient
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +48,14 @@ def connect(redis_url: str) -> Connections:
         return Connections(
             FakeStrictRedis(server=server, decode_responses=True), FakeStrictRedis(server=server)
         )
-    return Connections(_client(redis_url, decode_responses=True), _client(redis_url, decode_responses=False))
+    silence = Silence()
+    return Connections(_client(redis_url, silence, True), _client(redis_url, silence, False))
 
 
-def _client(redis_url: str, decode_responses: bool) -> Any:
+def _client(redis_url: str, silence: Silence, decode_responses: bool) -> Any:
     return Redis.from_url(
         redis_url,
+        connection_class=impatient(redis_url, silence),
         decode_responses=decode_responses,
         max_connections=MAX_CONNECTIONS,
         socket_timeout=ANSWERS_WITHIN_S,
