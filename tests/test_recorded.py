@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import asdict
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from flaskapp.phone.engines.turns import Answer
 from flaskapp.phone.errors import EngineUnreachable
@@ -352,6 +353,71 @@ def test_a_webhook_that_comes_again_the_next_day_changes_nothing(app, client, ho
     assert tags(recorded(client, host)) == ["Hangup"]
     assert statuses(app) == [("RE1", "answered")]
     assert len(mind.asked) == 1
+
+
+@pytest.fixture
+def redis_may_go(app):
+    """Says whether Redis, which is inside this process, answers."""
+    server = app.extensions["live_store"].redis.connection_pool.connection_kwargs["server"]
+
+    def is_there(answers):
+        server.connected = answers
+
+    yield is_there
+    server.connected = True
+
+
+def test_a_redis_that_is_away_for_a_moment_costs_no_answer(app, client, host, mind, redis_may_go):
+    post(client, "/phone/incoming-call")
+    mind.may.clear()
+    answer = recorded(client, host)
+    redis_may_go(False)
+    mind.may.set()
+    *_, last = verbs(answer)
+    answer = post(client, last.text.removeprefix("http://localhost:5001"))
+    assert verbs(answer)[-1].tag == "Redirect"
+    redis_may_go(True)
+    app.extensions["jobs"].submit("turn", "CA1", "RE1")
+    assert said(followed(client, answer)) == "At nine."
+
+
+def test_a_redis_that_stays_away_is_not_waited_for_for_ever(client, host, mind, redis_may_go):
+    post(client, "/phone/incoming-call")
+    mind.may.clear()
+    answer = recorded(client, host)
+    redis_may_go(False)
+    answer = followed(client, answer)
+    assert "message=1" in verbs(answer)[-1].text
+
+
+def test_a_recording_told_of_while_redis_is_away_is_kept_for_later(app, client, host, mind, redis_may_go):
+    redis_may_go(False)
+    about = {"RecordingSid": "RE1", "RecordingStatus": "completed", "RecordingDuration": "2"}
+    url = f"{host.url}/2010-04-01/Accounts/AC1/Recordings/RE1"
+    assert post(client, "/phone/recording-status/CA1", RecordingUrl=url, **about).status_code == 204
+    post(client, "/phone/recording-status/CA1", RecordingSid="RE2", RecordingStatus="absent")
+    assert statuses(app) == [("RE1", "claimed"), ("RE2", "absent")]
+    assert rows(app)[0]["account_sid"] == "AC1"
+
+
+def test_a_caller_whom_nobody_knows_while_redis_is_away_is_not_hung_up_on(
+    app, client, host, mind, redis_may_go
+):
+    redis_may_go(False)
+    post(client, "/phone/recording-status/CA1", RecordingSid="RE1", RecordingStatus="completed")
+    assert app.extensions["scribe"].settle(20)
+    assert "message=1" in verbs(recorded(client, host))[-1].text
+
+
+def test_a_database_that_is_away_ends_no_call(app, client, host, mind):
+    class Away:
+        def recording(self, sid):
+            raise OperationalError("select", {}, OSError("no route"))
+
+    app.extensions["history"], real = Away(), app.extensions["history"]
+    answer = recorded(client, host)  # of a call that nobody has begun here
+    app.extensions["history"] = real
+    assert said(followed(client, answer)) == "At nine."
 
 
 def test_answers_can_be_played(config, host):

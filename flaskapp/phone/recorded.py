@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, request
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.access import carrier_signed, checked_call_sid, origin, socket_origin
 from flaskapp.config import Settings
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 0.7  # a webhook waits so long for an answer that is nearly there
 NOBODY_TOOK_IT_S = 3.0
+QUESTION_S = 1.7  # from one question for an answer to the next, at least
 REST_MS = 10_000  # after each time that live AI failed a call
 UNUSABLE = {"blocked_url", "too_large", "not_audio", "failed", "absent"}
 LOST = {"absent", "failed"}
@@ -90,7 +92,8 @@ def over(call_sid: str, why: str) -> None:
     if known.get("path") == "recorded" or known.get("needs_fallback") == "1":
         part("metrics").calls.labels("twilio", "recorded", why or known.get("reason", "")).inc()
     live.remember(call_sid, is_over="1")
-    live.forget_soon(call_sid)
+    if known.get("state") != "live":  # its stream's end sees to the rest, or the sweeper if its worker is gone
+        live.forget_soon(call_sid)
 
 
 def begin(call_sid: str, mode: str) -> dict[str, str]:
@@ -133,7 +136,7 @@ def process_voice(call_sid: str) -> Response:
         try:
             return perform(call_sid, _answer(call_sid, known, key))
         except RedisError:
-            return perform(call_sid, path(known).unavailable())
+            return perform(call_sid, _patience(known, key))
     if request.values.get("RecordingSid") or request.values.get("RecordingUrl"):
         try:
             return perform(call_sid, _taken(call_sid, known))
@@ -152,15 +155,24 @@ def recording_status(call_sid: str) -> tuple[str, int]:
     key, status = request.values.get("RecordingSid", ""), request.values.get("RecordingStatus", "")
     if not key or not key.isalnum() or len(key) > 64:
         return "", 204
-    if status in LOST:
-        why = request.values.get("ErrorCode", "")
-        outcome = Outcome(status, detail=f"the carrier says {status} {why}".strip())
-        _book().finish(call_sid, key, outcome)
-        _note(RecordingChanged(call_sid, key, {"status": status, "error": outcome.detail}))
-        _book().close(call_sid, key)
-    elif status == "completed":
-        _completed(call_sid, key)
+    try:
+        if status in LOST:
+            _lost(call_sid, key, status)
+        elif status == "completed":
+            _completed(call_sid, key)
+    except RedisError as error:
+        if status == "completed":
+            _noted_for_later(call_sid, key, error)
     return "", 204
+
+
+def _lost(call_sid: str, key: str, status: str) -> None:
+    """There will be no recording."""
+    why = request.values.get("ErrorCode", "")
+    outcome = Outcome(status, detail=f"the carrier says {status} {why}".strip())
+    _note(RecordingChanged(call_sid, key, {"status": status, "error": outcome.detail}))
+    _book().finish(call_sid, key, outcome)
+    _book().close(call_sid, key)
 
 
 def _completed(call_sid: str, key: str) -> None:
@@ -174,7 +186,7 @@ def _completed(call_sid: str, key: str) -> None:
         if not refused:  # should nobody bring it, the sweeper finds it in the history
             about = {"source": "recording", "account_sid": account, "duration_ms": _duration_ms()}
             _note(RecordingChanged(call_sid, key, {"status": "claimed", **about}))
-    elif _is_new(known, key):
+    elif _is_new(call_sid, known, key):
         _claim(call_sid, known, wants_reply=False)
 
 
@@ -185,8 +197,8 @@ def _taken(call_sid: str, known: dict[str, str]) -> Step:
     """A recording is brought: claim it, and answer at once if the answer comes at once."""
     has_gone = request.values.get("Digits") == "hangup" or request.values.get("CallStatus") == "completed"
     is_message = bool(_number("message"))
-    if request.values.get("RecordingSid", "").isalnum() and not known and not _is_new(known, _key()):
-        return HANG_UP  # long over: a webhook that comes again changes nothing
+    if not known and _is_an_echo(call_sid):
+        return HANG_UP
     key = _claim(call_sid, known, wants_reply=not (has_gone or is_message))
     if has_gone:
         over(call_sid, "caller_hung_up")
@@ -194,16 +206,36 @@ def _taken(call_sid: str, known: dict[str, str]) -> Step:
     return path(known).message_left() if is_message else _answer(call_sid, known, key)
 
 
+def _is_an_echo(call_sid: str) -> bool:
+    """Whether this recording was brought before, on a call that is long over: it changes nothing.
+
+    The book is asked first: if that is away, the call may be unknown for that reason only.
+    """
+    key = request.values.get("RecordingSid", "")
+    return key.isalnum() and _book().find(call_sid, key) is None and not _is_new(call_sid, {}, key)
+
+
 def _kept_for_later(call_sid: str, known: dict[str, str], error: RedisError) -> Step:
-    """The book of turns is away: the recording goes into the history, which has it understood later."""
+    """The book of turns is away: the caller leaves it at that, or at a message."""
+    _noted_for_later(call_sid, _key(), error)
+    if request.values.get("Digits") == "hangup":
+        return HANG_UP
+    return path(known).message_left() if _number("message") else path(known).unavailable()
+
+
+def _noted_for_later(call_sid: str, key: str, error: RedisError) -> None:
+    """The recording goes into the history, which has it understood when the book is back."""
     log.warning("Redis is away: %s", type(error).__name__, extra={"call_sid": call_sid})
     refused, account = _identified(call_sid)
     about = {"source": "recording", "account_sid": account, "duration_ms": _duration_ms()}
     status = {"status": "blocked_url", "error": refused} if refused else {"status": "claimed"}
-    _note(RecordingChanged(call_sid, _key(), {**about, **status}))
-    if request.values.get("Digits") == "hangup":
-        return HANG_UP
-    return path(known).message_left() if _number("message") else path(known).unavailable()
+    _note(RecordingChanged(call_sid, key, {**about, **status}))
+
+
+def _patience(known: dict[str, str], key: str) -> Step:
+    """The book of turns is away, perhaps for a moment only: ask again, going by the number of questions."""
+    poll = _number("poll")
+    return path(known).waiting(key, poll, poll * QUESTION_S, _number("silences"), _number("troubles"))
 
 
 def _identified(call_sid: str) -> tuple[str, str]:
@@ -220,11 +252,15 @@ def _identified(call_sid: str) -> tuple[str, str]:
     return "", identified.account_sid
 
 
-def _is_new(known: dict[str, str], key: str) -> bool:
+def _is_new(call_sid: str, known: dict[str, str], key: str) -> bool:
     """Whether no word of this recording is in the books; a call in progress has its own book."""
     if known and not known.get("is_over"):
         return True
-    return cast(History, part("history")).recording(key) is None
+    try:
+        return cast(History, part("history")).recording(key) is None
+    except SQLAlchemyError as error:  # understood twice, it is still written once
+        log.warning("The history is away: %s", type(error).__name__, extra={"call_sid": call_sid})
+        return True
 
 
 def _key() -> str:
