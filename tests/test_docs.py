@@ -10,12 +10,15 @@ import sys
 import time
 
 import pytest
+import requests
 import yaml
 from websockets.sync.client import connect
 
 from flaskapp.phone.agent import read_agents
+from flaskapp.phone.audio import mulaw_to_pcm16, write_wav
 from tests import servers
 from tests.conftest import PROJECT, environment_of
+from tests.fake_turns import FakeTurns
 from tests.fakes import FakeRealtime, tone
 
 pytestmark = pytest.mark.system
@@ -56,6 +59,58 @@ def test_the_handlers_example_answers_a_call(tmp_path):
     assert "'transcript': 'reply of session 0'" in said
     assert "call_ended" in said
     assert "Traceback" not in said.split("'call_sid'", 1)[1]  # before: our own look at the port
+
+
+def test_the_desks_example_answers_a_recording(tmp_path):
+    (program,) = blocks("docs/using-the-desk.md", "python")
+    voice = tmp_path / "voice.wav"
+    voice.write_bytes(write_wav(mulaw_to_pcm16(tone(900))))
+    with FakeTurns().running() as batch:
+        environment = environment_of(tmp_path, {"OPENAI_BASE_URL": batch.base_url, "OPENAI_API_KEY": "k"})
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(voice)],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.stdout.splitlines() == [
+        "processed",
+        "what are your opening hours",
+        "We are open from nine to five.",
+    ], done.stderr
+
+
+def test_the_desks_curl_lines_hand_in_audio_and_have_it_answered(gunicorn_app, tmp_path):
+    page = (PROJECT / "docs/using-the-desk.md").read_text()
+    lines = re.findall(r"^curl .*$", page, re.MULTILINE)
+    (tmp_path / "chunk.wav").write_bytes(write_wav(mulaw_to_pcm16(tone(900))))
+    with FakeTurns().running() as batch:
+        app = gunicorn_app({"OPENAI_BASE_URL": batch.base_url, "OPENAI_API_KEY": "k"})
+        told = [
+            json.loads(
+                subprocess.run(
+                    line.replace("http://localhost:5001", app.url),
+                    shell=True,
+                    cwd=tmp_path,
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    check=True,
+                ).stdout
+            )
+            for line in lines
+        ]
+        url = f"{app.url}/phone/stream-audio/test123"
+        part = {"audio": ("chunk.wav", b"fake_audio_data", "audio/wav")}
+        assert requests.post(url, files=part, timeout=30).status_code == 200  # as a guide has it
+    assert (told[0]["duration_ms"], told[0]["format"]) == (900, "wav")
+    assert (told[1]["transcript"], told[1]["response"]) == (
+        "what are your opening hours",
+        "We are open from nine to five.",
+    )
 
 
 def one_call(port: int, engine: FakeRealtime) -> bytes:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from flaskapp.local import SIMULATED_API
 from tests import servers
 from tests.conftest import PROJECT, RunningApp, environment_of
+from tests.fake_turns import FakeTurns
 from tests.fakes import FakeRealtime
 
 pytestmark = pytest.mark.system
@@ -51,11 +53,10 @@ def served(newcomer) -> Iterator[RunningApp]:
     """The app as the README serves it, on the port that the README names."""
     if servers.answers(5001):
         pytest.skip("port 5001, which the README names, is taken here")
-    with FakeRealtime().running() as engine:
-        environment = {
-            **environment_of(newcomer, {"LOCAL": "1", "OPENAI_BASE_URL": engine.base_url}),
-            "PYTHONPATH": str(newcomer),
-        }
+    with FakeRealtime().running() as engine, FakeTurns().running() as batch:
+        batch.realtime = engine.origin
+        settings = {"LOCAL": "1", "OPENAI_BASE_URL": batch.base_url, "TWILIO_API_BASE_URL": SIMULATED_API}
+        environment = {**environment_of(newcomer, settings), "PYTHONPATH": str(newcomer)}
         del environment["FLASK_APP"]
         migrated = subprocess.run(
             shlex.split(".venv/bin/flask db upgrade"), cwd=newcomer, env=environment, check=False

@@ -165,7 +165,7 @@ class Scribe(Listener):
             needs_fallback=str(int(ended.needs_fallback)),
             pending_turn=pending,
         )
-        if ended.needs_fallback:
+        if ended.needs_fallback and not live.recall(sid).get("is_over"):
             live.count(sid, "falls")
             live.remember(sid, fell_at_ms=str(live.elapsed_ms(sid)))
         else:
