@@ -78,9 +78,7 @@ def equip(app: Flask) -> None:
 
 def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> None:
     """What understands recordings, who does the work, and the desk that hands it in."""
-    from flask import has_request_context
-
-    from flaskapp import access, parts
+    from flaskapp import parts
     from flaskapp.phone.ai_integration import AIVoiceIntegration
     from flaskapp.phone.leftovers import Leftovers
     from flaskapp.phone.recording import RecordedTurns
@@ -115,7 +113,6 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
         agents=own["agents"],
         tickets=own["tickets"],
         rtmt=own["rtmt"],
-        origin=lambda: access.origin() if has_request_context() else settings.flask_base_url or None,
         keep=scribe.recorded,
     )
 

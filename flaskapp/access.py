@@ -13,6 +13,7 @@ from flask import Request, current_app, request, session
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
 
+from flaskapp import parts
 from flaskapp.addresses import is_loopback
 from flaskapp.config import Settings
 
@@ -33,7 +34,7 @@ def settings() -> Settings:
 
 def origin() -> str:
     """``https://host`` as carriers know this server: FLASK_BASE_URL, else what the request asked for."""
-    return settings().flask_base_url or f"{request.scheme}://{request.host}"
+    return parts.origin(settings()) or ""
 
 
 def socket_origin() -> str:

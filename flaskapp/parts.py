@@ -52,6 +52,18 @@ def recording_host(settings: Settings) -> RecordingHost:
     )
 
 
+def origin(settings: Settings) -> str | None:
+    """``https://host`` as carriers know this server: FLASK_BASE_URL, else what the present request asked for.
+
+    None outside a request where FLASK_BASE_URL is not set.
+    """
+    from flask import has_request_context, request
+
+    if settings.flask_base_url:
+        return settings.flask_base_url
+    return f"{request.scheme}://{request.host}" if has_request_context() else None
+
+
 def secret(settings: Settings) -> str:
     """What tickets and sessions are signed with."""
     return settings.secret_key.get_secret_value() if settings.secret_key else ""

@@ -59,6 +59,7 @@ def test_innocent_text_is_left_alone(text):
 @pytest.mark.parametrize(
     "text",
     [
+        f"GET /phone/speech/CA123/RE123/{SECRET} HTTP/1.1",
         f"GET /phone/stream-audio/CA123/{SECRET} HTTP/1.1",
         f'"GET /phone/stream-audio/CA123/{SECRET}?x=1"',
         f"wss://host/phone/stream-audio/CA123/{SECRET}",

@@ -125,7 +125,7 @@ class AIVoiceIntegration:
         self._agents = agents or parts.agents(known)
         self._tickets = tickets or Tickets(parts.secret(known), self._live)
         self._rtmt = rtmt
-        self._origin = origin or (lambda: known.flask_base_url or None)
+        self._origin = origin or (lambda: parts.origin(known))
         self._keep = keep or (lambda call_sid, lines: None)
 
     # ------------------------------------------------------------------ audio in, an answer out

@@ -170,6 +170,15 @@ def test_where_nobody_knows_the_address_there_is_none(desk):
     assert desk.get_streaming_audio_url("a b") is None
 
 
+def test_inside_a_request_the_address_is_the_requests(desk):
+    from flask import Flask
+
+    with Flask("theirs").test_request_context("/", base_url="https://voice.example.com"):
+        url = desk.get_streaming_audio_url(CALL)
+    assert url.startswith(f"wss://voice.example.com/phone/stream-audio/{CALL}/")
+    assert desk.get_streaming_audio_url(CALL) is None
+
+
 def test_without_an_engine_there_is_no_stream(tmp_path, ear):
     known = load_settings({"FLASK_BASE_URL": "https://v.example.com", "SECRET_KEY": "k"}, instance=tmp_path)
     assert AIVoiceIntegration(settings=known, ai=ear).get_streaming_audio_url(CALL) is None
