@@ -92,7 +92,7 @@ def over(call_sid: str, why: str) -> None:
     if known.get("path") == "recorded" or known.get("needs_fallback") == "1":
         part("metrics").calls.labels("twilio", "recorded", why or known.get("reason", "")).inc()
     live.remember(call_sid, is_over="1")
-    if known.get("state") != "live":  # its stream's end sees to the rest, or the sweeper if its worker is gone
+    if known.get("state") != "live":  # else its stream's end sees to that, or the sweeper
         live.forget_soon(call_sid)
 
 
