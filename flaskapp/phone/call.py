@@ -2,11 +2,12 @@
 
 *waiting* for the carrier's start; *opening* the engine while early audio is
 kept; *configuring* its session; *live*; *resting* before a lost engine is
-opened again; *draining*: the caller is gone, his last words may still be on
-their way from the engine; *ended*. What each state does with each event is the
-table ``TRANSITIONS`` at the end of this file. Nothing here reads a clock or a
-socket: time is an argument, and all that a call knows can be stored
-(``snapshot``) and taken up again (``restore``).
+opened again; *lingering*: live AI is given up, the caller may finish what he is
+saying; *draining*: the caller is gone, his last words may still be on their way
+from the engine; *ended*. What each state does with each event is the table
+``TRANSITIONS`` at the end of this file. Nothing here reads a clock or a socket:
+time is an argument, and all that a call knows can be stored (``snapshot``) and
+taken up again (``restore``).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
-from flaskapp.phone.intake import Intake
+from flaskapp.phone.intake import RECENT_MS, Intake
 from flaskapp.phone.playout import Clip
-from flaskapp.phone.recovery import Recovery
+from flaskapp.phone.recovery import BENIGN_ERRORS, EXPIRED, GOING_AWAY, LINGER_S, QUIET_MS, Recovery
 from flaskapp.phone.resume import Lifeline
 from flaskapp.phone.transcript import Line, Transcript
 
@@ -34,17 +35,9 @@ LEFT: dict[type, tuple[str, float]] = {  # why, and how many seconds his last wo
 FRAMES_BEFORE_START = 50
 STRIKES = {"carrier": 10, "engine": 3}
 REPLY_ATTEMPTS = 2
-EXPIRED = "session_expired"
-GOING_AWAY = 1001
 ENGINE_FORMATS = {"audio/pcmu"}
-BENIGN_ERRORS = {
-    "response_cancel_not_active",
-    "conversation_already_has_active_response",
-    "input_audio_buffer_commit_empty",
-}
 
-
-State = StrEnum("State", ["WAITING", "OPENING", "CONFIGURING", "LIVE", "RESTING", "DRAINING", "ENDED"])
+State = StrEnum("State", "WAITING OPENING CONFIGURING LIVE RESTING LINGERING DRAINING ENDED")
 
 
 @dataclass(slots=True)
@@ -55,9 +48,9 @@ class Memory:
     deadline: float | None = START_WITHIN_S
     stream_id: str = ""
     audio_format: str = ""
-    frames_before_start: int = 0
     strikes: dict[str, int] = field(default_factory=dict)
     tried_minimal: bool = False
+    given_up: str = ""  # why live AI is
     ended_reason: str = ""
 
 
@@ -65,8 +58,7 @@ class Call:
     """What happens to one caller, from the stream's start to the end.
 
     Args:
-        past: what was said on the call before this stream.
-        base_ms: where in the call this stream begins.
+        past, base_ms: what was said on the call before this stream, and where in the call it begins.
 
     Attributes:
         talk: who said what, what was heard, what it cost.
@@ -100,11 +92,13 @@ class Call:
         at, memory = now - self._began, self.memory
         if memory.deadline is not None and at >= memory.deadline:
             memory.deadline = None
-            return self._overdue(at)
+            return _OVERDUE[memory.state](self, at)
         if memory.state not in ON_THE_LINE:
             return self.talk.settle(at)
         if at - self.intake.last_at > MEDIA_WITHIN_S:
             return self._turn_away("carrier_silent", at, 1008, "no media")
+        if memory.state is State.LINGERING:
+            return [] if self.intake.has_voice(QUIET_MS) else self._leave_off(at)
         self._lifeline.tidy(at)
         if self._lifeline.is_stalled(at):
             return self._lost("engine_stalled", at)
@@ -150,8 +144,8 @@ class Call:
         if event.call_sid != self.call_sid:
             return self._turn_away("wrong_call", at, 1008, "not this call's stream")
         self.memory.stream_id, self.memory.audio_format = event.stream_id, event.audio_format
-        self.intake.starts(at)
         self.talk.began_at = at
+        self.intake.starts(at)
         if event.audio_format not in ENGINE_FORMATS:
             return [ev.TellFault("unsupported_format"), *self._hand_over("unsupported_format", at)]
         self.recovery.begins(at)
@@ -166,8 +160,8 @@ class Call:
         return self._turn_away("not_admitted", at, 1008, "no valid ticket", event.reason)
 
     def _media_before_start(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
-        self.memory.frames_before_start += 1
-        if self.memory.frames_before_start <= FRAMES_BEFORE_START:
+        early = self.memory.strikes["early"] = self.memory.strikes.get("early", 0) + 1
+        if early <= FRAMES_BEFORE_START:
             return []
         return self._turn_away("media_before_start", at, 1008, "media before start")
 
@@ -198,8 +192,7 @@ class Call:
     # ------------------------------------------------------------------ the session
 
     def _open(self, at: float) -> list[ev.Command]:
-        self.memory.strikes.pop("engine", None)
-        self.memory.tried_minimal = False
+        self.memory.strikes["engine"], self.memory.tried_minimal = 0, False
         self._enter(State.OPENING, self.recovery.opening(at))
         return [ev.OpenEngine()]
 
@@ -218,8 +211,8 @@ class Call:
         if self.memory.tried_minimal:
             return self._give_up("engine_refused_session", at, event.code)
         self.memory.tried_minimal = True
-        fault = ev.TellFault("engine_refused_session", f"{event.code} {event.param}".strip())
-        return [fault, ev.ConfigureSession(self.memory.audio_format, minimal=True)]
+        again = ev.ConfigureSession(self.memory.audio_format, minimal=True)
+        return [ev.TellFault("engine_refused_session", f"{event.code} {event.param}".strip()), again]
 
     def _engine_fault(self, event: ev.EngineFault, at: float) -> list[ev.Command]:
         if event.code in BENIGN_ERRORS:
@@ -238,11 +231,7 @@ class Call:
         """The caller is without the engine: open it again if that may help, else hand him over."""
         if self.memory.state is State.DRAINING:
             return self._over()
-        told: list[ev.Command] = [ev.TellFault(reason, detail)]
-        if reason != EXPIRED or self.memory.state is not State.LIVE:  # that an old one ends is no failure
-            told.append(ev.TellEngine(reason, status, self.recovery.is_again))
-        if self.memory.state is State.LIVE:
-            told += self._lifeline.part(at)
+        told = [ev.TellFault(reason, detail), *self._lifeline.part(at, reason, status)]
         again_at = self.recovery.lost(at, reason, status, retry_after_s)
         if again_at is None:
             return [*told, *self._hand_over(reason, at)]
@@ -258,19 +247,17 @@ class Call:
             return commands
         if self.talk.failed_replies >= REPLY_ATTEMPTS:
             return [*commands, *self._give_up("reply_failed", at, event.error_code)]
-        again = "" if self.talk.has_begun else self.agent.greeting_instructions()
-        return [*commands, self.talk.ask(again, at)]
+        return [*commands, self._lifeline.ask_again(at)]
 
     # ------------------------------------------------------------------ endings
 
     def _left(self, event: ev.StreamStopped | ev.CarrierClosed, at: float) -> list[ev.Command]:
         """The caller is gone; what he said last may still be on its way."""
-        reason, seconds = LEFT[type(event)]
-        self.memory.ended_reason = reason
+        self.memory.ended_reason, seconds = LEFT[type(event)]
         talk, commands = self.talk, self.talk.end(at)
         expects_words = talk.transcribes and (talk.is_speaking or talk.transcript.awaits_words())
         if self.memory.state is not State.LIVE or not expects_words:
-            return [*commands, *self._end(reason, 1000, "call ended")]
+            return [*commands, *self._over()]
         if talk.is_speaking:
             commands.append(ev.CommitSpeech())
         if talk.reply_id:
@@ -285,22 +272,23 @@ class Call:
     def _over(self, event: ev.Event | None = None, at: float = 0.0) -> list[ev.Command]:
         return self._end("", 1000, "call ended")
 
-    def _hang_up(self, event: ev.HangUp, at: float) -> list[ev.Command]:
-        return [*self.talk.end(at), *self._end(event.reason, 1000, event.reason)]
-
-    def _overdue(self, at: float) -> list[ev.Command]:
-        if self.memory.state is State.WAITING:
-            return self._turn_away("no_start", at, 1008, "no start")
-        return self._open(at) if self.memory.state is State.RESTING else self._lost("engine_slow", at)
-
     def _give_up(self, reason: str, at: float, detail: str = "") -> list[ev.Command]:
         """Live AI cannot serve, and no other session would."""
-        assessed = ev.TellEngine(reason, 0, self.recovery.is_again)
-        return [ev.TellFault(reason, detail), assessed, *self._hand_over(reason, at)]
+        parted = self._lifeline.part(at, reason)
+        return [ev.TellFault(reason, detail), *parted, *self._hand_over(reason, at)]
 
     def _hand_over(self, reason: str, at: float) -> list[ev.Command]:
-        """A normal close hands the caller to the document after the stream."""
-        return [*self.talk.end(at), *self._end(reason, 1000, "no live service", needs_fallback=True)]
+        """The document after the stream serves the caller, but what he is saying he may finish first."""
+        self.memory.given_up = reason
+        if not self.intake.has_voice(QUIET_MS):
+            return [*self.talk.end(at), *self._leave_off(at)]
+        silenced = [ev.ClearPlayback()] if self.talk.playout.is_playing(at) else []
+        self.intake.gap(self.intake.received_ms - RECENT_MS)
+        self._enter(State.LINGERING, at + LINGER_S)
+        return [*silenced, *self.talk.end(at), ev.CloseEngine()]
+
+    def _leave_off(self, at: float) -> list[ev.Command]:
+        return self._end(self.memory.given_up, 1000, "no live service", needs_fallback=True)
 
     def _turn_away(self, reason: str, at: float, code: int, why: str, detail: str = "") -> list[ev.Command]:
         """The carrier's side misbehaves: its stream is closed, the caller may still be served otherwise."""
@@ -311,7 +299,8 @@ class Call:
         self.memory.ended_reason = self.memory.ended_reason or reason
         needs_fallback = needs_fallback and self.memory.state is not State.DRAINING  # nobody is left
         self._enter(State.ENDED, None)
-        return [*self.talk.close_all(), ev.CloseEngine(), ev.CloseCarrier(code, why, needs_fallback)]
+        told = self.talk.close_all(others_write=self.intake.flow is not None)  # a keeper has his audio
+        return [*told, ev.CloseEngine(), ev.CloseCarrier(code, why, needs_fallback)]
 
     def _enter(self, state: State, deadline: float | None) -> None:
         self.memory.state, self.memory.deadline = state, deadline
@@ -363,6 +352,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
         ev.EngineClosed: Call._engine_lost,
     },
     State.RESTING: {ev.CallerAudio: Call._early_audio},
+    State.LINGERING: {ev.CallerAudio: Call._early_audio},
     State.DRAINING: {
         ev.SpeechStopped: _talk(Conversation.speech_stopped),
         ev.SpeechCommitted: _talk(Conversation.committed),
@@ -384,10 +374,21 @@ WHILE_ON_THE_LINE: dict[type, Handler] = {
 }
 
 #: Until the end.
-UNTIL_ENDED: dict[type, Handler] = {ev.Malformed: Call._malformed, ev.HangUp: Call._hang_up}
+UNTIL_ENDED: dict[type, Handler] = {
+    ev.Malformed: Call._malformed,
+    ev.HangUp: lambda call, event, at: [*call.talk.end(at), *call._end(event.reason, 1000, event.reason)],
+}
 
 IN_SESSION = {State.CONFIGURING, State.LIVE, State.DRAINING}
-ON_THE_LINE = {State.OPENING, State.CONFIGURING, State.LIVE, State.RESTING}
+ON_THE_LINE = set(State) - {State.WAITING, State.DRAINING, State.ENDED}
+
+#: What it means that a state's time is up.
+_OVERDUE: dict[State, Callable[[Call, float], list[ev.Command]]] = {
+    **dict.fromkeys(State, lambda call, at: call._lost("engine_slow", at)),
+    State.WAITING: lambda call, at: call._turn_away("no_start", at, 1008, "no start"),
+    State.RESTING: Call._open,
+    State.LINGERING: Call._leave_off,
+}
 
 _TABLE: dict[State, dict[type, Handler]] = {
     state: {

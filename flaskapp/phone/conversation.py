@@ -340,9 +340,15 @@ class Conversation:
         agents = [line for line in self.transcript.spoken() if line.speaker == AGENT]
         return told + [command for line in agents for command in self._close(line)]
 
-    def close_all(self) -> list[ev.Command]:
-        """No words will come any more."""
-        return [command for line in self.transcript.spoken() for command in self._close(line)]
+    def close_all(self, others_write: bool) -> list[ev.Command]:
+        """No words will come any more.
+
+        Args:
+            others_write: what the caller said since the oldest of his open lines began.
+        """
+        left = self.awaited.open_lines() if others_write else []
+        withdrawn = [command for line_id in left for command in self._take_back(line_id)]
+        return withdrawn + [command for line in self.transcript.spoken() for command in self._close(line)]
 
     def _close(self, line: Line) -> list[ev.Command]:
         if line.is_final:

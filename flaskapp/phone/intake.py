@@ -6,12 +6,14 @@ another session has to take over. A keeper may follow all that is accepted.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections import deque
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from flaskapp.phone import events as ev
+from flaskapp.phone.audio import VOICE_RMS, mulaw_to_pcm16, rms
 
 EARLY_MS = 10_000.0  # while nobody listens
 RECENT_MS = 1000.0  # while the engine listens
@@ -86,6 +88,16 @@ class Intake:
         while self.kept and self.kept_ms - self.kept[0].duration_ms >= self.received_ms - from_ms:
             self.kept_ms -= self.kept.popleft().duration_ms
         self.holds_ms = self.kept_ms + EARLY_MS
+
+    def has_voice(self, within_ms: float) -> bool:
+        """Whether somebody spoke in the latest mu-law audio, by its loudness: too dear for a live call."""
+        for audio in reversed(self.kept):
+            if within_ms <= 0:
+                break
+            if rms(mulaw_to_pcm16(base64.b64decode(audio.payload))) >= VOICE_RMS:
+                return True
+            within_ms -= audio.duration_ms
+        return False
 
     @property
     def kept_from_ms(self) -> float:

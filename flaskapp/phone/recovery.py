@@ -22,6 +22,17 @@ FRESH_AFTER_S = 10.0
 YOUNG_S = 3.0
 OUR_PATIENCE = {"engine_slow", "engine_stalled"}  # we ended it, not the engine
 
+EXPIRED = "session_expired"
+GOING_AWAY = 1001
+BENIGN_ERRORS = {
+    "response_cancel_not_active",
+    "conversation_already_has_active_response",
+    "input_audio_buffer_commit_empty",
+}
+
+LINGER_S = 10.0  # who is given up may go on speaking for so long
+QUIET_MS = 800.0  # and has finished when he has said nothing for so long
+
 HOLD_AFTER_S = 1.0
 HOLD_EVERY_S = 3.0
 STALLED_AFTER_S = 7.0

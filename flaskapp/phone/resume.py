@@ -14,7 +14,7 @@ from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.intake import PENDING_MS, RECENT_MS, Intake
 from flaskapp.phone.playout import CLIP, Clip
-from flaskapp.phone.recovery import HOLD_EVERY_S, STALLED_AFTER_S, Recovery
+from flaskapp.phone.recovery import EXPIRED, HOLD_EVERY_S, STALLED_AFTER_S, Recovery
 from flaskapp.phone.transcript import CALLER, Line
 
 RECITED_LINES = 60
@@ -75,13 +75,22 @@ class Lifeline:
             return [talk.ask(greeting, at)] if greeting else []
         return [talk.ask(go_on(self.agent), at)] if talk.owes_reply else []
 
-    def part(self, at: float) -> list[ev.Command]:
-        """A live session is gone: the caller's audio that it did not put into words is the next one's."""
-        recovery = self.recovery
+    def ask_again(self, at: float) -> ev.Command:
+        """A reply failed: another one, or the greeting while nobody has said anything."""
+        return self.talk.ask("" if self.talk.has_begun else self.agent.greeting_instructions(), at)
+
+    def part(self, at: float, reason: str, status: int = 0) -> list[ev.Command]:
+        """The engine is gone: what a live session did not put into words is the next one's to hear."""
+        recovery, was_live = self.recovery, self.recovery.live_at is not None
+        told: list[ev.Command] = []
+        if reason != EXPIRED or not was_live:  # that an old one ends is no failure
+            told.append(ev.TellEngine(reason, status, recovery.is_again))
+        if not was_live:
+            return told
         recovery.unheard_ms = self.unheard_from(at, margin_ms=RECENT_MS)
         recovery.has_held = self.is_stalled(at)  # then he has heard the clip already
         self.intake.gap(recovery.unheard_ms)
-        return self.talk.lose(at)
+        return [*told, *self.talk.lose(at)]
 
     def unheard_from(self, at: float, margin_ms: float = 0.0) -> float:
         """From where on, in ms of the stream's audio, no session has put into words what was said.

@@ -161,6 +161,10 @@ class Awaited:
         """The oldest utterance that no later one has overtaken with its words."""
         return next((each for each in self.utterances if self._is_open(each)), None)
 
+    def open_lines(self) -> list[str]:
+        """The lines of utterances that wait for their words, and were not overtaken."""
+        return [each.line_id for each in self.utterances if self._is_open(each)]
+
     def _is_open(self, utterance: Utterance) -> bool:
         return utterance.end_ms is None or utterance.end_ms > self.worded_ms
 

@@ -1,12 +1,13 @@
 """An engine's ears in a few lines: voice activity and words, later than they happen, without sockets.
 
-A frame's payload says what is in it: ``3`` is part of the caller's third
-utterance, nothing is silence. Each utterance becomes its number as a word.
+A frame's payload says what is in it: ``3AAA`` is part of the caller's third
+utterance - loud, if it is played -, nothing is silence. That is its word, too.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from dataclasses import dataclass, field
 
 from flaskapp.phone import events as ev
@@ -40,7 +41,8 @@ class Ears:
             self.quiet_ms = 0
             if not self.item:
                 self.item, self.words = f"u{next(_items)}", []
-                self._say(self.notices_after, ev.SpeechStarted(self.item, clock_ms - FRAME_MS))
+                began = ev.SpeechStarted(self.item, clock_ms - FRAME_MS)
+                self._say(self.notices_after, began, ev.CallerWords(self.item, payload.decode(), False))
             if payload.decode() not in self.words:
                 self.words.append(payload.decode())
             return
@@ -77,8 +79,10 @@ class Losing:
     ears: Ears | None = None
     opens_at: int | None = None
     number: int = 0
+    given_up_at: int | None = None
 
     def __post_init__(self) -> None:
+        self.call.intake.flow = deque()  # somebody keeps his audio
         self._do(START)
         self.opens_at = 0
 
@@ -91,7 +95,7 @@ class Losing:
             self.number += 1
             if self.number in lost_at and self.ears is not None:
                 self.ears = None
-                self._do(ev.EngineClosed("engine_lost"))
+                self._do(ev.EngineClosed("engine_lost", status=401 if self.number == self.given_up_at else 0))
             if self.opens_at is not None and self.number >= self.opens_at:
                 self.opens_at, self.ears = None, Ears(self.notices_after, self.writes_after, now=self.number)
                 self.ears.known_words = set(self.written)
@@ -122,9 +126,14 @@ class Losing:
         return " ".join(line.text for line in lines if line.is_final).split()
 
 
+def word(number: int) -> str:
+    """What the caller's utterance of this number (below ten) is written as: base64 of something loud."""
+    return f"{number}AAA"
+
+
 def speech(*pauses_and_utterances: tuple[int, int]) -> list[bytes]:
     """(frames of silence, frames of speech) ..., then two seconds of silence."""
     frames: list[bytes] = []
     for number, (pause, length) in enumerate(pauses_and_utterances):
-        frames += [b""] * pause + [b"%d" % number] * length
+        frames += [b""] * pause + [word(number).encode()] * length
     return frames + [b""] * 250

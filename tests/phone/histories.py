@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -24,8 +25,8 @@ CARRIER = (
     st.builds(
         ev.StreamStarted, st.sampled_from(["MZ1", "MZ1", "MZ2"]), st.just("CA1"), st.just("audio/pcmu")
     ),
-    st.builds(ev.CallerAudio, st.binary(max_size=2), SLICE_MS),
-    st.builds(ev.CallerAudio, st.just(b"x"), st.just(20.0)),
+    st.builds(ev.CallerAudio, st.binary(max_size=2).map(b64encode), SLICE_MS),
+    st.builds(ev.CallerAudio, st.just(b"AAAA"), st.just(20.0)),
     st.builds(ev.MarkReached, MARKS),
     st.just(ev.Digit("1")),
     st.sampled_from([ev.StreamStopped(), ev.CarrierClosed(), ev.NotAdmitted(), ev.HangUp("operator")]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 from flaskapp.phone import events as ev
@@ -12,12 +13,18 @@ AGENT = Agent(name="Test", greeting="Good day.")
 SILENT = Agent(name="Test", greeting="")
 START = ev.StreamStarted("MZ1", "CA1", "audio/pcmu")
 READY = ev.SessionReady("audio/pcmu", "audio/pcmu", interrupts_itself=True, silence_ms=500)
+SILENCES = b"\xff\x7f\xfe\x7e"  # in mu-law
 BEGAN_AT = 100.0  # on the scene's clock; exact in binary, as all times in these tests should be
 
 
 def frame(number: int = 0, ms: float = 20.0) -> ev.CallerAudio:
-    """A slice of caller audio that can be told from every other one."""
-    return ev.CallerAudio(b"frame-%d" % number, ms)
+    """A slice of silence that can be told from every other one."""
+    return ev.CallerAudio(b64encode(bytes(SILENCES[number >> 2 * place & 3] for place in range(6))), ms)
+
+
+def voice(ms: float = 20.0) -> ev.CallerAudio:
+    """A slice of somebody speaking."""
+    return ev.CallerAudio(b64encode(b"\x8f\x0f" * 3), ms)
 
 
 def audio(
@@ -112,6 +119,11 @@ def stage(name: str) -> Scene:
     }
     if name in makers:
         return makers[name]()
+    if name == "lingering":
+        scene = opening()
+        scene.hears(voice(), ev.EngineClosed("engine_rejected", status=401))
+        assert scene.state == name
+        return scene
     scene = live()
     scene.hears(ev.SpeechStarted("u1", 0))
     scene.hears(ev.StreamStopped() if name == "draining" else ev.HangUp("operator"))

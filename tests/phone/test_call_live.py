@@ -14,7 +14,7 @@ def failed(code: str = "rate_limit_exceeded", reply: str = "r1") -> ev.ReplyEnde
 
 
 def test_caller_audio_passes_untouched():
-    assert live().hears(frame(7)) == [ev.Hear(b"frame-7")]
+    assert live().hears(frame(7)) == [ev.Hear(frame(7).payload)]
 
 
 def test_agent_audio_passes_untouched_and_in_order():
@@ -77,7 +77,7 @@ def test_other_errors_are_told_and_the_call_goes_on():
     scene = live()
     assert scene.hears(ev.EngineFault("server_error")) == [ev.TellFault("engine_error", "server_error")]
     assert scene.hears(ev.EngineFault("", kind="overloaded")) == [ev.TellFault("engine_error", "overloaded")]
-    assert scene.hears(frame(1)) == [ev.Hear(b"frame-1")]
+    assert scene.hears(frame(1)) == [ev.Hear(frame(1).payload)]
 
 
 def test_a_key_is_told_without_saying_which():

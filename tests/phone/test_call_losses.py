@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flaskapp.phone import events as ev
-from tests.phone.ears import FRAME_MS, Losing, speech
+from tests.phone.ears import FRAME_MS, Losing, speech, word
 
 thorough = settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -25,6 +25,8 @@ def stories(draw: st.DrawFn) -> tuple[Losing, list[tuple[int, int]]]:
     edges = list(itertools.accumulate(itertools.chain(*talk)))
     near = st.builds(int.__add__, st.sampled_from(edges), st.integers(-3, 40))
     lost_at = draw(st.sets(near | st.integers(1, 900), max_size=5))
+    if lost_at and draw(st.booleans()):
+        engine.given_up_at = max(lost_at)
     engine.lives(speech(*talk), lost_at | {each + engine.reopens_after + 8 for each in lost_at if each % 2})
     return engine, talk
 
@@ -33,7 +35,7 @@ def stories(draw: st.DrawFn) -> tuple[Losing, list[tuple[int, int]]]:
 @given(stories())
 def test_no_utterance_is_lost_or_written_twice(story):
     engine, talk = story
-    said = [str(number) for number in range(len(talk))]
+    said = [word(number) for number in range(len(talk))]
     heard_until = engine.call.heard_until_ms(engine.at) / FRAME_MS
     frames = speech(*talk)
     left = {payload.decode() for payload in frames[int(heard_until) :] if payload}
@@ -46,9 +48,9 @@ def test_no_utterance_is_lost_or_written_twice(story):
 @given(stories())
 def test_what_was_written_was_heard_whole_by_one_session(story):
     engine, talk = story
-    for word in engine.written:
-        length = talk[int(word)][1]
-        assert any(session.payloads.count(word.encode()) == length for session in engine.sessions)
+    for each in engine.written:
+        length = talk[int(each[0])][1]
+        assert any(session.payloads.count(each.encode()) == length for session in engine.sessions)
 
 
 @thorough
@@ -58,6 +60,7 @@ def test_no_line_is_left_open_but_those_whose_audio_is_left(story):
     heard_until_ms = engine.call.heard_until_ms(engine.at)
     lines = engine.call.talk.transcript.lines.values()
     assert all(line.start_ms >= heard_until_ms for line in lines if not line.is_final)
+    assert not engine.call.is_over or all(line.is_final or not line.text for line in lines)
 
 
 @thorough

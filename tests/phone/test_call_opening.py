@@ -60,7 +60,7 @@ def test_fifty_frames_before_the_start_are_dropped_and_one_more_closes():
 def test_media_before_the_start_never_reaches_the_engine():
     scene = Scene()
     scene.hears(frame(1), frame(2), START, frame(3), ev.EngineOpened(), READY)
-    assert scene.all(ev.Hear) == [ev.Hear(b"frame-3")]
+    assert scene.all(ev.Hear) == [ev.Hear(frame(3).payload)]
 
 
 def test_no_start_within_five_seconds_closes():

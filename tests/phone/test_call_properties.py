@@ -82,8 +82,8 @@ def test_every_frame_reaches_the_engine_once_and_in_order_or_not_at_all(history)
     given_frames = []
     for number, step in enumerate(history):
         if isinstance(step.event, ev.CallerAudio):
-            history[number] = Step(step.pause, ev.CallerAudio(b"%d" % number, step.event.duration_ms))
-            given_frames.append(b"%d" % number)
+            history[number] = Step(step.pause, ev.CallerAudio(b"%04d" % number, step.event.duration_ms))
+            given_frames.append(b"%04d" % number)
     heard = [each.payload for each in commands(history) if isinstance(each, ev.Hear)]
     assert len(set(heard)) == len(heard)
     assert heard == [payload for payload in given_frames if payload in set(heard)]
