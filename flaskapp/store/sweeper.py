@@ -28,15 +28,16 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 TURNS_AT_ONCE = 100
-TRIED_AGAIN_AFTER_S = 3.0
-ASKED_IN_VAIN = 3
+#: A lease of four seconds, a round, and two questions in vain: in somebody's hands again within ten seconds.
+TRIED_AGAIN_AFTER_S = 2.0
+ASKED_IN_VAIN = 2
 ASKED_KEPT = 1000
 HISTORY_EVERY_S = 30.0
 #: The web notes a claim in the history a moment after it is in Redis, or before.
 SETTLED_AFTER_S = 30.0
 SILENT_S = 15.0
 #: Whoever sweeps goes on sweeping; when it is gone, another process takes over this much later.
-OURS_FOR_MS = 3000
+OURS_FOR_MS = 2000
 
 
 class Sweeper:
