@@ -96,9 +96,20 @@ def test_a_turn_is_left_alone_for_as_long_as_it_is_postponed(house):
 
 def test_a_turn_that_no_worker_takes_is_worked_on_here(house):
     house.book.claim(turn(house))
-    rounds = [len(house.after(3)) for _ in range(5)]
-    assert rounds == [1] * 5
+    rounds = [len(house.after(3)) for _ in range(4)]
+    assert rounds == [1] * 4
     assert house.jobs.here == [("turn", "CA1", "RE1")] * 2
+
+
+def test_a_turn_whose_worker_is_gone_is_in_somebodys_hands_within_ten_seconds(house):
+    """A lease runs out after four; the turn is then asked for in vain, and done here before the ten are over."""
+    house.book.claim(turn(house))
+    house.now += 4
+    rounds = 0
+    while not house.jobs.here:
+        house.after(1)
+        rounds += 1
+    assert rounds <= 6
 
 
 def test_a_turn_that_is_postponed_again_and_again_stays_with_the_workers(house):
