@@ -102,7 +102,7 @@ def test_a_turn_that_no_worker_takes_is_worked_on_here(house):
 
 
 def test_a_turn_whose_worker_is_gone_is_in_somebodys_hands_within_ten_seconds(house):
-    """A lease runs out after four; the turn is then asked for in vain, and done here before the ten are over."""
+    """A lease runs out after four; asked for in vain, it is then done here before the ten are over."""
     house.book.claim(turn(house))
     house.now += 4
     rounds = 0
