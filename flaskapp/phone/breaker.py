@@ -2,7 +2,8 @@
 
 Three states: *well*; *doubtful* after a failure that nothing has made up for;
 *open* after several in a short time, or after one that no second try mends.
-While it is not well a thread opens a session now and then to see.
+While it is not well a thread opens a session now and then to see; from one that
+let callers wait in vain it wants to see that a reply begins, too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from types import MappingProxyType
 from typing import Any
 
 from flaskapp.phone.engines.connection import Engine
+from flaskapp.phone.engines.realtime import RealtimeSession
 from flaskapp.phone.errors import EngineUnreachable, LegError
+from flaskapp.phone.recovery import STALLED
+from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +55,14 @@ class Breaker:
     """What one worker has seen of its engine.
 
     Args:
-        probe: opens a session and closes it; raises ``LegError`` when that fails.
+        probe: opens a session, has it reply if told to, and closes it; raises ``LegError`` when that fails.
         clock: seconds, monotonic.
         wait: lets the thread rest so many seconds.
     """
 
     def __init__(
         self,
-        probe: Callable[[], None],
+        probe: Callable[[bool], None],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], Any] = time.sleep,
     ) -> None:
@@ -66,7 +70,7 @@ class Breaker:
         self._guard = threading.Lock()
         self._health = Health.WELL
         self._failed_at: deque[float] = deque(maxlen=FAILURES)
-        self._is_hopeless = False
+        self._is_hopeless = self._has_stalled = False
         self._asked_at = clock()
         self._prober: threading.Thread | None = None
 
@@ -75,6 +79,7 @@ class Breaker:
         now = self._clock()
         with self._guard:
             self._failed_at.append(now)
+            self._has_stalled = self._has_stalled or kind == STALLED
             is_often = len(self._failed_at) == FAILURES and now - self._failed_at[0] <= WITHIN_S
             is_news = status in HOPELESS and not self._is_hopeless
             self._is_hopeless = self._is_hopeless or status in HOPELESS
@@ -88,10 +93,10 @@ class Breaker:
         self._look_after()
 
     def succeeded(self) -> None:
-        """A session was agreed."""
+        """A session replies, or was seen to be granted."""
         with self._guard:
             was_open = self._health is Health.OPEN
-            self._health, self._is_hopeless = Health.WELL, False
+            self._health, self._is_hopeless, self._has_stalled = Health.WELL, False, False
             self._failed_at.clear()
         if was_open:
             log.info("New calls go to the engine again")
@@ -130,7 +135,7 @@ class Breaker:
                     self._prober = None
                     return
             try:
-                self._probe()
+                self._probe(self._has_stalled)
             except LegError as error:
                 log.debug("The engine does not serve yet: %s", error)
             except Exception:  # this thread's edge: whatever it was, the engine is looked at again
@@ -139,20 +144,30 @@ class Breaker:
                 self.succeeded()
 
 
-def probe(engine: Engine) -> None:
+def probe(engine: Engine, wants_reply: bool = False) -> None:
     """Open a session and close it when the engine has said that there is one.
+
+    Args:
+        wants_reply: have it begin to say a word, which costs a few tokens.
 
     Raises:
         LegError: there was none.
     """
     wire = engine.open()
     try:
-        deadline = time.monotonic() + CREATED_WITHIN_S
-        while (left_s := deadline - time.monotonic()) > 0:
-            if any(b'"session.created"' in message for message in wire.receive(left_s)):
-                return
-        raise EngineUnreachable("no session was created in time")
+        _await(wire, b'"session.created"')
+        if wants_reply:
+            wire.send([RealtimeSession().response_create("Say: yes.")])
+            _await(wire, b'"response.created"')
     finally:
         wire.close()
         wire.abort()
         wire.dispose(close_socket=True)
+
+
+def _await(wire: Wire, name: bytes) -> None:
+    deadline = time.monotonic() + CREATED_WITHIN_S
+    while (left_s := deadline - time.monotonic()) > 0:
+        if any(name in message for message in wire.receive(left_s)):
+            return
+    raise EngineUnreachable(f"no {name.decode()} in time")

@@ -269,7 +269,7 @@ class Bridge:
             return
         if command.trouble:
             self._breaker.failed(command.trouble, command.status)
-        else:
+        elif command.serves:
             self._breaker.succeeded()
 
     def _close_engine(self, command: ev.CloseEngine, now: float) -> None:

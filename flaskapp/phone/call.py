@@ -22,7 +22,7 @@ from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.intake import RECENT_MS, Intake
 from flaskapp.phone.playout import Clip
-from flaskapp.phone.recovery import BENIGN_ERRORS, EXPIRED, GOING_AWAY, LINGER_S, QUIET_MS, Recovery
+from flaskapp.phone.recovery import BENIGN_ERRORS, EXPIRED, GOING_AWAY, LINGER_S, STALLED, Recovery
 from flaskapp.phone.resume import Lifeline
 from flaskapp.phone.transcript import Line, Transcript
 
@@ -98,10 +98,10 @@ class Call:
         if at - self.intake.last_at > MEDIA_WITHIN_S:
             return self._turn_away("carrier_silent", at, 1008, "no media")
         if memory.state is State.LINGERING:
-            return [] if self.intake.has_voice(QUIET_MS) else self._leave_off(at)
+            return [] if self._lifeline.hears_voice(at) else self._leave_off(at)
         self._lifeline.tidy(at)
         if self._lifeline.is_stalled(at):
-            return self._lost("engine_stalled", at)
+            return self._lost(STALLED, at)
         return [*self.talk.settle(at), *self._lifeline.keep_company(self.clip, at)]
 
     def ms(self, now: float) -> int:
@@ -280,7 +280,7 @@ class Call:
     def _hand_over(self, reason: str, at: float) -> list[ev.Command]:
         """The document after the stream serves the caller, but what he is saying he may finish first."""
         self.memory.given_up = reason
-        if not self.intake.has_voice(QUIET_MS):
+        if not self._lifeline.hears_voice(at):
             return [*self.talk.end(at), *self._leave_off(at)]
         silenced = [ev.ClearPlayback()] if self.talk.playout.is_playing(at) else []
         self.intake.gap(self.intake.received_ms - RECENT_MS)
@@ -342,7 +342,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
         ev.SpeechCommitted: _talk(Conversation.committed),
         ev.CallerWords: _talk(Conversation.caller_words),
         ev.CallerWordsLost: _talk(Conversation.caller_words_lost),
-        ev.ReplyStarted: _talk(Conversation.reply_started),
+        ev.ReplyStarted: lambda call, event, at: call._lifeline.reply_started(event, at),
         ev.ReplyAudio: _talk(Conversation.reply_audio),
         ev.ReplyAudioEnded: _talk(Conversation.reply_audio_ended),
         ev.ReplyWords: _talk(Conversation.reply_words),

@@ -12,9 +12,12 @@ from typing import Any
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.playout import Heard, Playout
+from flaskapp.phone.recovery import Owed
 from flaskapp.phone.transcript import AGENT, CALLER, Awaited, Line, Transcript, heard_part
 
 SILENCED_KEPT = 8
+#: To a session that did not say it itself, and was told all of it.
+HEARD_ONLY = 'The caller has just interrupted you. Of what you said last he heard only this much: "{}"'
 
 
 @dataclass(slots=True)
@@ -35,7 +38,7 @@ class Conversation:
     is_speaking: bool = False
     has_asked: bool = False  # a reply was asked for by us, not by voice activity
     stopped_at: float | None = None  # when the engine was given the caller's last word
-    asked_at: float | None = None  # since when the engine owes a reply of which nothing was heard
+    owed: Owed = field(default_factory=Owed)
     reply_id: str = ""  # the response that is being made
     is_sounding: bool = False  # it has begun to speak
     is_unwanted: bool = False  # the next reply answers what was answered before the session was lost
@@ -65,7 +68,8 @@ class Conversation:
             told += self._give_up(line_id)
         self.is_speaking = self.has_asked = self.is_sounding = self.is_unwanted = False
         self.reply_id, self.item_id, self.silenced = "", None, []
-        self.stopped_at = self.asked_at = None
+        self.stopped_at = None
+        self.owed.nothing()
         return told
 
     def _cut_off(self, at: float) -> list[ev.Command]:
@@ -93,7 +97,8 @@ class Conversation:
         return [ev.Hear(event.payload)]
 
     def speech_started(self, event: ev.SpeechStarted, at: float) -> list[ev.Command]:
-        self.is_speaking, self.stopped_at, self.asked_at = True, None, None
+        self.is_speaking, self.stopped_at = True, None
+        self.owed.speaks()
         commands = self._interrupt(at)
         start_ms = event.audio_start_ms + self.offset_ms
         if start_ms >= self.awaited.lost_ms:
@@ -129,6 +134,8 @@ class Conversation:
             known = (one for one in cut if self._is_known(one))
             commands += [ev.Truncate(one.item_id, one.content_index, one.heard_ms) for one in known]
             commands += self.cut_short(cut, at)
+            others = [self.transcript.lines[one.item_id].text for one in cut if not self._is_known(one)]
+            commands += [ev.Recite("note", HEARD_ONLY.format(text)) for text in others]
             commands.append(ev.TellEvent("barge_in", {"heard_ms": [one.heard_ms for one in cut]}))
         if self.reply_id:
             self._silence(self.reply_id)
@@ -180,7 +187,7 @@ class Conversation:
         self.is_speaking = False
         end_ms = event.audio_end_ms - self.silence_ms
         self.stopped_at = self.given_at - max(self.given_ms - end_ms, 0.0) / 1000
-        self.asked_at = at
+        self.owed.turn(at)
         line = self._callers_line(event.item_id, at)
         line.end_ms = max(self._stream_ms(end_ms + self.offset_ms), line.start_ms)
         swallowed = self.awaited.ends(line.item_id, event.audio_end_ms + self.offset_ms)
@@ -217,7 +224,8 @@ class Conversation:
 
     def ask(self, instructions: str, at: float) -> ev.Command:
         """Ask for a reply that no voice activity brings about: a greeting, a second try."""
-        self.has_asked, self.asked_at = True, at
+        self.has_asked = True
+        self.owed.turn(at)
         return ev.Reply(instructions)
 
     @property
@@ -236,8 +244,8 @@ class Conversation:
     @property
     def waits_since(self) -> float | None:
         """Since when the caller hears nothing though the engine owes him something; None: it does not."""
-        if self.asked_at is not None:
-            return self.asked_at
+        if self.owed.since is not None:
+            return self.owed.since
         if self.is_sounding and self._is_replying:
             return self.playout.replies_end_at()
         return None
@@ -246,11 +254,11 @@ class Conversation:
         self.reply_id, asked, self.has_asked = event.response_id, self.has_asked, False
         unwanted, self.is_unwanted, self.is_sounding = self.is_unwanted and not asked, False, False
         if not unwanted and not (asked and self.is_speaking):
-            self.asked_at = at if self.asked_at is None else self.asked_at
+            self.owed.lives(at)
             return []
         # We asked before the caller began to speak: no voice activity detection will cancel this one.
         # Or he has had this answer from the session before.
-        self.asked_at = None
+        self.owed.nothing()
         self._silence(self.reply_id)
         return [ev.CancelReply(self.reply_id)]
 
@@ -273,7 +281,8 @@ class Conversation:
             line.engine_ms = max(round((at - self.stopped_at) * 1000), 0)
         told = ev.TellTurn(item_id, line.engine_ms, not self.has_answered)
         self.item_id, self.stopped_at, self.has_answered = item_id, None, True
-        self.asked_at, self.is_sounding, self.was_cut_off = None, True, False
+        self.is_sounding, self.was_cut_off = True, False
+        self.owed.nothing()
         return told
 
     def reply_audio_ended(self, event: ev.ReplyAudioEnded, at: float) -> list[ev.Command]:
@@ -300,7 +309,8 @@ class Conversation:
 
     def reply_ended(self, event: ev.ReplyEnded, at: float) -> list[ev.Command]:
         if self.reply_id == event.response_id:
-            self.reply_id, self.asked_at, self.is_sounding = "", None, False
+            self.reply_id, self.is_sounding = "", False
+            self.owed.nothing()
         self._add_usage(event.usage)
         sounded = self.playout.items()
         self.settling += [line.item_id for line in self._unfinished() if line.item_id in sounded]
@@ -312,7 +322,8 @@ class Conversation:
         return [*told, ev.TellFault("reply_failed", event.error_code)]
 
     def tool_called(self, event: ev.ToolCalled, at: float) -> list[ev.Command]:
-        self.asked_at, self.is_sounding = None, False  # its answer is not the engine's to give
+        self.is_sounding = False
+        self.owed.nothing()  # its answer is not the engine's to give
         return [ev.TellEvent("tool_called", {"name": event.name})]
 
     # ------------------------------------------------------------------ the line
@@ -379,6 +390,7 @@ class Conversation:
             "playout": Playout.from_dict(data["playout"]),
             "transcript": Transcript.from_dict(data["transcript"]),
             "awaited": Awaited.from_dict(data["awaited"]),
+            "owed": Owed(**data["owed"]),
         }
         return cls(**{**data, **own})
 

@@ -267,7 +267,7 @@ class ConfigureSession:
 
 @dataclass(frozen=True, slots=True)
 class Recite:
-    """Tell the engine what was said before its session: one line, its speaker "caller" or "agent"."""
+    """Tell the engine what was said before its session: a line of "caller" or "agent", or a "note"."""
 
     speaker: str
     text: str
@@ -369,11 +369,12 @@ class TellFault:
 
 @dataclass(frozen=True, slots=True)
 class TellEngine:
-    """How the engine does: ``trouble`` is empty when a session stands; ``is_again``: it was opened again."""
+    """How the engine does: what ails it, that it was opened again (in vain or not), that it replies."""
 
     trouble: str = ""
     status: int = 0
     is_again: bool = False
+    serves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,11 @@ class Playout:
             return True
         return bool(self.marks) and now - MAX_LAG_S < self.ends_at
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing was ever sent."""
+        return self.ends_at == 0.0
+
     def remaining_s(self, now: float) -> float:
         """Seconds until the line falls silent, as the clock sees it."""
         return max(self.ends_at + self.lag - now, 0.0)

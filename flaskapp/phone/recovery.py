@@ -32,10 +32,15 @@ BENIGN_ERRORS = {
 
 LINGER_S = 10.0  # who is given up may go on speaking for so long
 QUIET_MS = 800.0  # and has finished when he has said nothing for so long
+NO_AUDIO_S = 2.0  # or when nothing at all has come
 
 HOLD_AFTER_S = 1.0
 HOLD_EVERY_S = 3.0
+UNHEARD_FOR_S = 2.0  # who has heard nothing at all since his stream began hears something then
 STALLED_AFTER_S = 7.0
+STALLED_AGAIN_S = 4.0  # a session in the place of one that stalled
+IGNORED_AFTER_S = 3.0  # who asks for a second time has waited before
+STALLED = "engine_stalled"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,49 @@ RULES: Mapping[int, Rule] = MappingProxyType(
 
 
 @dataclass(slots=True)
+class Owed:
+    """What a live engine owes the caller.
+
+    Attributes:
+        since: since when a reply of which nothing was heard; None: nothing, or he speaks again.
+        dead_since: of which not even the making has begun; kept while he speaks again.
+        turns: how many turns went unanswered since then.
+    """
+
+    since: float | None = None
+    dead_since: float | None = None
+    turns: int = 0
+
+    def turn(self, at: float) -> None:
+        """The caller stopped speaking, or we asked for a reply."""
+        self.waits(at)
+        self.turns += 1
+
+    def waits(self, at: float) -> None:
+        self.since = at
+        self.dead_since = at if self.dead_since is None else self.dead_since
+
+    def speaks(self) -> None:
+        """The caller goes on."""
+        self.since = None
+
+    def lives(self, at: float) -> None:
+        """A reply is being made."""
+        self.since = at if self.since is None else self.since
+        self.dead_since, self.turns = None, 0
+
+    def nothing(self) -> None:
+        self.since, self.dead_since, self.turns = None, None, 0
+
+    def is_ignored(self, at: float, patience_s: float) -> bool:
+        """Whether the caller has spoken to a dead engine more than once, and waits again."""
+        if self.since is None or self.dead_since is None or self.turns < 2:
+            return False
+        waited_s = at - self.since
+        return waited_s >= IGNORED_AFTER_S or (waited_s >= 1.0 and at - self.dead_since >= patience_s)
+
+
+@dataclass(slots=True)
 class Recovery:
     """What one call has tried.
 
@@ -69,6 +117,8 @@ class Recovery:
         reopened: tries spent; forgotten once a session has lived ten seconds.
         is_again: what is being opened now is a reopening.
         has_held: the caller has heard the clip in this outage.
+        has_stalled: a session kept him waiting in vain, and none has replied since.
+        is_proven: the session that stands has begun to reply.
         unheard_ms: from here on no session has taken the stream's audio; None while one does.
     """
 
@@ -79,6 +129,8 @@ class Recovery:
     short_lives: int = 0
     is_again: bool = False
     has_held: bool = False
+    has_stalled: bool = False
+    is_proven: bool = False
     unheard_ms: float | None = None
 
     def begins(self, at: float) -> None:
@@ -99,9 +151,20 @@ class Recovery:
 
     def joined(self, at: float) -> bool:
         """The session is agreed, the outage over; whether that was a reopening."""
-        self.live_at, self.since, self.has_held, self.unheard_ms = at, None, False, None
+        self.live_at, self.since, self.unheard_ms = at, None, None
+        self.has_held = self.is_proven = False
         was_again, self.is_again = self.is_again, False
         return was_again
+
+    def replies(self) -> bool:
+        """The session begins to reply; whether for the first time."""
+        was_proven, self.is_proven, self.has_stalled = self.is_proven, True, False
+        return not was_proven
+
+    @property
+    def patience_s(self) -> float:
+        """How long a live engine may keep the caller waiting."""
+        return STALLED_AGAIN_S if self.has_stalled else STALLED_AFTER_S
 
     def lost(
         self, at: float, reason: str = "", status: int = 0, retry_after_s: float | None = None
@@ -111,12 +174,13 @@ class Recovery:
         Args:
             status: HTTP status of a refusal, or the close code.
         """
-        was_slow = reason in OUR_PATIENCE
+        was_slow, stalls_again = reason in OUR_PATIENCE, reason == STALLED and self.has_stalled
+        self.has_stalled = self.has_stalled or reason == STALLED
         was_live, rule = self.live_at is not None, RULES.get(status, ANY)
         self._count_lives(at, was_slow)
         if was_live or self.since is None:
             self.since = at
-        if self.short_lives >= SHORT_LIVES or self.reopened >= rule.tries:
+        if stalls_again or self.short_lives >= SHORT_LIVES or self.reopened >= rule.tries:
             return None
         rest_s = 0.0 if was_live or was_slow else REST_S[self.reopened]
         if rule.asks_for_rest:

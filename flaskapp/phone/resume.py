@@ -14,7 +14,7 @@ from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.intake import PENDING_MS, RECENT_MS, Intake
 from flaskapp.phone.playout import CLIP, Clip
-from flaskapp.phone.recovery import EXPIRED, HOLD_EVERY_S, STALLED_AFTER_S, Recovery
+from flaskapp.phone.recovery import EXPIRED, HOLD_EVERY_S, NO_AUDIO_S, QUIET_MS, UNHEARD_FOR_S, Recovery
 from flaskapp.phone.transcript import CALLER, Line
 
 RECITED_LINES = 60
@@ -61,19 +61,25 @@ class Lifeline:
         told: list[ev.Command] = [*recited(talk.transcript.past, talk.transcript.spoken())]
         talk.joins(ready, intake.kept_from_ms)
         told += [command for audio in intake.kept for command in talk.hear(audio, at)]
-        return [*told, *self._first_words(at), ev.TellEngine(is_again=is_again)]
+        reopened = [ev.TellEngine(is_again=True)] if is_again else []
+        return [*told, *self._first_words(at), *reopened]
 
     def _first_words(self, at: float) -> list[ev.Command]:
         """The greeting that nobody heard, or the reply that is owed."""
         talk, waiting = self.talk, self.talk.awaited.utterances
         if waiting:  # the audio that it was given makes it answer, wanted or not
             talk.is_unwanted = not talk.has_unanswered
-            talk.asked_at = at if talk.has_unanswered and waiting[-1].end_ms is not None else None
+            if talk.has_unanswered and waiting[-1].end_ms is not None:
+                talk.owed.waits(at)
             return []
         if talk.transcript.last_spoken is None:
             greeting = self.agent.greeting_instructions()
             return [talk.ask(greeting, at)] if greeting else []
         return [talk.ask(go_on(self.agent), at)] if talk.owes_reply else []
+
+    def hears_voice(self, at: float) -> bool:
+        """Whether the caller is speaking, as far as the line can tell without an engine."""
+        return at - self.intake.last_at < NO_AUDIO_S and self.intake.has_voice(QUIET_MS)
 
     def ask_again(self, at: float) -> ev.Command:
         """A reply failed: another one, or the greeting while nobody has said anything."""
@@ -123,15 +129,33 @@ class Lifeline:
 
     def is_stalled(self, at: float) -> bool:
         """Whether a live engine lets the caller wait too long."""
-        return self._waited_s(at) >= STALLED_AFTER_S
+        patience_s, heard_at = self.recovery.patience_s, at - self.talk.playout.lag
+        is_ignored = self._is_live and self.talk.owed.is_ignored(heard_at, patience_s)
+        return is_ignored or self._waited_s(at) >= patience_s
+
+    def reply_started(self, event: ev.ReplyStarted, at: float) -> list[ev.Command]:
+        """That a session was agreed on says little: one that begins to reply serves."""
+        proof = [ev.TellEngine(serves=True)] if self.recovery.replies() else []
+        return [*self.talk.reply_started(event, at), *proof]
 
     def keep_company(self, clip: Clip | None, at: float) -> list[ev.Command]:
         """A caller who waits in silence hears that he is not forgotten."""
         playout = self.talk.playout
-        if clip is None or (self._is_live and self._waited_s(at) < HOLD_EVERY_S):
-            return []
-        if not self.recovery.wants_clip(at, max(playout.ends_at + playout.lag, self.talk.began_at)):
+        if clip is None or not self._is_kept_waiting(at):
             return []
         self.recovery.has_held = True
         playout.sent(CLIP, 0, clip.duration_ms, at)
         return [ev.Play(clip.payload), ev.TellEvent("hold")]
+
+    def _is_kept_waiting(self, at: float) -> bool:
+        """Whether he has heard nothing for as long as one should."""
+        talk, recovery = self.talk, self.recovery
+        if self._is_live and talk.waits_since is None:
+            return False
+        is_our_turn = talk.has_asked or not talk.has_begun
+        if talk.playout.is_unused and is_our_turn and at - talk.began_at >= UNHEARD_FOR_S:
+            return True
+        # A caller whose last session stalled has waited long before this one's time began.
+        if self._is_live and not recovery.has_stalled and self._waited_s(at) < HOLD_EVERY_S:
+            return False
+        return recovery.wants_clip(at, max(talk.playout.ends_at + talk.playout.lag, talk.began_at))

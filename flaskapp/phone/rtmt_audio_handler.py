@@ -105,7 +105,7 @@ class RTMTAudioHandler:
         self.transcribe_model = transcribe_model
         self.listener = listener or Listener()
         self.keeper = keeper
-        self.breaker = breaker or Breaker(lambda: probe(self.engine))
+        self.breaker = breaker or Breaker(lambda wants_reply: probe(self.engine, wants_reply))
         self.sessions: dict[str, Bridge] = {}
         self._bridges: set[Bridge] = set()  # also those whose stream has not been admitted yet
         self.on_transcript: Callable[[dict[str, Any]], None] | None = None

@@ -27,12 +27,14 @@ class Watched:
 
     def __init__(self, *outcomes: Exception | None) -> None:
         self.now, self.rests, self.probes = 1000.0, [], 0
+        self.wanted: list[bool] = []
         self._outcomes = list(outcomes)
         self._go, self._rested = threading.Semaphore(0), threading.Semaphore(0)
         self.breaker = Breaker(self._probe, lambda: self.now, self._wait)
 
-    def _probe(self) -> None:
+    def _probe(self, wants_reply: bool) -> None:
         self.probes += 1
+        self.wanted.append(wants_reply)
         if self._outcomes and (outcome := self._outcomes.pop(0)) is not None:
             raise outcome
 
@@ -137,6 +139,43 @@ def test_nobody_looks_at_an_engine_that_nobody_asks_for_until_somebody_does():
     assert watched.probes == ASKED_WITHIN_S / PROBE_EVERY_S + 1
 
 
+def test_an_engine_that_let_callers_wait_has_to_reply_before_it_is_well():
+    watched = Watched(EngineUnreachable("x"), None, EngineUnreachable("x"))
+    watched.fails(1)
+    watched.breaker.failed("engine_stalled")
+    watched.passes()
+    watched.passes()
+    assert watched.breaker.is_well
+    watched.passes()
+    watched.fails(1)
+    watched.passes()
+    assert watched.wanted == [True, True, False]
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+def test_a_probe_can_ask_for_a_reply(stalls, monkeypatch):
+    with FakeRealtime(Behaviour(stalls=stalls)).running() as engine:
+        at = Engine(endpoint(engine.base_url), "m", "k")
+        if stalls:
+            with pytest.raises(EngineUnreachable):
+                probe(at, wants_reply=True)
+        else:
+            probe(at, wants_reply=True)
+        assert [event["type"] for event in engine.sessions[0].events] == ["response.create"]
+        assert engine.sessions[0].offences == []
+
+
+def test_an_engine_that_grants_sessions_and_never_replies_gets_no_more_calls():
+    with FakeRealtime(Behaviour(stalls=True)).running() as engine:
+        handler = RTMTAudioHandler(engine.base_url, "m", "k", listener=Ear())
+        handler.breaker = Breaker(lambda wants_reply: None, wait=lambda seconds: threading.Event().wait(3600))
+        begun = [begin(handler, f"CA{number}") for number in range(3)]
+        for caller, thread in begun:
+            thread.join(60)
+            assert caller.closed_with == 1000
+        assert not handler.breaker.allows_new_calls
+
+
 def test_a_probe_opens_a_session_and_closes_it():
     with FakeRealtime().running() as engine:
         probe(Engine(endpoint(engine.base_url), "m", "k"))
@@ -155,7 +194,7 @@ def test_a_probe_that_is_refused_says_so(status):
 def test_calls_tell_the_breaker_how_the_engine_does():
     with FakeRealtime(Behaviour(handshake_status=503)).running() as engine:
         handler = RTMTAudioHandler(engine.base_url, "m", "k", listener=Ear())
-        handler.breaker = Breaker(lambda: None, wait=lambda seconds: threading.Event().wait(3600))
+        handler.breaker = Breaker(lambda wants_reply: None, wait=lambda seconds: threading.Event().wait(3600))
         for _ in range(2):
             caller, thread = begin(handler, "CA1")
             thread.join(30)

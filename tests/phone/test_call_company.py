@@ -103,6 +103,86 @@ def test_who_need_not_speak_does_not_stall(events):
     assert [command for _, command in ticks(scene, 12.0)] == []
 
 
+def stalls_at(told: list[tuple[float, ev.Command]]) -> list[float]:
+    return [at for at, command in told if command == ev.TellFault("engine_stalled")]
+
+
+def speaks_again(scene: Scene, at: float) -> list[tuple[float, ev.Command]]:
+    """He is answered by the clip at most, and asks once more."""
+    told = ticks(scene, at - 1.0)
+    scene.hears(ev.SpeechStarted("u2", 1500))
+    told += ticks(scene, 1.0)
+    scene.hears(ev.SpeechStopped("u2", 2500))
+    return told
+
+
+@pytest.mark.parametrize(("again_at", "stalls"), [(2.0, 5.0), (4.0, 7.0), (5.5, 7.0), (6.5, 7.5), (7.5, 8.5)])
+def test_a_caller_who_asks_again_does_not_start_the_waiting_anew(again_at, stalls):
+    scene = stalled()
+    told = speaks_again(scene, again_at) + ticks(scene, 4.0)
+    assert stalls_at(told) == [stalls]
+
+
+def test_an_engine_that_has_begun_to_reply_has_its_time_from_the_last_turn():
+    scene = stalled()
+    ticks(scene, 1.0)
+    scene.hears(ev.ReplyStarted("r1"))
+    told = speaks_again(scene, 4.0) + ticks(scene, 6.5)
+    assert stalls_at(told) == []
+    assert stalls_at(ticks(scene, 0.5)) == [12.0]
+
+
+def stalled_again() -> Scene:
+    """The session in its place has stood for no time yet."""
+    scene = stalled()
+    ticks(scene, 7.0)
+    rejoined(scene, 0.0)
+    return scene
+
+
+def test_a_second_stall_comes_after_four_seconds_and_ends_live_ai():
+    scene = stalled_again()
+    told = ticks(scene, 4.0)
+    assert stalls_at(told) == [11.0]
+    assert told[-1][1] == ev.CloseCarrier(1000, "no live service", needs_fallback=True)
+
+
+def test_a_second_stall_after_a_reply_is_a_first_one():
+    scene = stalled_again()
+    scene.hears(ev.ReplyStarted("r2"), audio("a2", 500, "r2"), ev.ReplyEnded("r2", "completed"))
+    scene.hears(ev.SpeechStarted("u3", 100), ev.SpeechStopped("u3", 500))
+    assert stalls_at(ticks(scene, 7.0)) == [14.0]
+    assert scene.state == "opening"
+
+
+def test_no_four_seconds_of_two_stalls_are_silent():
+    scene = stalled()
+    told = ticks(scene, 7.0)
+    rejoined(scene, 0.0)
+    told += ticks(scene, 4.0)
+    assert clips(told) == [3.0, 7.125]
+    assert told[-1][0] - (7.125 + 1.0) < 4.0
+
+
+def test_a_greeting_that_is_late_is_covered_after_two_seconds():
+    assert clips(ticks(held(live(AGENT)), 5.5)) == [2.0]
+
+
+def test_a_caller_who_said_hello_meanwhile_is_not_left_alone_either():
+    scene = held(live(AGENT))
+    scene.hears(ev.SpeechStarted("u1", 500))
+    ticks(scene, 2.5)
+    scene.hears(ev.SpeechStopped("u1", 2400))
+    assert clips(ticks(scene, 1.0)) == [2.625]
+
+
+def test_an_agent_that_does_not_greet_says_nothing_until_it_is_asked():
+    scene = held(live())
+    assert clips(ticks(scene, 10.0)) == []
+    scene.hears(ev.SpeechStarted("u1", 9000), ev.SpeechStopped("u1", 10_000))
+    assert clips(ticks(scene, 3.5)) == [13.0]
+
+
 def test_audio_ends_a_stall():
     scene = stalled()
     ticks(scene, 6.0)

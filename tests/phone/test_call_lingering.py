@@ -71,6 +71,12 @@ def test_a_caller_who_does_not_stop_is_interrupted_after_ten_seconds():
     assert closed(speaks(scene, 0.125)) == (1000, True)
 
 
+def test_a_line_that_falls_dead_is_not_waited_for():
+    scene = lingering(opening())
+    assert scene.waits(1.875) == []
+    assert closed(scene.waits(0.125)) == (1000, True)
+
+
 def lingering(scene: Scene) -> Scene:
     speaks(scene, 1.0)
     scene.hears(REFUSED)

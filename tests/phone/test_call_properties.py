@@ -169,4 +169,4 @@ def test_a_call_that_was_greeted_is_not_greeted_again_on_another_engine():
     data = scene.call.snapshot(scene.now)
     data["memory"]["state"] = "configuring"
     moved = Call.restore(data, AGENT, scene.now)
-    assert moved.receive(READY, scene.now) == [ev.Recite("agent", "Good day."), ev.TellEngine()]
+    assert moved.receive(READY, scene.now) == [ev.Recite("agent", "Good day.")]

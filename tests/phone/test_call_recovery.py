@@ -6,6 +6,7 @@ import pytest
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import Call
+from flaskapp.phone.conversation import HEARD_ONLY
 from flaskapp.phone.resume import GO_ON
 from flaskapp.phone.transcript import Line
 from tests.phone.outage import LOST, REOPENED, rejoined, ticks
@@ -92,6 +93,15 @@ def test_a_line_of_the_lost_session_is_not_truncated_in_the_next():
     commands = scene.hears(ev.SpeechStarted("u1", 0), after=0.75)
     assert ev.ClearPlayback() in commands
     assert not any(isinstance(each, ev.Truncate) for each in commands)
+
+
+def test_a_session_that_did_not_say_it_is_told_what_of_it_was_heard():
+    scene = speaking(4.0)
+    scene.hears(words("one two three four", is_final=True), ev.ReplyEnded("r1", "completed"), LOST)
+    assert rejoined(scene) == [ev.Recite("agent", "one two three four")]
+    told = scene.hears(ev.SpeechStarted("u1", 0), after=1.75)
+    assert only(ev.Recite, told) == ev.Recite("note", HEARD_ONLY.format("one two"))
+    assert only(ev.TellLine, told).text == "one two"
 
 
 def test_the_next_session_is_told_what_was_said_in_its_order():
@@ -279,9 +289,19 @@ def test_whether_the_caller_is_owed_a_reply_is_known_at_the_end(events, owes):
 def test_a_session_that_was_old_is_nobodys_failure(end):
     scene = live()
     scene.hears(end, after=60.0)
-    assert scene.all(ev.TellEngine) == [ev.TellEngine()]
+    assert scene.all(ev.TellEngine) == []
     rejoined(scene)
-    assert scene.all(ev.TellEngine) == [ev.TellEngine(), ev.TellEngine(is_again=True)]
+    assert scene.all(ev.TellEngine) == [ev.TellEngine(is_again=True)]
+
+
+def test_an_engine_serves_when_it_begins_to_reply_and_each_session_says_so_once():
+    scene = speaking(1.0, scene=live(AGENT))
+    scene.hears(ev.ReplyEnded("r1", "completed"), ev.ReplyStarted("r2"), ev.ReplyEnded("r2", "completed"))
+    assert scene.all(ev.TellEngine) == [ev.TellEngine(serves=True)]
+    scene.hears(LOST, after=20.0)
+    rejoined(scene)
+    scene.hears(ev.ReplyStarted("r3"))
+    assert scene.all(ev.TellEngine)[-2:] == [ev.TellEngine(is_again=True), ev.TellEngine(serves=True)]
 
 
 def test_how_the_engine_does_is_told():

@@ -353,4 +353,4 @@ def test_a_call_that_is_given_up_says_what_was_not_heard(call, engine, witness):
     (ended,) = witness.ended
     assert (ended.needs_fallback, ended.owes_reply, ended.reason) == (True, True, "engine_rejected")
     assert ended.heard_until_ms == 400
-    assert caller.closed_with == 1000
+    eventually(lambda: caller.closed_with == 1000)

@@ -22,7 +22,11 @@ SESSION_UPDATE_ID = "session-update"
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
 COMMIT = b'{"type":"input_audio_buffer.commit"}'
-_ROLES = {"caller": ("user", "input_text"), "agent": ("assistant", "output_text")}
+_ROLES = {
+    "caller": ("user", "input_text"),
+    "agent": ("assistant", "output_text"),
+    "note": ("system", "input_text"),
+}
 MAX_NUMBER = 2**31 - 1  # of milliseconds: 24 days; what a database keeps of a whole number
 
 
