@@ -7,12 +7,15 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import asdict
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
 from flaskapp.phone.engines.turns import Answer
 from flaskapp.phone.errors import EngineUnreachable
+from flaskapp.store.tables import Call
 from tests import servers
 from tests.fake_recordings import RecordingHost, plain, recording, well
 
@@ -453,3 +456,24 @@ def test_unsigned_strangers_are_refused(config):
     client = create_app({**config, "FLASK_BASE_URL": "https://v.example.com"}).test_client()
     for path in ("incoming-call", "process-voice/CA1", "recording-status/CA1"):
         assert post(client, f"/phone/{path}").status_code == 403
+
+
+def test_a_whole_call_that_comes_again_the_next_day_changes_nothing(app, client, host, mind):
+    def call():
+        post(client, "/phone/incoming-call")
+        followed(client, recorded(client, host))
+        about = {"CallStatus": "completed", "SequenceNumber": "1"}
+        assert post(client, "/phone/call-status", **about).status_code == 204
+        eventually(lambda: app.extensions["turn_book"].due(time.time() + 100, 9) == [])
+        return rows(app), rows(app, "turns"), [app.extensions["history"].call("CA1")]
+
+    first = call()
+    history = app.extensions["history"]
+    yesterday = first[2][0]["started_at"] - timedelta(days=1)
+    with history._engine.begin() as connection:
+        connection.execute(update(Call).values(started_at=yesterday))
+    first[2][0]["started_at"] = yesterday
+    app.extensions["live_store"].redis.flushall()
+    mind.words = "Something else."
+    assert call() == first
+    assert len(mind.asked) == 1

@@ -88,7 +88,8 @@ def over(call_sid: str, why: str) -> None:
         return
     if known.get("path") == "recorded":
         ended = {"ended_reason": why, "ended_at": datetime.now(UTC), "duration_ms": live.elapsed_ms(call_sid)}
-        _note(CallChanged(call_sid, ended))
+        began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
+        _note(CallChanged(call_sid, ended, began))
     if known.get("path") == "recorded" or known.get("needs_fallback") == "1":
         part("metrics").calls.labels("twilio", "recorded", why or known.get("reason", "")).inc()
     live.remember(call_sid, is_over="1")

@@ -15,6 +15,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from flaskapp.phone import errors
 from flaskapp.phone.agent import Agents
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, Wav, mulaw_to_pcm16
@@ -24,7 +26,7 @@ from flaskapp.phone.fetch import Fetched, Recording, RecordingHost
 from flaskapp.phone.next_step import WAIT_S
 from flaskapp.phone.transcript import AGENT, CALLER, Line
 from flaskapp.store.audio import AudioBuffer
-from flaskapp.store.history import Entry, History, RecordingChanged, TurnSaved
+from flaskapp.store.history import CLOSED_RECORDINGS, Entry, History, RecordingChanged, TurnSaved
 from flaskapp.store.live import LiveStore
 from flaskapp.store.turns import Outcome, Turn, TurnBook
 
@@ -93,6 +95,10 @@ class RecordedTurns:
 
     def _work(self, turn: Turn, told: Outcome | None) -> None:
         sid = turn.call_sid
+        if told is None and (status := self._known_end(turn)):
+            self._book.finish(sid, turn.key, Outcome(status))
+            self._book.close(sid, turn.key)
+            return
         log.info("Processing streamed audio for call %s", sid, extra={"call_sid": sid})
         try:
             outcome = self._understood(turn, turn.wants_reply and told is None and self._is_waited_for(turn))
@@ -106,6 +112,15 @@ class RecordedTurns:
             outcome = self._book.outcome(sid, turn.key) or outcome
         self._keep(turn, outcome)
         log.info("Real-time audio processing completed for call %s", sid, extra={"call_sid": sid})
+
+    def _known_end(self, turn: Turn) -> str:
+        """What the history says became of it: Redis may have forgotten, and webhooks may come again."""
+        try:
+            row = self._history.recording(turn.key)
+        except SQLAlchemyError as error:  # somebody may be waiting for an answer
+            log.warning("The history is away: %s", type(error).__name__, extra={"call_sid": turn.call_sid})
+            return ""
+        return str(row["status"]) if row and row["status"] in CLOSED_RECORDINGS else ""
 
     def _is_waited_for(self, turn: Turn) -> bool:
         """Whether the caller still waits for an answer, as far as a clock can tell."""

@@ -6,13 +6,13 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
 from flask import Flask
 from flask_migrate import Migrate
-from sqlalchemy import Engine, Insert, Select, case, func, or_, select
+from sqlalchemy import Engine, Insert, Select, and_, case, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
@@ -33,6 +33,7 @@ RECORDING_RANKS = OPEN_RECORDINGS | dict.fromkeys(CLOSED_RECORDINGS, 2)
 # How long a writer waits for another one's transaction, and how often it asks again.
 PATIENCE_S = 5.0
 PAUSE_S = 0.02
+SAME_CALL = timedelta(minutes=1)  # clocks of two machines differ by less
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,15 @@ class CallOpened:
 
 @dataclass(frozen=True)
 class CallChanged:
-    """New values for columns of `calls`; `status` and `status_sequence` only ever rise."""
+    """New values for columns of `calls`; `status` and `status_sequence` only ever rise.
+
+    `began` is when the call began of which that is said. Where the row is of a call that has ended, and
+    began more than a minute before, a webhook of that one has come again: nothing but the status is taken.
+    """
 
     call_sid: str
     fields: dict[str, Any]
+    began: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +222,9 @@ def _changed(insert: Inserter, entry: CallChanged) -> list[Insert]:
     values = _storable(entry.fields) | {"call_sid": entry.call_sid, "status": status}
     statement = insert(Call).values(**values)
     changes = {name: statement.excluded[name] for name in entry.fields}
+    if entry.began is not None:
+        is_echo = and_(Call.ended_at.is_not(None), Call.started_at < entry.began - SAME_CALL)
+        changes = {name: case((is_echo, getattr(Call, name)), else_=new) for name, new in changes.items()}
     if "status_sequence" in changes:
         changes["status_sequence"] = _larger(Call.status_sequence, statement.excluded.status_sequence)
     return [_upsert_call(statement, changes | {"status": _higher_status(statement)})]
