@@ -71,9 +71,8 @@ class Call:
     ) -> None:
         self.call_sid, self.agent = call_sid, agent
         self.memory, self._began = Memory(), now
-        self.talk = Conversation(
-            transcript=Transcript(past=list(past)), base_ms=base_ms, has_answered=bool(past)
-        )
+        self.talk = Conversation(transcript=Transcript(past=list(past)), base_ms=base_ms)
+        self.talk.has_answered = self.talk.transcript.last_spoken is not None
         self.intake, self.recovery = Intake(), Recovery()
         self.clip: Clip | None = None
         self._take_up()
