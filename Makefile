@@ -1,5 +1,7 @@
 # Answerline: `make` lists what there is. Everything is installed into .venv, nothing as root.
 
+# Tests mostly wait for telephones: so many run side by side. SIDE_BY_SIDE=0 for one after the other.
+SIDE_BY_SIDE ?= 3
 # A particular Python: PYTHON=python3.12 make demo
 PYTHON ?=
 BIN = .venv/bin
@@ -20,7 +22,7 @@ run: app  ## serves on 127.0.0.1:5001 with everything built in (PORT=5002 for an
 
 test: dev  ## all tests, on real servers (ARGS="-k name" for some)
 	@scripts/servers.sh
-	@LOCAL=1 $(BIN)/python -m pytest --timeout=900 $(ARGS)
+	@LOCAL=1 $(BIN)/python -m pytest --timeout=900 -n $(SIDE_BY_SIDE) --dist loadfile $(ARGS)
 
 test-unit: dev  ## the tests that need no server, in seconds
 	@$(BIN)/python -m pytest --timeout=60 -m "not system" tests/phone tests/contracts tests/test_layers.py $(ARGS)
