@@ -12,6 +12,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -98,22 +99,25 @@ class Jobs:
 
     def _enqueue(self, name: str, args: tuple[str, ...]) -> None:
         from rq import Retry
+        from rq.exceptions import DuplicateJobError
 
         self.prepare()
         assert self._queue is not None  # noqa: S101 - prepared
         free = self._free_id(job_id(name, *args))
         if not free:
             return
-        self._queue.enqueue_call(
-            FUNCTION,
-            args=(name, *args),
-            job_id=free,
-            timeout=TIMEOUT_S,
-            result_ttl=0,
-            failure_ttl=FAILED_KEPT_S,
-            retry=Retry(max=RETRIES),
-            description=name,
-        )
+        with suppress(DuplicateJobError):  # somebody has just been quicker
+            self._queue.enqueue_call(
+                FUNCTION,
+                args=(name, *args),
+                job_id=free,
+                timeout=TIMEOUT_S,
+                result_ttl=0,
+                failure_ttl=FAILED_KEPT_S,
+                retry=Retry(max=RETRIES),
+                description=name,
+                unique=True,
+            )
 
     def _free_id(self, ours: str) -> str:
         """An id under which the job can be queued; empty if it is queued already.

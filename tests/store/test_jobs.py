@@ -184,6 +184,25 @@ def test_a_job_that_is_queued_is_not_queued_again(url):
     assert jobs.queue(connect(url).raw).count == 2
 
 
+def test_a_job_that_many_submit_at_the_same_moment_is_queued_once(url):
+    many = [Jobs(url, connect(url), {}) for _ in range(8)]
+    for each in many:
+        each.prepare()
+    for number in range(20):
+        start = threading.Barrier(len(many))
+
+        def submit(each: Jobs, start=start, number=number) -> None:
+            start.wait()
+            each.submit("turn", "CA1", f"RE{number}")
+
+        threads = [threading.Thread(target=submit, args=(each,)) for each in many]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert Redis.from_url(url).llen("rq:queue:phone") == 20
+
+
 def test_a_job_that_was_begun_may_be_queued_again(tmp_path, url):
     """Whether its worker is still at it, or was killed, cannot be told."""
     submit = Jobs(url, connect(url), {}).submit
