@@ -30,6 +30,7 @@ class Behaviour:
     closes_with: int = 1011
     hangs: bool = False  # takes the connection and never answers the handshake
     stalls: bool = False  # hears, and never replies
+    stalls_after: int | None = None  # so many replies
     dies_after_ms: int | None = None  # of its first reply's audio: the connection is reset
     expires_after_s: float | None = None  # says so, and goes away
     says_first: tuple[str, ...] = ()  # messages of any kind, once its session is agreed

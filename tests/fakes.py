@@ -309,8 +309,10 @@ class FakeRealtime:
 
     def _reply(self, session: Session) -> None:
         behaviour = session.behaviour
-        if behaviour.stalls:
+        if behaviour.stalls or behaviour.stalls_after == 0:
             return
+        if behaviour.stalls_after is not None:
+            behaviour.stalls_after -= 1
         if behaviour.fails_replies:
             behaviour.fails_replies -= 1
             response = f"resp_{next(_numbers)}"

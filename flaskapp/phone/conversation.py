@@ -187,7 +187,7 @@ class Conversation:
         self.is_speaking = False
         end_ms = event.audio_end_ms - self.silence_ms
         self.stopped_at = self.given_at - max(self.given_ms - end_ms, 0.0) / 1000
-        self.owed.turn(at)
+        self.owed.turn(at, self.stopped_at)
         line = self._callers_line(event.item_id, at)
         line.end_ms = max(self._stream_ms(end_ms + self.offset_ms), line.start_ms)
         swallowed = self.awaited.ends(line.item_id, event.audio_end_ms + self.offset_ms)

@@ -73,16 +73,19 @@ class Owed:
         since: since when a reply of which nothing was heard; None: nothing, or he speaks again.
         dead_since: of which not even the making has begun; kept while he speaks again.
         turns: how many turns went unanswered since then.
+        spoke_until: when the caller said his last word, as far as anybody knows.
     """
 
     since: float | None = None
     dead_since: float | None = None
     turns: int = 0
+    spoke_until: float = 0.0
 
-    def turn(self, at: float) -> None:
+    def turn(self, at: float, spoke_until: float = 0.0) -> None:
         """The caller stopped speaking, or we asked for a reply."""
         self.waits(at)
         self.turns += 1
+        self.spoke_until = max(self.spoke_until, spoke_until)
 
     def waits(self, at: float) -> None:
         self.since = at

@@ -14,7 +14,7 @@ from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.intake import PENDING_MS, RECENT_MS, Intake
 from flaskapp.phone.playout import CLIP, Clip
-from flaskapp.phone.recovery import EXPIRED, HOLD_EVERY_S, NO_AUDIO_S, QUIET_MS, UNHEARD_FOR_S, Recovery
+from flaskapp.phone.recovery import EXPIRED, NO_AUDIO_S, QUIET_MS, UNHEARD_FOR_S, Recovery
 from flaskapp.phone.transcript import CALLER, Line
 
 RECITED_LINES = 60
@@ -155,7 +155,5 @@ class Lifeline:
         is_our_turn = talk.has_asked or not talk.has_begun
         if talk.playout.is_unused and is_our_turn and at - talk.began_at >= UNHEARD_FOR_S:
             return True
-        # A caller whose last session stalled has waited long before this one's time began.
-        if self._is_live and not recovery.has_stalled and self._waited_s(at) < HOLD_EVERY_S:
-            return False
-        return recovery.wants_clip(at, max(talk.playout.ends_at + talk.playout.lag, talk.began_at))
+        played_until = talk.playout.ends_at + talk.playout.lag
+        return recovery.wants_clip(at, max(played_until, talk.owed.spoke_until, talk.began_at))

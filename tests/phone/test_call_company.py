@@ -110,9 +110,9 @@ def stalls_at(told: list[tuple[float, ev.Command]]) -> list[float]:
 def speaks_again(scene: Scene, at: float) -> list[tuple[float, ev.Command]]:
     """He is answered by the clip at most, and asks once more."""
     told = ticks(scene, at - 1.0)
-    scene.hears(ev.SpeechStarted("u2", 1500))
+    scene.hears(ev.SpeechStarted("u2", int(at * 1000) - 1000))
     told += ticks(scene, 1.0)
-    scene.hears(ev.SpeechStopped("u2", 2500))
+    scene.hears(ev.SpeechStopped("u2", int(at * 1000)))
     return told
 
 
@@ -155,6 +155,15 @@ def test_a_second_stall_after_a_reply_is_a_first_one():
     assert scene.state == "opening"
 
 
+def test_the_clip_leaves_a_caller_who_has_just_spoken_his_time():
+    scene = stalled()
+    told = speaks_again(scene, 6.0)  # the clip has ended at four
+    told += ticks(scene, 1.0)
+    assert stalls_at(told) == [7.0]
+    assert clips(told) == [3.0]
+    assert clips(ticks(scene, 3.0)) == [8.5]
+
+
 def test_no_four_seconds_of_two_stalls_are_silent():
     scene = stalled()
     told = ticks(scene, 7.0)
@@ -180,7 +189,7 @@ def test_an_agent_that_does_not_greet_says_nothing_until_it_is_asked():
     scene = held(live())
     assert clips(ticks(scene, 10.0)) == []
     scene.hears(ev.SpeechStarted("u1", 9000), ev.SpeechStopped("u1", 10_000))
-    assert clips(ticks(scene, 3.5)) == [13.0]
+    assert clips(ticks(scene, 3.5)) == [12.5]  # three seconds after his last word
 
 
 def test_audio_ends_a_stall():

@@ -46,10 +46,18 @@ def _door(state: str) -> Callable[[FakeRealtime, FrontDoor, int], None]:
 
 @dataclass(frozen=True)
 class Scene:
-    """A failure: how it is arranged for so many calls, and where the call goes on then."""
+    """A failure.
+
+    Attributes:
+        arrange: brings it about for so many calls.
+        goes_on: where the call goes on then, "live" or "recorded".
+        answers: "each" thing that is said has one of its own; where nothing but the clip can be heard for
+            long, the caller takes it for an answer, speaks again, and has both answered "together".
+    """
 
     arrange: Callable[[FakeRealtime, FrontDoor, int], None]
-    goes_on: str  # "live" or "recorded"
+    goes_on: str
+    answers: str = "each"
 
 
 #: By what happens, in the words of who watches.
@@ -63,8 +71,9 @@ SCENES: Mapping[str, Scene] = {
     "5 says 503": Scene(_always(handshake_status=503), "recorded"),
     "6 accepts and closes": Scene(_always(closes_after_s=0.7), "recorded"),
     "7 dies in a reply": Scene(_first(dies_after_ms=300), "live"),
-    "8 stalls": Scene(_first(stalls=True), "live"),
-    "8 stalls for ever": Scene(_always(stalls=True), "recorded"),
+    "8 stalls": Scene(_first(stalls_after=1), "live"),
+    "8 stalls at once": Scene(_first(stalls=True), "live"),
+    "8 stalls for ever": Scene(_always(stalls=True), "recorded", answers="together"),
     "9 a reply fails": Scene(_first(fails_replies=1), "live"),
     "9 every reply fails": Scene(_always(fails_replies=999), "recorded"),
     "12 the session expires": Scene(_first(expires_after_s=3.0), "live"),
@@ -83,6 +92,7 @@ class Verdict:
     said: int
     caller_lines: tuple[str, ...]
     agent_lines: int
+    has_last_word: bool
     modes: frozenset[str]
     rows: int
     why: str
@@ -90,7 +100,8 @@ class Verdict:
     @property
     def is_complete(self) -> bool:
         """Each thing that the caller said is one line, and was answered."""
-        return len(self.caller_lines) == self.said and self.agent_lines >= self.said
+        due = self.said if SCENES[self.scene].answers == "each" else 1
+        return len(self.caller_lines) == self.said and self.agent_lines >= due and self.has_last_word
 
 
 def judge(scene: str, report: CallReport, turns: list[Any], rows: int) -> Verdict:
@@ -106,6 +117,7 @@ def judge(scene: str, report: CallReport, turns: list[Any], rows: int) -> Verdic
         len(report.turns),
         callers,
         sum(turn["speaker"] == "agent" for turn in spoken),
+        bool(spoken) and spoken[-1]["speaker"] == "agent",
         frozenset(turn["mode"] for turn in spoken),
         rows,
         report.reason,
