@@ -125,14 +125,17 @@ class HandCarrier:
 
     def bring(self, call_sid: str, recording_sid: str, *, query: str = "", **form: str) -> Told:
         """A recording was made: its action request."""
-        url = f"{self.api_url}/2010-04-01/Accounts/{self.account_sid}/Recordings/{recording_sid}"
-        about = {"RecordingUrl": url, "RecordingSid": recording_sid, "RecordingDuration": "1", "Digits": ""}
+        about = {**self._about(recording_sid), "Digits": ""}
         return self.post(f"/phone/process-voice/{call_sid}{query}", call_sid, **{**about, **form})
 
     def recording_status(self, call_sid: str, recording_sid: str, status: str = "completed") -> Told:
         """A recording's own callback."""
-        about = {"RecordingSid": recording_sid, "RecordingStatus": status, "RecordingDuration": "1"}
+        about = {**self._about(recording_sid), "RecordingStatus": status}
         return self.post(f"/phone/recording-status/{call_sid}", call_sid, **about)
+
+    def _about(self, recording_sid: str) -> dict[str, str]:
+        url = f"{self.api_url}/2010-04-01/Accounts/{self.account_sid}/Recordings/{recording_sid}"
+        return {"RecordingUrl": url, "RecordingSid": recording_sid, "RecordingDuration": "1"}
 
     def over(self, call_sid: str, status: str = "completed") -> Told:
         """The call has ended, says its status callback."""
