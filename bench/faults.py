@@ -18,12 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -38,21 +34,12 @@ from calibration import calibrate  # noqa: E402
 from measure import percentile  # noqa: E402
 
 from flaskapp.phone.audio import rms  # noqa: E402
-from flaskapp.simulator.background import BackgroundNetwork  # noqa: E402
 from flaskapp.simulator.report import CallReport  # noqa: E402
-from flaskapp.simulator.spec import CallSpec  # noqa: E402
-from flaskapp.simulator.twilio.account import Account  # noqa: E402
 from tests import servers  # noqa: E402
-from tests.conftest import environment_of, flask  # noqa: E402
-from tests.fake_turns import FakeTurns  # noqa: E402
-from tests.fakes import FakeRealtime  # noqa: E402
-from tests.front_door import FrontDoor  # noqa: E402
-from tests.system.faults import CALLER, SCENES, Verdict, judge  # noqa: E402
+from tests.system.faults import SCENES, House, Verdict  # noqa: E402
 
-ACCOUNT = Account(sid="AC" + "1" * 32, auth_token="a" * 32)
 IN_MID_CALL = ("7", "8", "9", "12")
 FIRST_SOUND_MS, MEDIAN_MS, DEAD_AIR_MS = 3000, 1500, 4000
-WRITTEN_WITHIN_S = 15.0
 BLOCK_SAMPLES, BLOCK_MS = 2 * 80, 10  # of both tracks
 ON_THE_WAY_MS = 50
 AUDIBLE_RMS = 100
@@ -68,93 +55,25 @@ class Heard:
     turns: list[dict[str, Any]]
 
 
-class House:
-    """The app as shipped, between a carrier and AI that fails.
-
-    Args:
-        stack: ends all of it.
-    """
-
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
-        self._stack, self._folder = stack, folder
-        self.engine = stack.enter_context(FakeRealtime().running())
-        self.batch = stack.enter_context(FakeTurns().running())
-        self.door = stack.enter_context(FrontDoor(self.engine.origin, self.batch.origin).running())
-        self.network = stack.enter_context(BackgroundNetwork(ACCOUNT))
-        self.batch.heard = lambda wav: f"recorded words {hash(wav) & 0xFFFF}"
-        self.url = self._serve()
-
-    def _serve(self) -> str:
-        port = servers.free_port()
-        settings = {
-            "PORT": str(port),
-            "LOCAL": "1",
-            "WEB_CONCURRENCY": "2",
-            "REDIS_URL": self._stack.enter_context(servers.redis_server()),
-            "OPENAI_BASE_URL": self.door.base_url,
-            "OPENAI_API_KEY": "sk-test",
-            "AGENT_GREETING": "Hello.",
-            "TWILIO_ACCOUNT_SID": ACCOUNT.sid,
-            "TWILIO_AUTH_TOKEN": ACCOUNT.auth_token,
-            "TWILIO_API_BASE_URL": self.network.api_url,
-        }
-        environment = environment_of(self._folder, settings)
-        migrated = flask("db", "upgrade", environment=environment, cwd=self._folder)
-        assert migrated.returncode == 0, migrated.stderr
-        self._python("web", environment, "gunicorn", "-c", str(PROJECT / "gunicorn.conf.py"), "wsgi:app")
-        self._python("worker", environment, "flaskapp.worker")
-        servers.wait_until(lambda: _is_up(port), "no app", 60)
-        log = self._folder / "worker.log"
+def hears(name: str, calls: int) -> list[Heard]:
+    """So many callers at once meet this failure, in a house of its own: what each heard."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+        redis_url = stack.enter_context(servers.redis_server())
+        house = House(stack, folder, {"WEB_CONCURRENCY": "2", "REDIS_URL": redis_url})
+        house.starts("worker", "flaskapp.worker")
+        log = house.log("worker")
         servers.wait_until(lambda: "Waiting for jobs" in log.read_text(), "no background worker", 60)
-        return f"http://127.0.0.1:{port}"
-
-    def _python(self, name: str, environment: dict[str, str], *arguments: str) -> None:
-        log = self._stack.enter_context((self._folder / f"{name}.log").open("wb"))
-        command = [sys.executable, "-m", *arguments]
-        process = subprocess.Popen(command, env=environment, cwd=self._folder, stdout=log, stderr=log)
-        self._stack.callback(servers.stop, process)
-
-    def hears(self, name: str, calls: int) -> list[Heard]:
-        """So many callers at once meet this failure: what each heard."""
-        SCENES[name].arrange(self.engine, self.door, calls)
-        spec = CallSpec(
-            url=f"{self.url}/phone/incoming-call-streaming",
-            status_callback=f"{self.url}/phone/call-status",
-            script=CALLER,
-            seconds=100,
-        )
-        return [self._heard(name, report) for report in self.network.place_calls([spec] * calls)]
-
-    def _heard(self, name: str, report: CallReport) -> Heard:
-        deadline = time.monotonic() + WRITTEN_WITHIN_S
-        while True:
-            turns = self._rows("turns", report.call_sid, "is_final order by position")
-            rows = self._rows("calls", report.call_sid)
-            verdict = judge(name, report, turns, len(rows))
-            if verdict.is_complete or time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
-        if name.split()[0] not in IN_MID_CALL:
-            return Heard(verdict, report.first_sound_after_start_ms, None, turns)
-        kinds = "(json_extract(detail, '$.fault') or kind = 'hold') order by at_ms"
-        known = [event["at_ms"] for event in self._rows("events", report.call_sid, kinds)]
-        return Heard(verdict, *_in_mid_call(report, known), turns)
-
-    def _rows(self, table: str, call_sid: str, condition: str = "1") -> list[dict[str, Any]]:
-        join = "" if table == "calls" else f" join calls on calls.id = {table}.call_id"
-        with sqlite3.connect(self._folder / "calls.sqlite3", timeout=10) as database:
-            database.row_factory = sqlite3.Row
-            query = f"select {table}.* from {table}{join} where call_sid = ? and {condition}"
-            return [dict(row) for row in database.execute(query, (call_sid,))]
+        return [_heard(house, name, *played) for played in house.plays(name, calls)]
 
 
-def _is_up(port: int) -> bool:
-    """Whether the app answers; that the port is open says only that gunicorn has begun."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def _heard(house: House, name: str, report: CallReport, verdict: Verdict, turns: list[Any]) -> Heard:
+    plain = [dict(turn) for turn in turns]
+    if name.split()[0] not in IN_MID_CALL:
+        return Heard(verdict, report.first_sound_after_start_ms, None, plain)
+    kinds = "(json_extract(detail, '$.fault') or kind = 'hold') order by at_ms"
+    known = [event["at_ms"] for event in house.rows("events", report.call_sid, kinds)]
+    return Heard(verdict, *_in_mid_call(report, known), plain)
 
 
 def _in_mid_call(report: CallReport, known: list[float]) -> tuple[float | None, float | None]:
@@ -178,13 +97,11 @@ def _audible(stereo: bytes, since_ms: float) -> Iterator[float]:
 
 
 def measure(names: list[str], calls: int) -> dict[str, list[Heard]]:
-    """Every failure in an office of its own, one after the other."""
+    """Every failure, one after the other."""
     found = {}
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
-            found[name] = House(stack, folder).hears(name, calls)
+        found[name] = hears(name, calls)
     return found
 
 

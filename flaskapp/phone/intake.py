@@ -31,7 +31,9 @@ class Intake:
 
     Attributes:
         received_ms: all audio that was accepted: the stream's own clock.
-        kept: the latest of it, oldest first, ``kept_ms`` long; ``holds_ms`` at most while nobody listens.
+        kept: the latest of it, oldest first; ``holds_ms`` at most while nobody listens.
+        kept_from_ms: where on the stream's clock that begins.
+        due_ms: at least so much may have come by now.
         flow: what no keeper has taken yet: (the clock at its end, payload). None: there is no keeper.
     """
 
@@ -41,7 +43,8 @@ class Intake:
     dropped_ms: float = 0.0
     excess_since: float | None = None
     kept: deque[ev.CallerAudio] = field(default_factory=deque)
-    kept_ms: float = 0.0
+    kept_from_ms: float = 0.0
+    due_ms: float = FLOOD_BURST_MS
     holds_ms: float = EARLY_MS
     flow: deque[tuple[float, bytes]] | None = None
 
@@ -51,25 +54,29 @@ class Intake:
     def takes(self, audio: ev.CallerAudio, at: float) -> bool:
         """Whether to take this slice, then kept: twice real time after a burst of ten seconds, no more."""
         self.last_at = at
-        due_ms = FLOOD_BURST_MS + FLOOD_RATE * 1000 * (at - self.began_at)
         received_ms = self.received_ms + audio.duration_ms
-        if received_ms > due_ms:
+        if received_ms > self.due_ms and not self._is_due(received_ms, at):
             self.dropped_ms += audio.duration_ms
             return False
         self.received_ms = received_ms
         self.kept.append(audio)
-        self.kept_ms += audio.duration_ms
-        if self.excess_since is not None and received_ms < due_ms - 1000:
-            self.excess_since = None
         if self.flow is not None:
             self.flow.append((received_ms, audio.payload))
         return True
+
+    def _is_due(self, received_ms: float, at: float) -> bool:
+        """Whether so much may have come; while there is too much, it is asked for every slice."""
+        due_ms = FLOOD_BURST_MS + FLOOD_RATE * 1000 * (at - self.began_at)
+        if self.excess_since is not None and received_ms < due_ms - 1000:
+            self.excess_since = None
+        self.due_ms = due_ms if self.excess_since is None else 0.0
+        return received_ms <= due_ms
 
     def excess_begins(self, at: float) -> bool:
         """Whether this is the first slice too many."""
         if self.excess_since is not None:
             return False
-        self.excess_since = at
+        self.excess_since, self.due_ms = at, 0.0
         return True
 
     def is_flood(self, at: float) -> bool:
@@ -79,14 +86,14 @@ class Intake:
     def hold(self) -> None:
         """Nobody has heard what is kept: what is too much of it is lost."""
         if self.kept_ms > self.holds_ms:
-            before_ms = self.kept_ms
+            before_ms = self.kept_from_ms
             self.trim(self.holds_ms)
-            self.dropped_ms += before_ms - self.kept_ms
+            self.dropped_ms += self.kept_from_ms - before_ms
 
     def gap(self, from_ms: float) -> None:
         """Nobody listens from now on: keep what came since ``from_ms``, and ten seconds more."""
-        while self.kept and self.kept_ms - self.kept[0].duration_ms >= self.received_ms - from_ms:
-            self.kept_ms -= self.kept.popleft().duration_ms
+        while self.kept and self.kept_from_ms + self.kept[0].duration_ms <= from_ms:
+            self.kept_from_ms += self.kept.popleft().duration_ms
         self.holds_ms = self.kept_ms + EARLY_MS
 
     def has_voice(self, within_ms: float) -> bool:
@@ -100,14 +107,14 @@ class Intake:
         return False
 
     @property
-    def kept_from_ms(self) -> float:
-        """Where on the stream's clock the kept audio begins."""
-        return self.received_ms - self.kept_ms
+    def kept_ms(self) -> float:
+        """How long the kept audio is."""
+        return self.received_ms - self.kept_from_ms
 
     def trim(self, to_ms: float) -> None:
         """The oldest that is kept goes."""
-        while self.kept_ms > to_ms:
-            self.kept_ms -= self.kept.popleft().duration_ms
+        while self.kept and self.kept_ms > to_ms:
+            self.kept_from_ms += self.kept.popleft().duration_ms
 
     def tidy(self) -> None:
         """What no keeper took for ten minutes goes."""
@@ -122,4 +129,4 @@ class Intake:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Intake:
-        return cls(**{**data, "kept_ms": 0.0})
+        return cls(**{**data, "kept_from_ms": data["received_ms"]})

@@ -140,7 +140,7 @@ def test_a_restored_call_goes_on_as_the_original(before, after):
 def forget_audio(call: Call) -> None:
     """Audio is not stored."""
     call.intake.kept.clear()
-    call.intake.kept_ms = 0.0
+    call.intake.kept_from_ms = call.intake.received_ms
 
 
 @pytest.mark.parametrize("state", [str(each) for each in State])
