@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from twilio.twiml.voice_response import Connect, VoiceResponse
 
 from flaskapp.phone.next_step import Step, Then
+from flaskapp.phone.voice import sayable
 
 SILENCE_ENDS_RECORDING_S = 2
 LONGEST_RECORDING_S = 120
@@ -42,8 +43,8 @@ def render(step: Step, where: Addresses, ticket: Callable[[], str]) -> str:
     for spoken in step.said:
         if spoken.play_url:
             response.play(spoken.play_url)
-        else:
-            response.say(spoken.text, **({"language": spoken.language} if spoken.language else {}))
+        elif (text := sayable(spoken.text)).strip():
+            response.say(text, **({"language": spoken.language} if spoken.language else {}))
     _FOLLOWS[step.then](response, step, where, ticket)
     return str(response)
 

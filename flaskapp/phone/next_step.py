@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flaskapp.phone.agent import Agent
-from flaskapp.phone.voice import Sentences, sentences, tag
+from flaskapp.phone.voice import Sentences, sayable, sentences, tag
 
 SILENCES = 2  # recordings without a word before we say goodbye
 TROUBLES = 3  # recordings that could not be used before we only take a message
@@ -94,7 +94,7 @@ class Path:
 
     def answered(self, response: str, play_url: str, is_goodbye: bool, to_live: bool) -> Step:
         """The answer is there; then the next turn, live if that is possible again."""
-        said = (Spoken(response, self._tag, play_url),) if response else ()
+        said = (Spoken(response, self._tag, play_url),) if sayable(response).strip() else ()
         if is_goodbye:
             return Step(said or self._house("goodbye"), Then.HANG_UP, why="goodbye")
         return Step(said or self._house("no_answer"), Then.STREAM if to_live else Then.RECORD)

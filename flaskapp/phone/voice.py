@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+#: What a document cannot hold, not even escaped. Source: XML 1.0 (fifth edition), production 2, Char.
+_UNSAYABLE = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_BREAKS = str.maketrans("\v\f", "  ")
 
 #: Source of the tags: the languages of ``<Say>``.
 TAGS = {"en": "en-US", "de": "de-DE", "es": "es-ES", "fr": "fr-FR", "hi": "hi-IN"}
@@ -112,6 +117,11 @@ _SENTENCES = {
 def sentences(language: str) -> Sentences:
     """The house's sentences for an agent's language (BCP-47, as ``de`` or ``de-AT``)."""
     return _SENTENCES.get(language.split("-")[0].lower(), _SENTENCES["en"])
+
+
+def sayable(text: str) -> str:
+    """The text without what no voice says and no document holds: control characters, lone surrogates."""
+    return _UNSAYABLE.sub("", text.translate(_BREAKS))
 
 
 def tag(language: str) -> str:

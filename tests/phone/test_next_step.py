@@ -5,6 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.documents import Addresses, render
@@ -114,3 +116,22 @@ def test_the_houses_sentences_are_in_a_language_of_their_own():
 
 def test_an_end_is_nothing_but_an_end():
     assert [verb.tag for verb in document(HANG_UP)] == ["Hangup"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(exclude_categories=()), max_size=60))
+@example("\0\x19\ufffe\uffff\ud800\udfff")
+@example("a\x0bb\x1b[0m & <b> ]]> \U0010ffff")
+def test_whatever_a_model_says_the_document_can_be_read(text):
+    answer = PATH.answered(text, "", False, False)
+    greeting = Path(Agent(greeting=text, language="en"), text).opening()
+
+    assert [verb.tag for verb in document(answer)] == ["Say", "Record", "Redirect"]
+    assert [verb.tag for verb in document(greeting)][-3:] == ["Say", "Record", "Redirect"]
+    said = ET.fromstring(render(greeting, WHERE, lambda: "T")).findall("Say")
+    assert all((say.text or "").strip() for say in said)
+
+
+def test_what_no_document_holds_is_left_out_and_the_rest_is_said():
+    answer = PATH.answered("don\x19t\x0bworry\0 \ud83d\ufffe😀", "", False, False)
+    assert document(answer)[0].text == "dont worry 😀"

@@ -75,3 +75,8 @@ def test_markup_without_end_takes_no_time():
         "`" * 50_000,
     ):
         assert len(speakable(evil)) <= 1200
+
+
+def test_what_no_voice_says_is_left_out():
+    assert speakable("We\0 are\x19 open\x0btoday\ud800.\uffff") == "We are open today."
+    assert speakable("\0\x1b\ufffe") == ""

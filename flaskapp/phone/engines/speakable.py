@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from flaskapp.phone.voice import sayable
+
 MOST_CHARACTERS = 1200  # about eighty seconds of speech
 _SENTENCE_END = re.compile(r"[.!?…](?=[\s\"')\]]|$)|[。！？]")
 _ENTRY = "\0"
@@ -33,7 +35,7 @@ _MARKUP: tuple[tuple[re.Pattern[str], str], ...] = (
 
 def speakable(text: str, most: int = MOST_CHARACTERS) -> str:
     """The text without markup, in one paragraph, at most ``most`` characters, cut at a sentence."""
-    text = text[: 8 * most]
+    text = sayable(text[: 8 * most])  # first: an entry is marked with what it takes out
     for pattern, plain in _MARKUP:
         text = pattern.sub(plain, text)
     lines = (" ".join(line.split()).strip(", ") for line in text.splitlines())
