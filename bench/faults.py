@@ -7,7 +7,8 @@ that fail on purpose (tests/system/faults.py). Measured at the caller's ear:
 
 first sound: for failures to begin with (1-6) from the start of the stream; for those in mid-call
     (7-12) from the moment at which the app knew, as its history tells - of the failure, or that the
-    caller waits - to the first sound that is not what was on the line already (50 ms and more after).
+    caller waits; and from his last word if he is speaking then - to the first sound that is not what
+    was on the line already (50 ms and more after).
 noticed: for those in mid-call, from the caller's last word before it to that moment.
 silence: the longest stretch of the call in which neither side was heard.
 
@@ -82,8 +83,10 @@ def _in_mid_call(report: CallReport, known: list[float]) -> tuple[float | None, 
         return None, None
     said = [turn.spoke_until_ms for turn in report.turns if turn.spoke_until_ms <= known[0]]
     noticed = known[0] - said[-1] if said else None
-    heard = next((at for at in _audible(report.stereo, known[0] + ON_THE_WAY_MS)), None)
-    return None if heard is None else heard - known[0], noticed
+    speaks = [turn for turn in report.turns if turn.spoke_from_ms <= known[0] < turn.spoke_until_ms]
+    since = speaks[0].spoke_until_ms if speaks else known[0]
+    heard = next(_audible(report.stereo, since + ON_THE_WAY_MS), None)
+    return None if heard is None else heard - since, noticed
 
 
 def _audible(stereo: bytes, since_ms: float) -> Iterator[float]:

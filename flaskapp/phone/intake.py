@@ -65,18 +65,17 @@ class Intake:
         return True
 
     def _is_due(self, received_ms: float, at: float) -> bool:
-        """Whether so much may have come; while there is too much, it is asked for every slice."""
-        due_ms = FLOOD_BURST_MS + FLOOD_RATE * 1000 * (at - self.began_at)
-        if self.excess_since is not None and received_ms < due_ms - 1000:
+        """Whether so much may have come, asked when that is more than what was found to be due before."""
+        self.due_ms = FLOOD_BURST_MS + FLOOD_RATE * 1000 * (at - self.began_at)
+        if self.excess_since is not None and received_ms < self.due_ms - 1000:
             self.excess_since = None
-        self.due_ms = due_ms if self.excess_since is None else 0.0
-        return received_ms <= due_ms
+        return received_ms <= self.due_ms
 
     def excess_begins(self, at: float) -> bool:
         """Whether this is the first slice too many."""
         if self.excess_since is not None:
             return False
-        self.excess_since, self.due_ms = at, 0.0
+        self.excess_since = at
         return True
 
     def is_flood(self, at: float) -> bool:
