@@ -58,7 +58,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 for name in ("access", "health", "problems", "command", "local", "children", "worker")
             ),
             *("flaskapp.phone", "flaskapp.phone.routes", "flaskapp.phone.sockets"),
-            *("flaskapp.phone.recorded", "flaskapp.phone.uploads"),
+            *("flaskapp.phone.recorded", "flaskapp.phone.uploads", "flaskapp.phone.registry"),
             *("flaskapp.phone.cli", "flaskapp.phone.doctor"),
         ),
     ),

@@ -289,7 +289,6 @@ BENT = [
     "https://127.0.0.1/2010-04-01/Accounts/AC1/Recordings/RE1",
     "https://user:pw@api.twilio.com/2010-04-01/Accounts/AC1/Recordings/RE1",
     "file:///etc/passwd",
-    "",
 ]
 
 
@@ -351,9 +350,17 @@ def test_a_webhook_that_comes_again_the_next_day_changes_nothing(app, client, ho
     post(client, "/phone/incoming-call")
     followed(client, recorded(client, host))
     eventually(lambda: statuses(app) == [("RE1", "answered")])
+    post(client, "/phone/call-status", CallStatus="completed")
+    assert app.extensions["scribe"].settle(20)
+    row = app.extensions["history"].call("CA1")
     app.extensions["live_store"].redis.flushall()
     app.extensions["live_store"]._own.clear()
     assert tags(recorded(client, host)) == ["Hangup"]
+    assert tags(post(client, "/phone/incoming-call")) == ["Hangup"]
+    assert tags(post(client, "/phone/incoming-call-streaming")) == ["Hangup"]
+    assert tags(post(client, "/phone/stream-ended/CA1")) == ["Hangup"]
+    assert app.extensions["scribe"].settle(20)
+    assert app.extensions["history"].call("CA1") == row
     assert statuses(app) == [("RE1", "answered")]
     assert len(mind.asked) == 1
 
@@ -417,6 +424,8 @@ def test_a_database_that_is_away_ends_no_call(app, client, host, mind):
         def recording(self, sid):
             raise OperationalError("select", {}, OSError("no route"))
 
+        call = turns = recording
+
     app.extensions["history"], real = Away(), app.extensions["history"]
     answer = recorded(client, host)  # of a call that nobody has begun here
     app.extensions["history"] = real
@@ -477,3 +486,56 @@ def test_a_whole_call_that_comes_again_the_next_day_changes_nothing(app, client,
     mind.words = "Something else."
     assert call() == first
     assert len(mind.asked) == 1
+
+
+# ---------------------------------------------------------------------- what Redis has lost
+
+
+def lose_all_memory(app):
+    app.extensions["live_store"].redis.flushall()
+    app.extensions["live_store"]._own.clear()
+    app.extensions["live_store"]._own_lines.clear()
+
+
+def test_a_call_that_redis_has_forgotten_goes_on_where_it_was(app, client, host, mind):
+    post(client, "/phone/incoming-call")
+    followed(client, recorded(client, host, "RE1"))
+    eventually(lambda: len(rows(app, "turns")) == 2)
+    lose_all_memory(app)
+    answer = followed(client, recorded(client, host, "RE2"))
+    assert said(answer) == "At nine."
+    eventually(lambda: len(rows(app, "turns")) == 4)
+    assert [(turn["position"], turn["speaker"]) for turn in rows(app, "turns")] == [
+        (0, "caller"),
+        (1, "agent"),
+        (2, "caller"),
+        (3, "agent"),
+    ]
+    assert mind.asked[1][1] == ["When do you open?", "At nine."]
+    mind.words = "Goodbye."
+    assert tags(followed(client, recorded(client, host, "RE3"))) == ["Say", "Hangup"]
+    assert app.extensions["scribe"].settle(20)
+    call = app.extensions["history"].call("CA1")
+    assert (call["ended_reason"], call["duration_ms"] is not None) == ("goodbye", True)
+
+
+def test_a_status_that_comes_first_after_redis_lost_its_memory_takes_no_answer(app, client, host, mind):
+    post(client, "/phone/incoming-call")
+    assert app.extensions["scribe"].settle(20)
+    lose_all_memory(app)
+    told_complete(client, host, "RE1")
+    assert said(followed(client, recorded(client, host))) == "At nine."
+
+
+def test_a_recording_without_an_address_is_known_by_its_number(app, client, host, mind):
+    post(client, "/phone/incoming-call")
+    answer = post(client, "/phone/process-voice/CA1", RecordingSid="RE1", RecordingDuration="1")
+    assert said(followed(client, answer)) == "At nine."
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\u0669\u0669", "-1", "1e99", "NaN", ""])
+def test_odd_numbers_are_none(client, host, mind, number):
+    post(client, "/phone/incoming-call")
+    assert post(client, "/phone/call-status", SequenceNumber=number).status_code == 204
+    assert said(followed(client, recorded(client, host, RecordingDuration=number))) == "At nine."
+    assert post(client, f"/phone/process-voice/CA1?silences={number}").status_code == 200

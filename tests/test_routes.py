@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -107,6 +108,25 @@ def test_the_carriers_fallback_for_a_call_that_nobody_knows_records_it(app, clie
     assert [verb.tag for verb in verbs(post(client, "/phone/fallback"))] == RECORDS
     assert app.extensions["scribe"].settle(10)
     assert app.extensions["history"].call("CA1")["mode"] == "recorded"
+
+
+def test_words_are_answered_once_though_the_way_back_to_live_fails(app, client):
+    from flaskapp.store.turns import Outcome, Turn
+
+    post(client, "/phone/incoming-call-streaming")
+    app.extensions["live_store"].keep_lines(
+        "CA1", [{"item_id": "a", "position": 0, "speaker": "agent", "text": "Hello."}]
+    )
+    app.extensions["live_store"].remember("CA1", state="ended", needs_fallback="1", pending_turn="unheard-1")
+    book = app.extensions["turn_book"]
+    book.claim(Turn("CA1", "unheard-1", "buffer", claimed_at=time.time()))
+    book.finish("CA1", "unheard-1", Outcome("answered", "words", "The answer."))
+    say, redirect = verbs(post(client, "/phone/stream-ended/CA1"))
+    say, connect, redirect = verbs(post(client, redirect.text.removeprefix("http://localhost:5001")))
+    assert (say.text, connect.tag) == ("The answer.", "Connect")
+    for _ in range(2):  # no handshake comes about
+        say, record, _ = verbs(post(client, "/phone/fallback", ErrorCode="31920"))
+        assert ("The answer." in say.text, record.tag) == (False, "Record")
 
 
 def test_a_call_that_the_carrier_calls_over_is_over(client):

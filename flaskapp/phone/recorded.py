@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, cast
+from typing import cast
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,11 +24,10 @@ from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.errors import BlockedUrl
 from flaskapp.phone.fetch import RecordingHost
 from flaskapp.phone.next_step import HANG_UP, WAIT_S, Path, Step, Then
+from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, over, part, whole
 from flaskapp.redaction import mask_number
-from flaskapp.store.history import CallChanged, CallOpened, History, RecordingChanged
+from flaskapp.store.history import CallChanged, History, RecordingChanged
 from flaskapp.store.jobs import Jobs
-from flaskapp.store.live import LiveStore
-from flaskapp.store.scribe import Scribe
 from flaskapp.store.turns import Outcome, Turn, TurnBook
 from flaskapp.tickets import Tickets
 
@@ -45,27 +43,15 @@ LOST = {"absent", "failed"}
 recorded = Blueprint("recorded", __name__)
 
 
-def part(name: str) -> Any:
-    """One of the app's parts."""
-    return current_app.extensions[name]
-
-
-def _live() -> LiveStore:
-    return cast(LiveStore, part("live_store"))
-
-
 def _book() -> TurnBook:
     return cast(TurnBook, part("turn_book"))
-
-
-def _note(*entries: Any) -> None:
-    cast(Scribe, part("scribe")).note(*entries)
 
 
 def path(known: dict[str, str]) -> Path:
     """The recording path of a call, in the voice of the agent that its number has."""
     agents, settings = cast(Agents, part("agents")), cast(Settings, part("settings"))
-    return Path(agents.for_number(known.get("called", "")), settings.consent_text)
+    called = known.get("called") or request.values.get("To", "")
+    return Path(agents.for_number(called), settings.consent_text)
 
 
 def perform(call_sid: str, step: Step) -> Response:
@@ -73,45 +59,19 @@ def perform(call_sid: str, step: Step) -> Response:
     if step.then is Then.HANG_UP:
         over(call_sid, step.why)
     if step.then is Then.STREAM:
-        _live().remember(call_sid, path="live")
-        _live().count(call_sid, "streams")
+        fresh = {"path": "live", "state": "ringing", "needs_fallback": "0", "pending_turn": ""}
+        live_store().remember(call_sid, **fresh)
+        live_store().count(call_sid, "streams")
     where = documents.Addresses(call_sid, origin(), socket_origin())
     ticket = cast(Tickets, part("tickets"))
     return Response(documents.render(step, where, lambda: ticket.for_stream(call_sid)), mimetype="text/xml")
 
 
-def over(call_sid: str, why: str) -> None:
-    """A call has come to its end: close its books, once."""
-    live = _live()
-    known = live.recall(call_sid)
-    if known.get("is_over") or not known:
-        return
-    if known.get("path") == "recorded":
-        ended = {"ended_reason": why, "ended_at": datetime.now(UTC), "duration_ms": live.elapsed_ms(call_sid)}
-        began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
-        _note(CallChanged(call_sid, ended, began))
-    if known.get("path") == "recorded" or known.get("needs_fallback") == "1":
-        part("metrics").calls.labels("twilio", "recorded", why or known.get("reason", "")).inc()
-    live.remember(call_sid, is_over="1")
-    if known.get("state") != "live":  # else its stream's end sees to that, or the sweeper
-        live.forget_soon(call_sid)
-
-
-def begin(call_sid: str, mode: str) -> dict[str, str]:
-    """A carrier brings a call: its row, and what every worker must know of it."""
-    caller, called = request.values.get("From", ""), request.values.get("To", "")
-    _note(CallOpened(call_sid, "twilio", caller, called, mode, datetime.now(UTC)))
-    _live().begin(call_sid)
-    known = {"called": called, "path": mode, **({"was_recorded": "1"} if mode == "recorded" else {})}
-    _live().remember(call_sid, **known)
-    return known
-
-
 def record_instead(call_sid: str, known: dict[str, str], step: Step) -> Response:
     """Leave the live path for the recording path."""
     if known.get("path") != "recorded":
-        _live().remember(call_sid, path="recorded", was_recorded="1")
-        _note(CallChanged(call_sid, {"mode": "both" if _live().lines(call_sid) else "recorded"}))
+        live_store().remember(call_sid, path="recorded", was_recorded="1")
+        note(CallChanged(call_sid, {"mode": "both" if live_store().lines(call_sid) else "recorded"}))
     return perform(call_sid, step)
 
 
@@ -122,6 +82,8 @@ def incoming_call() -> Response:
     call_sid = checked_call_sid(request.values.get("CallSid"))
     caller = mask_number(request.values.get("From", ""))
     log.info("Received recorded call from %s", caller, extra={"call_sid": call_sid})
+    if is_over(call_sid):
+        return perform(call_sid, HANG_UP)
     known = begin(call_sid, "recorded")
     opening = path(known).no_assistant() if part("turn_engine") is None else path(known).opening()
     return perform(call_sid, opening)
@@ -132,7 +94,7 @@ def incoming_call() -> Response:
 def process_voice(call_sid: str) -> Response:
     """A turn was recorded, or nothing was said, or the answer to one is asked for."""
     call_sid = checked_call_sid(call_sid)
-    known = _live().recall(call_sid)
+    known = known_call(call_sid)
     if key := request.args.get("turn", ""):
         try:
             return perform(call_sid, _answer(call_sid, known, key))
@@ -171,14 +133,14 @@ def _lost(call_sid: str, key: str, status: str) -> None:
     """There will be no recording."""
     why = request.values.get("ErrorCode", "")
     outcome = Outcome(status, detail=f"the carrier says {status} {why}".strip())
-    _note(RecordingChanged(call_sid, key, {"status": status, "error": outcome.detail}))
+    note(RecordingChanged(call_sid, key, {"status": status, "error": outcome.detail}))
     _book().finish(call_sid, key, outcome)
     _book().close(call_sid, key)
 
 
 def _completed(call_sid: str, key: str) -> None:
     """A recording is there. While its call goes on, the caller's own request brings it, sooner or later."""
-    known, book = _live().recall(call_sid), _book()
+    known, book = known_call(call_sid), _book()
     if book.find(call_sid, key) is not None:
         if book.outcome(call_sid, key) is None:
             cast(Jobs, part("jobs")).submit("turn", call_sid, key)
@@ -186,7 +148,7 @@ def _completed(call_sid: str, key: str) -> None:
         refused, account = _identified(call_sid)
         if not refused:  # should nobody bring it, the sweeper finds it in the history
             about = {"source": "recording", "account_sid": account, "duration_ms": _duration_ms()}
-            _note(RecordingChanged(call_sid, key, {"status": "claimed", **about}))
+            note(RecordingChanged(call_sid, key, {"status": "claimed", **about}))
     elif _is_new(call_sid, known, key):
         _claim(call_sid, known, wants_reply=False)
 
@@ -229,8 +191,10 @@ def _noted_for_later(call_sid: str, key: str, error: RedisError) -> None:
     log.warning("Redis is away: %s", type(error).__name__, extra={"call_sid": call_sid})
     refused, account = _identified(call_sid)
     about = {"source": "recording", "account_sid": account, "duration_ms": _duration_ms()}
-    status = {"status": "blocked_url", "error": refused} if refused else {"status": "claimed"}
-    _note(RecordingChanged(call_sid, key, {**about, **status}))
+    if not refused:
+        note(RecordingChanged(call_sid, key, {"status": "claimed", **about}))
+    elif request.values.get("RecordingUrl"):
+        note(RecordingChanged(call_sid, key, {"status": "blocked_url", "error": refused, **about}))
 
 
 def _patience(known: dict[str, str], key: str) -> Step:
@@ -242,10 +206,11 @@ def _patience(known: dict[str, str], key: str) -> Step:
 def _identified(call_sid: str) -> tuple[str, str]:
     """Why no connection may be made, or whose recording it is."""
     values = request.values
+    key, account = values.get("RecordingSid", ""), values.get("AccountSid", "")
+    base = cast(Settings, part("settings")).twilio_api_base_url
+    url = values.get("RecordingUrl") or f"{base}/2010-04-01/Accounts/{account}/Recordings/{key}"
     try:
-        identified = cast(RecordingHost, part("recording_host")).identify(
-            values.get("RecordingUrl", ""), values.get("RecordingSid", ""), values.get("AccountSid", "")
-        )
+        identified = cast(RecordingHost, part("recording_host")).identify(url, key, account)
     except BlockedUrl as error:
         log.warning("A recording's address is blocked: %s", error, extra={"call_sid": call_sid})
         part("metrics").faults.labels("blocked_url").inc()
@@ -277,7 +242,7 @@ def _key() -> str:
 
 def _claim(call_sid: str, known: dict[str, str], *, wants_reply: bool) -> str:
     """Claim the recording and have it worked on; claimed twice it is worked on once."""
-    live, book, key = _live(), _book(), _key()
+    live, book, key = live_store(), _book(), _key()
     if book.find(call_sid, key) is None:
         refused, account = _identified(call_sid)
         duration_ms = _duration_ms()
@@ -309,7 +274,7 @@ def _keep_claim(turn: Turn) -> None:
         "at_ms": turn.at_ms,
     }
     status = {"status": "blocked_url", "error": turn.refused} if turn.refused else {"status": "claimed"}
-    _note(RecordingChanged(turn.call_sid, turn.key, {**about, **status}))
+    note(RecordingChanged(turn.call_sid, turn.key, {**about, **status}))
     if turn.refused:
         _book().finish(turn.call_sid, turn.key, Outcome("blocked_url", detail=turn.refused))
 
@@ -353,7 +318,7 @@ def _may_go_live(call_sid: str, known: dict[str, str]) -> bool:
     if known.get("wants_stream") != "1":
         return False
     rest_ms = REST_MS * int(known.get("falls", "0"))
-    is_rested = _live().elapsed_ms(call_sid) - int(known.get("fell_at_ms", "0")) >= rest_ms
+    is_rested = live_store().elapsed_ms(call_sid) - int(known.get("fell_at_ms", "0")) >= rest_ms
     return is_rested and cast(AIVoiceIntegration, part("desk")).is_live_well()
 
 
@@ -366,10 +331,8 @@ def _speech_url(call_sid: str, key: str, outcome: Outcome) -> str:
 
 def _number(name: str) -> int:
     """A counter that rides on the address."""
-    text = request.args.get(name, "")
-    return min(int(text), 1000) if text.isdecimal() else 0
+    return whole(request.args.get(name, ""), 1000)
 
 
 def _duration_ms() -> int:
-    text = request.values.get("RecordingDuration", "")
-    return min(int(text), 86_400) * 1000 if text.isdecimal() else 0
+    return whole(request.values.get("RecordingDuration", ""), 86_400) * 1000

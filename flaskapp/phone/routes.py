@@ -10,14 +10,13 @@ from flask import Blueprint, Response, abort, request
 from flaskapp.access import carrier_signed, checked_call_sid
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.next_step import HANG_UP, Step, Then
-from flaskapp.phone.recorded import begin, over, part, path, perform, record_instead, recorded
+from flaskapp.phone.recorded import path, perform, record_instead, recorded
+from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, over, part, whole
 from flaskapp.phone.sockets import sockets
 from flaskapp.phone.uploads import uploads
 from flaskapp.problems import register_problems
 from flaskapp.redaction import mask_number
 from flaskapp.store.history import RANKS, TERMINAL, CallChanged
-from flaskapp.store.live import LiveStore
-from flaskapp.store.scribe import Scribe
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +49,6 @@ def build_blueprint() -> Blueprint:
     return phone
 
 
-def _live() -> LiveStore:
-    return cast(LiveStore, part("live_store"))
-
-
 @hooks.post("/incoming-call-streaming")
 @carrier_signed
 def incoming_call_streaming() -> Response:
@@ -61,8 +56,10 @@ def incoming_call_streaming() -> Response:
     call_sid = checked_call_sid(request.values.get("CallSid"))
     caller = mask_number(request.values.get("From", ""))
     log.info("Received streaming call from %s", caller, extra={"call_sid": call_sid})
+    if is_over(call_sid):
+        return perform(call_sid, HANG_UP)
     known = begin(call_sid, "live")
-    _live().remember(call_sid, wants_stream="1")
+    live_store().remember(call_sid, wants_stream="1")
     if why := cast(AIVoiceIntegration, part("desk")).why_no_stream():
         log.error("No live service (%s): the call is recorded", why, extra={"call_sid": call_sid})
         part("metrics").fallbacks.labels(why).inc()
@@ -98,9 +95,9 @@ def call_status() -> tuple[str, int]:
     if (status := request.values.get("CallStatus", "")) in RANKS:
         fields["status"] = status
     if (sequence := request.values.get("SequenceNumber", "")).isdecimal():
-        fields["status_sequence"] = min(int(sequence), 1_000_000)
+        fields["status_sequence"] = whole(sequence, 1_000_000)
     if fields:
-        cast(Scribe, part("scribe")).note(CallChanged(call_sid, fields))
+        note(CallChanged(call_sid, fields))
     if fields.get("status") in TERMINAL:
         over(call_sid, "caller_hung_up")
     return "", 204
@@ -118,7 +115,7 @@ def stream_status(call_sid: str) -> tuple[str, int]:
 
 def _what_next(call_sid: str) -> Response:
     """What ended well ends the call; a stream that never lived is tried again, once; else it is recorded."""
-    known = _live().recall(call_sid)
+    known = known_call(call_sid)
     has_ended = known.get("state") == "ended"
     if request.values.get("CallStatus") == "completed":
         over(call_sid, "caller_hung_up")
@@ -129,6 +126,11 @@ def _what_next(call_sid: str) -> Response:
     wants_stream = known.get("wants_stream") == "1" and known.get("path") != "recorded"
     if wants_stream and not has_ended and not why and int(known.get("streams", "0")) < STREAMS_PER_CALL:
         return perform(call_sid, JOIN)
+    if wants_stream and not has_ended and int(known.get("streams", "0")) >= STREAMS_PER_CALL:
+        live_store().count(call_sid, "falls")  # the stream never came about
+        live_store().remember(call_sid, fell_at_ms=str(live_store().elapsed_ms(call_sid)))
+    if not known and is_over(call_sid):
+        return perform(call_sid, HANG_UP)
     if not known:
         known = begin(call_sid, "recorded")
         return perform(call_sid, path(known).opening())
@@ -141,4 +143,4 @@ def _pick_up(call_sid: str, known: dict[str, str], why: str) -> Step:
         return path(known).no_assistant()
     if pending := known.get("pending_turn"):
         return path(known).picking_up(pending)
-    return path(known).cut_off() if _live().lines(call_sid) else path(known).opening()
+    return path(known).cut_off() if live_store().lines(call_sid) else path(known).opening()

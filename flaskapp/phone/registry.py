@@ -1,0 +1,119 @@
+"""A call's books as the webhooks keep them: opened when it rings, looked into at each request, closed."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from flask import current_app, request
+from sqlalchemy.exc import SQLAlchemyError
+
+from flaskapp.store.history import TERMINAL, CallChanged, CallOpened, History
+from flaskapp.store.live import LiveStore
+from flaskapp.store.scribe import Scribe
+
+log = logging.getLogger(__name__)
+
+WENT_LIVE = ("live", "both")
+
+
+def part(name: str) -> Any:
+    """One of the app's parts."""
+    return current_app.extensions[name]
+
+
+def live_store() -> LiveStore:
+    """Calls in progress."""
+    return cast(LiveStore, part("live_store"))
+
+
+def note(*entries: Any) -> None:
+    """Have something written to the history soon."""
+    cast(Scribe, part("scribe")).note(*entries)
+
+
+def whole(text: str, most: int) -> int:
+    """A number as a carrier or an address of ours spells it; 0 for anything else."""
+    return min(int(text[:12]), most) if text.isascii() and text.isdecimal() else 0
+
+
+def begin(call_sid: str, mode: str) -> dict[str, str]:
+    """A carrier brings a call: its row, and what every worker must know of it."""
+    caller, called = request.values.get("From", ""), request.values.get("To", "")
+    note(CallOpened(call_sid, "twilio", caller, called, mode, datetime.now(UTC)))
+    live_store().begin(call_sid)
+    known = {"called": called, "path": mode, **({"was_recorded": "1"} if mode == "recorded" else {})}
+    live_store().remember(call_sid, **known)
+    return known
+
+
+def known_call(call_sid: str) -> dict[str, str]:
+    """What is known of a call; what Redis has lost in the middle of it is taken from the history.
+
+    Empty for a call that nobody has heard of, or that is over.
+    """
+    known = live_store().recall(call_sid)
+    if known:
+        return known
+    row = _row(call_sid)
+    return {} if row is None or _has_ended(row) else _taken_up_again(call_sid, row)
+
+
+def is_over(call_sid: str) -> bool:
+    """Whether this call ended long ago: a webhook that comes again changes nothing."""
+    if live_store().recall(call_sid):
+        return False
+    row = _row(call_sid)
+    return row is not None and _has_ended(row)
+
+
+def over(call_sid: str, why: str) -> None:
+    """A call has come to its end: close its books, once."""
+    live = live_store()
+    known = live.recall(call_sid)
+    if known.get("is_over") or not known or live.count(call_sid, "endings") > 1:
+        return
+    if known.get("path") == "recorded":
+        ended = {"ended_reason": why, "ended_at": datetime.now(UTC), "duration_ms": live.elapsed_ms(call_sid)}
+        began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
+        note(CallChanged(call_sid, ended, began))
+    if known.get("path") == "recorded" or known.get("needs_fallback") == "1":
+        part("metrics").calls.labels("twilio", "recorded", why or known.get("reason", "")).inc()
+    live.remember(call_sid, is_over="1")
+    if known.get("state") != "live":  # else its stream's end sees to that, or the sweeper
+        live.forget_soon(call_sid)
+
+
+def _row(call_sid: str) -> dict[str, Any] | None:
+    """The call's row; None too while the database is away."""
+    try:
+        return cast(History, part("history")).call(call_sid)
+    except SQLAlchemyError as error:
+        log.warning("The history is away: %s", type(error).__name__, extra={"call_sid": call_sid})
+        return None
+
+
+def _has_ended(row: dict[str, Any]) -> bool:
+    return row["ended_at"] is not None or row["status"] in TERMINAL
+
+
+def _taken_up_again(call_sid: str, row: dict[str, Any]) -> dict[str, str]:
+    """Redis has lost its memory in the middle of a call: its place in time, and its lines."""
+    log.warning("Redis has forgotten a call in progress", extra={"call_sid": call_sid})
+    live, began = live_store(), row["started_at"] or datetime.now(UTC)
+    known = {
+        "called": row["called"] or request.values.get("To", ""),
+        "path": "recorded",
+        "was_recorded": "1",
+        "began": repr(began.timestamp()),
+        **({"wants_stream": "1"} if row["mode"] in WENT_LIVE else {}),
+    }
+    live.remember(call_sid, **known)
+    try:
+        turns = cast(History, part("history")).turns(call_sid)
+    except SQLAlchemyError:
+        turns = []
+    live.keep_lines(call_sid, [{**turn, "item_id": turn["item"]} for turn in turns])
+    live.at_least_position(call_sid, max((turn["position"] + 1 for turn in turns), default=0))
+    return known
