@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import random
 import struct
 import wave
+from pathlib import Path
 
 import pytest
 
-from flaskapp import create_app
-from flaskapp.phone.audio import pcm16_to_mulaw
+from flaskapp import create_app, simulator
+from flaskapp.phone.ai_integration import as_mulaw
+from flaskapp.phone.audio import pcm16_to_mulaw, read_wav
 from flaskapp.phone.engines.turns import Answer
 from flaskapp.phone.errors import EngineUnreachable
 
@@ -123,7 +126,26 @@ CHUNKS = [
     ("a WAV without sound", wav(0), "audio/wav", 422, None),
     ("a WAV of ADPCM", g711(2), "audio/wav", 422, None),
 ]
-CHUNKS += [("1 MiB", b"\x55" * (1 << 20), "audio/basic", 200, "mulaw")]
+CHUNKS += [
+    ("1 MiB", b"\x55" * (1 << 20), "audio/basic", 200, "mulaw"),
+    ("three channels", wav(channels=3), "audio/wav", 422, None),
+    ("4 kHz", wav(rate=4000), "audio/wav", 422, None),
+    ("96 kHz", wav(rate=96000), "audio/wav", 422, None),
+    (
+        "XML after blanks",
+        b'  \r\n<?xml version="1.0"?>\n' + "<Say>Grüße</Say>".encode() * 20,
+        "audio/wav",
+        415,
+        None,
+    ),
+    (
+        "a long JSON text, its 160th byte amid a character",
+        b'{"a": "' + "ü".encode() * 99,
+        "audio/wav",
+        415,
+        None,
+    ),
+]
 
 
 @pytest.mark.parametrize(("what", "data", "kind", "status", "form"), CHUNKS, ids=[c[0] for c in CHUNKS])
@@ -142,6 +164,27 @@ def test_chunks_good_and_bad(client, ear, what, data, kind, status, form):
         assert answer.content_type == "application/problem+json"
         assert told["detail"]
         assert complete(client).status_code == 404
+
+
+def test_a_mebibyte_of_sound_may_have_a_header(client, ear):
+    full, over = wav(65.536), wav(65.538 + 4096 / 16000)
+
+    assert len(full) == (1 << 20) + 44
+    assert send(client, full).get_json()["duration_ms"] == 65_536
+    assert send(client, over).status_code == 413
+
+
+def test_no_frame_of_a_telephone_is_taken_for_a_text():
+    voices = Path(simulator.__file__).parent.joinpath("voices").glob("*.wav")
+    recorded = [pcm16_to_mulaw(read_wav(each.read_bytes()).at(8000)) for each in voices]
+    frames = [voice[at : at + 160] for voice in recorded for at in range(len(voice) - 159)]
+    chance = random.Random(7)
+    frames += [chance.randbytes(160) for _ in range(100_000)]
+    begins = (b"<A", b"<!", b'{"', b"{}", b"[[", b' ["')
+    frames += [begin + chance.randbytes(160 - len(begin)) for begin in begins for _ in range(2000)]
+
+    assert len(recorded) == 2
+    assert [frame for frame in frames if as_mulaw(frame) != (frame, "mulaw")] == []
 
 
 def test_chunks_add_up_and_are_answered_once(client, ear):

@@ -9,8 +9,10 @@ Needs no Flask app: without one its parts are made from the environment.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
+import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -35,13 +37,19 @@ log = logging.getLogger(__name__)
 
 CALL_SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_CHUNK_BYTES = 1 << 20
+WAV_HEADER_BYTES = 4 << 10  # what a file may have around its sound
+RATES_HZ = range(8000, 48_001)
 MAX_HELD_MS = 600_000
 SPEECH_MS, PAUSE_MS, LONGEST_MS = 500, 800, 15_000
 ONE_AT_A_TIME = "upload"
-# What other things than sound begin with. Headerless mu-law may begin with anything else.
-FOREIGN = {
+# What other things than sound begin with. Headerless mu-law may begin with anything, and so with
+# a text's first signs too: it is a text if it goes on as one.
+TEXTS = {
     "HTML or XML": re.compile(rb"\s*<[!?A-Za-z]"),
     "JSON": re.compile(rb'\s*(\{\s*["}]|\[\s*[\[{"\]])'),
+}
+TEXT_BYTES = 160  # a frame: no voice, and no hum of the mains, stays on one side of zero for so long
+FOREIGN = {
     "PDF": re.compile(rb"%PDF-"),
     "an image": re.compile(rb"\x89PNG\r\n|\xff\xd8\xff[\xdb\xe0-\xef]|GIF8[79]a|RIFF....WEBP", re.DOTALL),
 }
@@ -77,14 +85,39 @@ def as_mulaw(data: bytes) -> tuple[bytes, str]:
         TooMuchAudio: over 1 MiB.
         AudioError: a WAV file that is broken, or in a format that telephones do not use.
     """
-    if len(data) > MAX_CHUNK_BYTES:
-        raise TooMuchAudio(f"a chunk has at most {MAX_CHUNK_BYTES} bytes")
-    for name, beginning in FOREIGN.items():
+    is_riff = data[:4] == b"RIFF"
+    if len(data) > MAX_CHUNK_BYTES + (WAV_HEADER_BYTES if is_riff else 0):
+        raise TooMuchAudio(f"a chunk has at most {MAX_CHUNK_BYTES} bytes of audio")
+    for name, beginning in (TEXTS | FOREIGN if _is_text(data) else FOREIGN).items():
         if beginning.match(data):
             raise ForeignBytes(f"this is {name}, not audio")
-    if data[:4] != b"RIFF":
+    if not is_riff:
         return data, "mulaw"
-    return sound.pcm16_to_mulaw(sound.read_wav(data).at(sound.TELEPHONE_RATE_HZ)), "wav"
+    wav = sound.read_wav(data)
+    if (channels := _channels(data)) > 2 or wav.rate_hz not in RATES_HZ:
+        raise AudioError(
+            f"a WAV file with {channels} channels at {wav.rate_hz} Hz: 1 or 2 at 8 to 48 kHz are expected"
+        )
+    return sound.pcm16_to_mulaw(wav.at(sound.TELEPHONE_RATE_HZ)), "wav"
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether the first bytes can be printed, as UTF-8; a character cut at their end does not count."""
+    head = data[:TEXT_BYTES]
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, len(head) == len(data))
+    except UnicodeDecodeError:
+        return False
+    return all(each.isprintable() or each.isspace() for each in text)
+
+
+def _channels(wav: bytes) -> int:
+    """The channels of a WAV file that could be read."""
+    at = 12
+    while wav[at : at + 4] != b"fmt ":
+        size = struct.unpack_from("<I", wav, at + 4)[0]
+        at += 8 + size + (size & 1)
+    return int(struct.unpack_from("<H", wav, at + 10)[0])
 
 
 class AIVoiceIntegration:

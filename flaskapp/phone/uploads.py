@@ -14,6 +14,7 @@ from werkzeug.exceptions import Forbidden, Unauthorized
 from flaskapp.access import checked_call_sid, is_local, is_operator, settings
 from flaskapp.phone.ai_integration import (
     MAX_CHUNK_BYTES,
+    WAV_HEADER_BYTES,
     AIVoiceIntegration,
     ForeignBytes,
     NothingHeld,
@@ -80,7 +81,7 @@ def store_chunk(call_sid: str) -> Response:
     if part is None:
         abort(400, "The multipart field 'audio' is missing: send one chunk of audio in it.")
     _check_type(part)
-    data = part.stream.read(MAX_CHUNK_BYTES + 1)
+    data = part.stream.read(MAX_CHUNK_BYTES + WAV_HEADER_BYTES + 1)
     try:
         stored = _desk().store(call_sid, data)
     except TooMuchAudio as error:
