@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from flaskapp.config import PROJECT
 
@@ -27,11 +27,19 @@ BUSY_STATES = ("40P01", "40001", "55P03")
 
 
 def engine_options(url: str) -> dict[str, Any]:
-    """What SQLAlchemy is told about the pool; a checkout waits two seconds at most."""
+    """What SQLAlchemy is told: a checkout waits two seconds at most, and no error quotes what was written."""
+    always: dict[str, Any] = {"hide_parameters": True}
     if make_url(url).get_backend_name() == "sqlite":
         in_memory = make_url(url).database in (None, "", ":memory:")
-        return {} if in_memory else {"pool_timeout": CHECKOUT_S}
-    return {"pool_timeout": CHECKOUT_S, "pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}}
+        return always if in_memory else {**always, "pool_timeout": CHECKOUT_S}
+    connect = {"connect_timeout": CONNECT_S}
+    return {**always, "pool_timeout": CHECKOUT_S, "pool_pre_ping": True, "connect_args": connect}
+
+
+def in_short(error: Exception) -> str:
+    """An error as a log may tell it: a database's words may be a caller's, so of its errors only the kind."""
+    kind = type(error).__name__
+    return kind if isinstance(error, SQLAlchemyError) else f"{kind}: {error}"
 
 
 def make_room(url: str, instance: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from flaskapp.store.database import in_short
 from flaskapp.store.live import Connections
 from flaskapp.store.pool import Pool
 
@@ -149,4 +150,4 @@ def _do(table: Perform, name: str, args: tuple[str, ...]) -> None:
         work(*args)
     except Exception as error:
         call_sid = args[0] if args else ""
-        log.warning("Job %s: %s: %s", name, type(error).__name__, error, extra={"call_sid": call_sid})
+        log.warning("Job %s: %s", name, in_short(error), extra={"call_sid": call_sid})

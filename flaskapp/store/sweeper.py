@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.store import keys
+from flaskapp.store.database import in_short
 from flaskapp.store.history import History, RecordingChanged
 from flaskapp.store.jobs import Jobs
 from flaskapp.store.live import LiveStore
@@ -112,7 +113,7 @@ class Sweeper:
             try:
                 self._on_abandoned(call_sid)
             except Exception as error:  # one call's trouble is not the others'; it is told again later
-                log.error("%s: %s", type(error).__name__, error, extra={"call_sid": call_sid})
+                log.error("%s", in_short(error), extra={"call_sid": call_sid})
                 self._live.touch(call_sid, now)
                 return
         self._live.let_go(call_sid)
@@ -160,7 +161,7 @@ class Sweeper:
             except (RedisError, SQLAlchemyError) as error:
                 trouble = type(error).__name__
             except Exception as error:  # what is left undone today must not stay so for ever
-                trouble = f"{type(error).__name__}: {error}"
+                trouble = in_short(error)
             if trouble and trouble != self._trouble:
                 log.warning("What is left undone cannot be looked after: %s", trouble)
             self._trouble = trouble

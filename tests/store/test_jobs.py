@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from rq import Worker
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from flaskapp.store import jobs
+from flaskapp.store import database, jobs
 from flaskapp.store.jobs import Jobs
 from flaskapp.store.live import connect
 from flaskapp.store.pool import Pool
@@ -25,6 +27,8 @@ from tests import servers
 from tests.conftest import PROJECT, environment_of
 
 pytestmark = pytest.mark.system
+
+CANARY = "my card is 4111 1111"
 
 #: A worker with jobs of its own: they tell a list in Redis what they did.
 SCRIPT = """
@@ -343,6 +347,33 @@ def test_trouble_with_one_job_here_is_not_the_others(caplog):
     house.run_here("say", "hello")
     servers.wait_until(lambda: done == ["hello"], "it was not done")
     assert "Job fail: ValueError: odd" in caplog.text
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_what_a_caller_said_is_in_no_log_though_the_database_fails(tmp_path, caplog, hides):
+    url = f"sqlite:///{tmp_path}/empty.sqlite3"
+    engine = create_engine(url, **(database.engine_options(url) if hides else {}))
+    told: list[str] = []
+
+    def save(words: str) -> None:
+        with engine.begin() as connection:
+            try:
+                connection.execute(text("INSERT INTO turns (text) VALUES (:words)"), {"words": words})
+            except SQLAlchemyError as error:
+                told.append(str(error))
+                raise
+
+    here = Jobs("", connect(""), {"save": save})
+    here.run_here("save", CANARY)
+    servers.wait_until(lambda: "OperationalError" in caplog.text, "it was not told", 20)
+    engine.dispose()
+    assert CANARY not in caplog.text
+    assert (CANARY in told[0]) is not hides
+
+
+def test_no_database_error_quotes_what_was_written():
+    for url in ("sqlite://", "sqlite:///calls.sqlite3", "postgresql+psycopg://localhost/calls"):
+        assert database.engine_options(url)["hide_parameters"] is True
 
 
 def test_a_pool_does_so_many_at_once_each_once_and_keeps_no_threads():
