@@ -138,7 +138,7 @@ class Settings(BaseSettings):
         "Calls", "1: the carrier's copy of a recording is deleted once its words are kept", False
     )
     jobs_at_once: int = setting(
-        "Calls", "How many recordings one background worker understands at once", 8, ge=1, le=64
+        "Calls", "How many recordings one background worker understands at once", 16, ge=1, le=64
     )
     max_calls: int = setting("Calls", "Live calls that one web worker takes; more are recorded", 200, ge=1)
 
