@@ -202,7 +202,7 @@ def test_a_page_in_the_place_of_a_recording_may_pass(client, host, mind):
     [
         (plain(200, b"<html>no</html>", "text/html"), "not_audio"),
         (plain(200, b"", "audio/x-wav"), "not_audio"),
-        (plain(401, b"no"), "failed"),
+        (plain(401, b"no"), "waiting"),  # credentials may be put right
     ],
 )
 def test_what_is_no_recording_is_apologised_for_and_recorded_again(app, client, host, mind, given, status):

@@ -109,7 +109,7 @@ class RecordingHost:
     ) -> None:
         self._base, _ = split(base_url)
         self._is_loopback = addresses.is_loopback(base_url)
-        self._account_sid, self._auth_token = account_sid, auth_token
+        self.account_sid, self._auth_token = account_sid, auth_token
         self._limits = limits or Limits()
         self._resolve, self._connect, self._given_tls = resolve, connect, tls
 
@@ -164,9 +164,9 @@ class RecordingHost:
         Raises:
             BlockedUrl: not our account's.
         """
-        if self._account_sid and recording.account_sid != self._account_sid:
+        if self.account_sid and recording.account_sid != self.account_sid:
             raise BlockedUrl("the recording is another account's")
-        if not self._account_sid and not self._is_loopback:
+        if not self.account_sid and not self._is_loopback:
             raise BlockedUrl("no account is configured: set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN")
         return recording.path
 

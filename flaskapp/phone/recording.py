@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from flaskapp.phone.farewell import is_goodbye
 from flaskapp.phone.fetch import Fetched, Recording, RecordingHost
 from flaskapp.phone.next_step import WAIT_S
 from flaskapp.phone.transcript import AGENT, CALLER, Line
+from flaskapp.store import keys
 from flaskapp.store.audio import AudioBuffer
 from flaskapp.store.history import CLOSED_RECORDINGS, Entry, History, RecordingChanged, TurnSaved
 from flaskapp.store.live import LiveStore
@@ -34,22 +35,56 @@ log = logging.getLogger(__name__)
 
 READY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # asked again so soon for a recording that is not there yet
 READY_WITHIN_S = 900.0
-NOT_READY_PAUSE_S = 15.0
 MISTAKEN_FOR_S = 1.0  # so long a host may answer with something else than a recording
-AI_BACK_AFTER_S = (5.0, 10.0, 20.0, 40.0, 60.0)
-AI_BACK_WITHIN_S = 86_400.0
+AI_BACK_WITHIN_S = 7 * keys.DAY_S  # what is said on a Friday evening is understood on Monday
+DELETED_WITHIN_S = keys.DAY_S
 WITHIN_S = 14.0
 UNHURRIED_S = 60.0
+HEARD_WITHIN_S = 10.0  # from one question for an answer to the next is never as long
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is in the way of a turn, and with how much patience it is tried again.
+
+    Attributes:
+        name: what the history calls it.
+        pauses_s: after the first attempt, the second ...; the last one for all others.
+        within_s: given up when it has been the same trouble for so long.
+        told: what the caller is told meanwhile, as an outcome's kind; empty: to wait.
+    """
+
+    name: str
+    pauses_s: tuple[float, ...]
+    within_s: float
+    told: str = ""
+
+    def pause_s(self, attempts: int) -> float:
+        """How long to wait after so many attempts."""
+        return self.pauses_s[min(attempts, len(self.pauses_s)) - 1]
+
+
+#: The first that an error is an instance of.
+TROUBLES: tuple[tuple[type[Exception], Trouble], ...] = (
+    (errors.NotReady, Trouble("waiting", (15.0,), READY_WITHIN_S)),
+    (errors.Unreachable, Trouble("unreachable", (15.0, 15.0, 30.0, 60.0), AI_BACK_WITHIN_S)),
+    # Wrong credentials are put right within hours or days; the recording is still there then.
+    (errors.FetchRefused, Trouble("refused", (5.0, 15.0, 60.0, 300.0, 600.0), AI_BACK_WITHIN_S, "failed")),
+    (
+        errors.EngineError,
+        Trouble("unavailable", (5.0, 10.0, 20.0, 40.0, 60.0), AI_BACK_WITHIN_S, "unavailable"),
+    ),
+)
+#: These words are kept: the carrier's copy may go.
+UNDERSTOOD = {"answered", "understood", "silent"}
+UNDELETED = Trouble("undeleted", (60.0, 120.0, 300.0, 600.0), DELETED_WITHIN_S)
 
 #: What a fetch's failure is called in the history. What may pass is tried again, the rest is final.
 FINAL = {
     errors.BlockedUrl: "blocked_url",
     errors.TooLarge: "too_large",
     errors.NotAudio: "not_audio",
-    errors.FetchRefused: "failed",
 }
-#: Outcomes that the caller was told of while the words are still to be understood.
-OPEN = {"unavailable", "waiting"}
 
 
 class RecordedTurns:
@@ -88,25 +123,22 @@ class RecordedTurns:
             if turn is None:
                 return
             told = self._book.outcome(call_sid, key)
-            if told is None or told.kind in OPEN:
+            if told is None or told.is_open:
                 self._work(turn, told)
             else:
                 self._keep(turn, told)
 
     def _work(self, turn: Turn, told: Outcome | None) -> None:
         sid = turn.call_sid
-        if told is None and (status := self._known_end(turn)):
+        if status := self._known_end(turn):
             self._book.finish(sid, turn.key, Outcome(status))
-            self._book.close(sid, turn.key)
+            self._put_away(turn, status)
             return
         log.info("Processing streamed audio for call %s", sid, extra={"call_sid": sid})
         try:
             outcome = self._understood(turn, turn.wants_reply and told is None and self._is_waited_for(turn))
-        except (errors.NotReady, errors.Unreachable) as error:
-            self._later(turn, told, "waiting", error, READY_WITHIN_S)
-            return
-        except errors.EngineError as error:
-            self._later(turn, told, "unavailable", error, AI_BACK_WITHIN_S)
+        except tuple(kind for kind, _ in TROUBLES) as error:
+            self._later(turn, told, error)
             return
         if told is None and not self._book.finish(sid, turn.key, outcome):
             outcome = self._book.outcome(sid, turn.key) or outcome
@@ -130,7 +162,7 @@ class RecordedTurns:
         """What was said and what is answered.
 
         Raises:
-            NotReady, Unreachable: the recording cannot be had yet.
+            NotReady, Unreachable, FetchRefused: the recording cannot be had yet.
             EngineError: AI is away.
         """
         agent = self._agents.for_number(turn.called)
@@ -170,11 +202,15 @@ class RecordedTurns:
         if turn.refused:
             raise errors.BlockedUrl(turn.refused)
         if turn.source == "recording":
-            fetched = self._fetch(Recording(turn.account_sid, turn.key))
+            fetched = self._fetch(self._recording(turn))
             return fetched.sound, "truncated" if fetched.is_truncated else ""
         chunks = self._audio.read(turn.call_sid, turn.from_ms, turn.to_ms or None)
         mulaw = b"".join(chunk.mulaw for chunk in chunks)
         return (Wav(mulaw_to_pcm16(mulaw), TELEPHONE_RATE_HZ) if mulaw else None), ""
+
+    def _recording(self, turn: Turn) -> Recording:
+        """Which one to ask for: ours, where nobody noted whose it is."""
+        return Recording(turn.account_sid or self._host.account_sid, turn.key)
 
     def _fetch(self, recording: Recording) -> Fetched:
         """The recording, asked for again while it may still come about; a page in its place may pass, too."""
@@ -213,23 +249,26 @@ class RecordedTurns:
 
     # ------------------------------------------------------------------ what becomes of it
 
-    def _later(self, turn: Turn, told: Outcome | None, kind: str, error: Exception, within_s: float) -> None:
+    def _later(self, turn: Turn, told: Outcome | None, error: Exception) -> None:
         """Not now: the caller is told, the words stay where they are, and the turn stays open."""
-        sid, waited_s = turn.call_sid, self._now() - turn.claimed_at
-        log.warning("Recorded turn: %s: %s", kind, error, extra={"call_sid": sid})
-        if waited_s > within_s:
-            final = Outcome("failed", detail=f"{kind}: {error}"[:200])
+        sid, key = turn.call_sid, turn.key
+        trouble = next(each for kind, each in TROUBLES if isinstance(error, kind))
+        said = f"{trouble.name}: {error}"[:200]
+        log.warning("Recorded turn: %s", said, extra={"call_sid": sid})
+        lasts_s = self._book.trouble_lasts(sid, key, trouble.name)
+        if lasts_s > trouble.within_s or self._now() - turn.claimed_at > AI_BACK_WITHIN_S:
+            final = Outcome("failed", detail=said)
+            self._book.finish(sid, key, final)
             self._keep(turn, final)
             return
-        pauses = AI_BACK_AFTER_S if kind == "unavailable" else (NOT_READY_PAUSE_S,)
-        attempts = self._book.attempt(sid, turn.key)
-        pause_s = pauses[min(attempts, len(pauses)) - 1]
-        if told is None and kind == "unavailable":
-            self._book.finish(sid, turn.key, Outcome(kind, detail=str(error)[:200]))
-        self._note(
-            turn, {"status": "waiting", "attempts": attempts, "error": f"{kind}: {error}"[:200]}, pause_s
-        )
-        self._book.postpone(sid, turn.key, pause_s)
+        attempts = self._book.attempt(sid, key)
+        pause_s = trouble.pause_s(attempts)
+        if told is None and trouble.told:
+            self._book.finish(sid, key, Outcome(trouble.told, detail=said, is_open=True))
+        if turn.source == "buffer":
+            self._audio.keep(sid, keys.TURN_KEPT_S)
+        self._note(turn, {"status": "waiting", "attempts": attempts, "error": said}, pause_s)
+        self._book.postpone(sid, key, pause_s, is_rest=True)
 
     def _note(self, turn: Turn, fields: dict[str, Any], pause_s: float) -> None:
         """A line in the history on the way; if it cannot be written now, the last one will be."""
@@ -259,14 +298,28 @@ class RecordedTurns:
             sid
         ):  # once a call is over and forgotten, nobody asks for its lines any more
             self._live.keep_lines(sid, [{**asdict(line), "mode": mode} for line in lines])
+        self._put_away(turn, outcome.kind)
+
+    def _put_away(self, turn: Turn, status: str) -> None:
+        """The history has it: drop the sound, here or at the carrier's, and close the turn."""
+        sid, key = turn.call_sid, turn.key
         if turn.source == "buffer":
             self._audio.cut(sid, turn.to_ms)
-        elif self._deletes and outcome.kind in ("answered", "understood", "silent"):
-            self._delete(turn)
-        self._book.close(sid, turn.key)
+        is_wanted_gone = self._deletes and turn.source == "recording" and status in UNDERSTOOD
+        if is_wanted_gone and not self._is_deleted(turn):
+            pause_s = UNDELETED.pause_s(self._book.attempt(sid, key))
+            self._book.postpone(sid, key, pause_s, is_rest=True)
+            return
+        self._book.close(sid, key)
 
     def _changed(self, turn: Turn, **fields: Any) -> RecordingChanged:
-        about = {"source": turn.source, "duration_ms": turn.duration_ms or None}
+        about = {
+            "source": turn.source,
+            "account_sid": turn.account_sid or None,
+            "position": turn.position,
+            "at_ms": turn.at_ms,
+            "duration_ms": turn.duration_ms or None,
+        }
         return RecordingChanged(turn.call_sid, turn.key, {**about, **fields})
 
     def _lines(self, turn: Turn, outcome: Outcome) -> list[Line]:
@@ -279,8 +332,12 @@ class RecordedTurns:
             lines.append(Line(item, turn.position + 1, AGENT, outcome.response, end_ms, end_ms, True))
         return lines
 
-    def _delete(self, turn: Turn) -> None:
+    def _is_deleted(self, turn: Turn) -> bool:
+        """Whether the carrier's copy is gone, or will never be."""
         try:
-            self._host.delete(Recording(turn.account_sid, turn.key))
+            self._host.delete(self._recording(turn))
         except errors.FetchError as error:
             log.warning("The carrier keeps its copy: %s", error, extra={"call_sid": turn.call_sid})
+            lasts_s = self._book.trouble_lasts(turn.call_sid, turn.key, UNDELETED.name)
+            return isinstance(error, errors.BlockedUrl) or lasts_s > UNDELETED.within_s
+        return True

@@ -144,6 +144,10 @@ class AudioBuffer:
             with suppress(WatchError):  # something came this very moment
                 pipe.execute()
 
+    def keep(self, call_sid: str, seconds: int) -> None:
+        """Hold it for so long from now on: what is in it is still to be understood."""
+        self.redis.expire(keys.audio(call_sid), seconds)
+
     def delete(self, call_sid: str) -> None:
         """Drop all of it."""
         self.redis.delete(keys.audio(call_sid))

@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Flask
 from flask_migrate import Migrate
-from sqlalchemy import Engine, Insert, Select, and_, case, func, or_, select
+from sqlalchemy import Engine, Insert, Select, and_, case, func, or_, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
@@ -26,8 +26,8 @@ RANKS = STATUSES | dict.fromkeys(TERMINAL, 4)
 # What became of a recording: claimed, then perhaps waiting for a long time, then one of the last.
 OPEN_RECORDINGS = {"claimed": 0, "waiting": 1}
 CLOSED_RECORDINGS = (
-    *("answered", "understood", "silent", "blocked_url", "too_large", "not_audio", "absent", "failed"),
-    "rejected",
+    *("answered", "understood", "silent"),
+    *("blocked_url", "too_large", "not_audio", "absent", "failed"),
 )
 RECORDING_RANKS = OPEN_RECORDINGS | dict.fromkeys(CLOSED_RECORDINGS, 2)
 # How long a writer waits for another one's transaction, and how often it asks again.
@@ -257,27 +257,30 @@ def _event(insert: Inserter, entry: EventHappened) -> list[Insert]:
 
 
 def _recording(insert: Inserter, entry: RecordingChanged) -> list[Insert]:
-    """The last status is the truth: what comes after it is an echo, unless it says the same."""
+    """The last status is the truth: what comes after it is an echo, unless it says the same.
+
+    An echo adds what was unknown: two may write at once, and each knows something else.
+    """
     kept = {"id", "call_id", "recording_sid"}
     status = _checked(Recording, entry.fields, kept, RECORDING_RANKS, "claimed")
     values = _storable(entry.fields) | {"recording_sid": entry.recording_sid, "status": status}
     statement = insert(Recording).values(
         **{"created_at": datetime.now(UTC), **values}, call_id=_id_of(entry.call_sid)
     )
-    changes = {
-        name: statement.excluded[name]
-        if name in ("status", "error", "next_try_at")
-        else func.coalesce(statement.excluded[name], getattr(Recording, name))
-        for name in entry.fields
-    }
-    if not changes:
+    if not entry.fields:
         upsert = statement.on_conflict_do_nothing(index_elements=["recording_sid"])
         return [_known(insert, entry.call_sid), upsert]
-    new, old = statement.excluded.status, Recording.status
-    rises = or_(new == old, _rank(new, RECORDING_RANKS) > _rank(old, RECORDING_RANKS))
-    upsert = statement.on_conflict_do_update(
-        index_elements=["recording_sid"], set_=changes, where=rises if "status" in changes else None
-    )
+    rises: Any = true()
+    if "status" in entry.fields:
+        said, known = statement.excluded.status, Recording.status
+        rises = or_(said == known, _rank(said, RECORDING_RANKS) > _rank(known, RECORDING_RANKS))
+    changes = {}
+    for name in entry.fields:
+        new, old = statement.excluded[name], getattr(Recording, name)
+        is_state = name in ("status", "error", "next_try_at")
+        newer, older = (new, old) if is_state else (func.coalesce(new, old), func.coalesce(old, new))
+        changes[name] = case((rises, newer), else_=older)
+    upsert = statement.on_conflict_do_update(index_elements=["recording_sid"], set_=changes)
     return [_known(insert, entry.call_sid), upsert]
 
 

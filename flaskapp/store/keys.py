@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 DAY_S = 86_400
-#: A call's own keys, after each write. A turn that AI could not understand yet outlives its call.
+#: A call's own keys, after each write. A turn that waits for AI outlives its call, and so does its audio.
 CALL_KEPT_S = DAY_S
 AUDIO_KEPT_S = DAY_S
-TURN_KEPT_S = 2 * DAY_S
+TURN_KEPT_S = 8 * DAY_S
 #: Of a call that nobody has begun here: a callback that came late, a script's own.
 STRAY_KEPT_S = 3600
 #: What a webhook that comes again may still ask for.

@@ -37,7 +37,8 @@ class Turn:
     """What a caller said, somewhere, to be understood and mostly answered.
 
     Attributes:
-        source: a carrier's recording, the live call's audio buffer, or uploaded pieces in it.
+        source: a carrier's recording; a part of the call's audio buffer; or words that were understood
+            live, and only want an answer.
         account_sid: whose recording it is, for its address.
         refused: why it may not be fetched; empty if it may.
         from_ms, to_ms: the part of the audio buffer.
@@ -64,7 +65,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a turn: "answered", "silent", "unavailable" ..., and the words."""
+    """What became of a turn: "answered", "silent", "unavailable" ..., and the words.
+
+    ``is_open``: the caller is told so, while the words are still to be understood.
+    """
 
     kind: str
     transcript: str = ""
@@ -73,6 +77,7 @@ class Outcome:
     is_goodbye: bool = False
     has_speech_file: bool = False
     usage: dict[str, float] = field(default_factory=dict)
+    is_open: bool = False
 
 
 class TurnBook:
@@ -151,6 +156,7 @@ class TurnBook:
             pipe.zrem(keys.OPEN_TURNS, keys.member(call_sid, key))
             pipe.expire(keys.turn(call_sid, key), keys.CLOSED_KEPT_S)
             pipe.expire(keys.speech(call_sid, key), keys.CLOSED_KEPT_S)
+            pipe.expire(keys.audio(call_sid), keys.AUDIO_KEPT_S)
             pipe.hmget(keys.call(call_sid), "began", "forgotten")
             began, forgotten = pipe.execute()[-1]
         if forgotten or not began:
@@ -257,17 +263,36 @@ class TurnBook:
                     log.warning("A lease was lost", extra={"call_sid": each[0]})
                     self._held.discard(each)
 
-    def postpone(self, call_sid: str, key: str, seconds: float) -> None:
-        """Nobody shall work on it before so many seconds have passed."""
+    def postpone(self, call_sid: str, key: str, seconds: float, *, is_rest: bool = False) -> None:
+        """Nobody shall work on it before so many seconds have passed.
+
+        Args:
+            is_rest: whoever worked on it wants it so; nobody is missed meanwhile.
+        """
+        due, name = self._now() + seconds, keys.turn(call_sid, key)
         with self.redis.pipeline() as pipe:
-            due = {keys.member(call_sid, key): self._now() + seconds}
-            pipe.zadd(keys.OPEN_TURNS, due, xx=True)
-            pipe.expire(keys.turn(call_sid, key), keys.TURN_KEPT_S)
+            pipe.zadd(keys.OPEN_TURNS, {keys.member(call_sid, key): due}, xx=True)
+            if is_rest:
+                pipe.hset(name, "rests_until", repr(due))
+            pipe.expire(name, keys.TURN_KEPT_S)
+            pipe.expire(keys.turns(call_sid), keys.TURN_KEPT_S)
             pipe.execute()
 
     def attempt(self, call_sid: str, key: str) -> int:
         """Count one more attempt: how many there were."""
         return int(self.redis.hincrby(keys.turn(call_sid, key), "attempts", 1))
+
+    def trouble_lasts(self, call_sid: str, key: str, trouble: str) -> float:
+        """For how many seconds a turn has been in this trouble, and no other; 0 the first time.
+
+        Whoever asks holds the turn.
+        """
+        name, now = keys.turn(call_sid, key), self._now()
+        before, since = self.redis.hmget(name, "trouble", "trouble_since")
+        if before == trouble:
+            return max(0.0, now - float(since))
+        self.redis.hset(name, mapping={"trouble": trouble, "trouble_since": repr(now)})
+        return 0.0
 
     def due(self, now: float, limit: int) -> list[tuple[str, str]]:
         """Open turns that nobody works on and that may be worked on, the longest waiting first.
@@ -299,14 +324,14 @@ class TurnBook:
         return found[:limit]
 
     def unowned_for(self, call_sid: str, key: str) -> float:
-        """For how many seconds nobody has worked on a turn that has no outcome; 0 if somebody does."""
+        """For how many seconds nobody works on a turn that has no outcome; 0 while it rests."""
         with self.redis.pipeline() as pipe:
-            pipe.hmget(keys.turn(call_sid, key), "turn", "outcome", "owned_until")
+            pipe.hmget(keys.turn(call_sid, key), "turn", "outcome", "owned_until", "rests_until")
             pipe.exists(keys.lease(call_sid, key))
-            (turn, outcome, owned_until), is_leased = pipe.execute()
+            (turn, outcome, owned_until, rests_until), is_leased = pipe.execute()
         if not turn or outcome or is_leased:
             return 0.0
-        since = max(float(json.loads(turn)["claimed_at"]), float(owned_until or 0))
+        since = max(float(json.loads(turn)["claimed_at"]), float(owned_until or 0), float(rests_until or 0))
         return max(0.0, self._now() - since)
 
     # ------------------------------------------------------------------ its answer as sound

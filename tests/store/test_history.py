@@ -236,6 +236,16 @@ def test_an_echo_adds_what_was_unknown_and_takes_nothing_back(history):
     assert (row["error"], row["next_try_at"]) == (None, None)
 
 
+def test_of_two_who_write_at_once_the_later_one_adds_what_it_alone_knows(history):
+    history.write([recorded(status="waiting", source="recording", error="unavailable", next_try_at=NOON)])
+    place = {"account_sid": "AC1", "position": 4, "at_ms": 2500}
+    history.write([recorded(status="claimed", source="buffer", **place)])
+    row = history.recording("RE1")
+    assert {name: row[name] for name in place} == place
+    assert (row["status"], row["source"]) == ("waiting", "recording")
+    assert (row["error"], row["next_try_at"]) == ("unavailable", NOON)
+
+
 def test_open_recordings_are_those_that_are_due(history):
     history.write(
         [

@@ -188,6 +188,30 @@ def test_how_long_nobody_has_worked_on_it(connections):
     assert book.unowned_for("CA1", "RE1") == 0
 
 
+def test_nobody_is_missed_while_a_turn_rests(connections):
+    clock = [1000.0]
+    book = TurnBook(connections, lambda: clock[0])
+    book.claim(turn(claimed_at=1000.0))
+    book.postpone("CA1", "RE1", 60, is_rest=True)
+    clock[0] += 50
+    assert book.unowned_for("CA1", "RE1") == 0
+    clock[0] += 15
+    assert book.unowned_for("CA1", "RE1") == 5
+    book.postpone("CA1", "RE1", 60)  # the sweeper's way of asking for a worker
+    assert book.unowned_for("CA1", "RE1") == 5
+
+
+def test_a_trouble_lasts_until_another_one_comes(connections):
+    clock = [1000.0]
+    book = TurnBook(connections, lambda: clock[0])
+    book.claim(turn())
+    lasting = []
+    for trouble in ("late", "late", "away", "late", "late"):
+        lasting.append(book.trouble_lasts("CA1", "RE1", trouble))
+        clock[0] += 7
+    assert lasting == [0, 7, 0, 0, 7]
+
+
 def test_speech_is_bytes(book):
     book.claim(turn())
     assert book.speech("CA1", "RE1") is None

@@ -1,0 +1,201 @@
+"""One recorded turn's work: what is tried again, for how long, and what is kept; the clock is set by hand."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from flask_migrate import upgrade
+
+from flaskapp.phone import errors, recording
+from flaskapp.phone.agent import Agent, Agents
+from flaskapp.phone.audio import Wav
+from flaskapp.phone.engines.turns import Answer
+from flaskapp.phone.fetch import Fetched
+from flaskapp.phone.recording import RecordedTurns
+from flaskapp.store import keys
+from flaskapp.store.audio import AudioBuffer
+from flaskapp.store.live import LiveStore, connect
+from flaskapp.store.tables import db
+from flaskapp.store.turns import Turn, TurnBook
+from tests.fake_recordings import recording as wav
+from tests.store.conftest import history_app
+
+HOUR_S = 3600.0
+
+
+class Host:
+    """A recording host that fails as long as it has errors left."""
+
+    account_sid = "ACours"
+
+    def __init__(self) -> None:
+        self.trouble: list[Exception] = []
+        self.always: Exception | None = None
+        self.undeletable: Exception | None = None
+        self.asked: list[str] = []
+        self.deleted: list[str] = []
+
+    def fetch(self, which):
+        self.asked.append(which.account_sid)
+        if self.always or self.trouble:
+            raise self.always or self.trouble.pop(0)
+        from flaskapp.phone.audio import read_wav
+
+        return Fetched(b"", read_wav(wav(1.0)), False)
+
+    def delete(self, which):
+        if self.undeletable:
+            raise self.undeletable
+        self.deleted.append(which.recording_sid)
+
+
+class Mind:
+    """A batch AI that answers, or is away."""
+
+    def __init__(self) -> None:
+        self.fails, self.asked = False, 0
+
+    def answer(self, sound: Wav, past, agent, *, wants_reply=True, within_s=14.0):
+        self.asked += 1
+        if self.fails:
+            raise errors.EngineUnreachable("down")
+        return Answer("Open on Monday?", "Yes." if wants_reply else "", {"input_tokens": 3})
+
+
+class House:
+    """All that a turn's work touches, and its clock."""
+
+    def __init__(self, history) -> None:
+        self.now = time.time()
+        connections = connect("")
+        self.history, self.host, self.mind = history, Host(), Mind()
+        self.book = TurnBook(connections, lambda: self.now)
+        self.live = LiveStore(connections, lambda: self.now)
+        self.audio = AudioBuffer(connections)
+        agents, parts = Agents(Agent()), (self.book, self.live, self.audio, history, self.host, self.mind)
+        self.work = RecordedTurns(*parts, agents, deletes=True, sleep=lambda s: None, now=lambda: self.now)
+
+    def claim(self, key: str = "RE1", source: str = "recording", **about) -> Turn:
+        turn = Turn("CA1", key, source, position=4, at_ms=2500, claimed_at=self.now, **about)
+        assert self.book.claim(turn)
+        return turn
+
+    def after(self, seconds: float = 0.0, key: str = "RE1") -> str:
+        """What the history says once it was tried so much later."""
+        self.now += seconds
+        self.work.perform("CA1", key)
+        return self.history.recording(key)["status"]
+
+    @property
+    def outcome(self):
+        return self.book.outcome("CA1", "RE1")
+
+    @property
+    def is_open(self) -> bool:
+        return self.book.redis.zcard(keys.OPEN_TURNS) > 0
+
+
+@pytest.fixture
+def house(tmp_path):
+    app = history_app(f"sqlite:///{tmp_path}/calls.sqlite3")
+    with app.app_context():
+        upgrade()
+        yield House(app.extensions["history"])
+        db.engine.dispose()
+
+
+def test_a_recording_that_is_late_counts_from_when_it_was_first_missed(house):
+    house.claim()
+    house.host.always = errors.Unreachable("HTTP 503")
+    assert house.after() == "waiting"
+    assert house.after(20 * HOUR_S) == "waiting"
+    house.host.always = errors.NotReady("HTTP 404")
+    assert house.after(HOUR_S) == "waiting"
+    assert house.after(600) == "waiting"
+    house.host.always = errors.Unreachable("HTTP 503")
+    assert house.after(600) == "waiting"
+    house.host.always = errors.NotReady("HTTP 404")
+    assert house.after(600) == "waiting", "it is missed anew"
+    assert house.after(recording.READY_WITHIN_S + 1) == "failed"
+    assert (house.is_open, house.outcome.kind) == (False, "failed")
+
+
+@pytest.mark.parametrize("error", [errors.Unreachable("HTTP 503"), errors.FetchRefused("HTTP 401")])
+def test_a_host_in_trouble_is_waited_for_from_friday_to_monday(house, error):
+    house.claim()
+    house.host.always = error
+    assert house.after() == "waiting"
+    assert house.after(66 * HOUR_S) == "waiting"
+    house.host.always = None
+    assert house.after(600) == "understood"
+    assert not house.is_open
+
+
+def test_whom_the_host_refuses_is_told_so_and_his_words_stay_open(house):
+    house.claim()
+    house.host.always = errors.FetchRefused("HTTP 401")
+    assert house.after() == "waiting"
+    assert (house.outcome.kind, house.outcome.is_open, house.is_open) == ("failed", True, True)
+    pauses = []
+    for _ in range(8):
+        due = house.book.redis.zscore(keys.OPEN_TURNS, keys.member("CA1", "RE1"))
+        pauses.append(round(due - house.now))
+        house.after(due - house.now)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 600
+    assert house.after(8 * 24 * HOUR_S) == "failed"
+    assert not house.is_open
+
+
+def test_buffered_words_outlast_a_weekend_without_ai_and_then_nothing_stays(house):
+    house.mind.fails = True
+    house.audio.append("CA1", 0, b"\x10\xf0" * 8000)
+    house.live.begin("CA1")
+    house.claim(source="buffer", to_ms=2000)
+    house.live.forget_soon("CA1")
+    house.after()
+    assert house.outcome.kind == "unavailable"
+    ttls = {name: house.book.redis.ttl(name) for name in ("audio:CA1", "turn:CA1:RE1", "turns:CA1")}
+    assert min(ttls.values()) > recording.AI_BACK_WITHIN_S, ttls
+    house.mind.fails = False
+    assert house.after(66 * HOUR_S) == "understood"
+    left = {name: house.book.redis.ttl(name) for name in house.book.redis.scan_iter()}
+    assert all(0 < ttl <= keys.CLOSED_KEPT_S for ttl in left.values()), left
+
+
+def test_what_is_noted_on_the_way_says_where_it_belongs(house):
+    house.claim(account_sid="AC1")
+    house.host.always = errors.Unreachable("HTTP 503")
+    house.after()
+    row = house.history.recording("RE1")
+    assert (row["account_sid"], row["position"], row["at_ms"]) == ("AC1", 4, 2500)
+
+
+def test_a_recording_of_which_nobody_noted_whose_it_is_is_asked_for_as_ours(house):
+    house.claim()
+    assert house.after() == "answered"
+    assert house.host.asked == ["ACours"]
+
+
+def test_a_copy_that_cannot_be_deleted_is_tried_again_for_a_day(house):
+    house.claim()
+    house.host.undeletable = errors.Unreachable("HTTP 503")
+    assert house.after() == "answered"
+    assert house.is_open
+    house.host.undeletable = None
+    house.after(600)
+    assert (house.host.deleted, house.is_open, house.mind.asked) == (["RE1"], False, 1)
+
+
+def test_a_copy_that_stays_undeletable_is_given_up_and_ai_is_asked_once(house):
+    house.mind.fails = True
+    house.claim()
+    house.after()
+    house.mind.fails = False
+    house.host.undeletable = errors.FetchRefused("HTTP 403")
+    assert house.after(60) == "understood"
+    house.after(HOUR_S)
+    assert (house.is_open, house.mind.asked) == (True, 2)
+    house.after(24 * HOUR_S)
+    assert (house.is_open, house.mind.asked) == (False, 2)
