@@ -125,5 +125,8 @@ def sayable(text: str) -> str:
 
 
 def tag(language: str) -> str:
-    """What the carrier's voice is told to speak an agent's own words in; empty: as it is set up there."""
-    return language if "-" in language else TAGS.get(language.lower(), language)
+    """What the carrier's voice is told to speak an agent's own words in; empty: as it is set up there.
+
+    A language without its region is none of the carrier's tags, unless the table knows it.
+    """
+    return language if "-" in language else TAGS.get(language.lower(), "")

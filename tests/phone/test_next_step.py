@@ -103,7 +103,10 @@ def test_an_answer_cannot_become_markup():
     assert (say.tag, say.text) == ("Say", '</Say><Dial>+1</Dial>&"')
 
 
-@pytest.mark.parametrize(("language", "tag"), [("de", "de-DE"), ("de-AT", "de-AT"), ("xx", "xx"), ("", None)])
+@pytest.mark.parametrize(
+    ("language", "tag"),
+    [("de", "de-DE"), ("de-AT", "de-AT"), ("pt-BR", "pt-BR"), ("EN", "en-US"), ("it", None), ("", None)],
+)
 def test_the_agents_words_are_spoken_in_its_language(language, tag):
     say, *_ = document(Path(Agent(language=language)).answered("Ja.", "", False, False))
     assert say.get("language") == tag
