@@ -1,4 +1,4 @@
-"""Short-lived tickets: who holds one may open one call's stream, or speak for that call."""
+"""Short-lived tickets: who holds one may open one call's stream, speak for it, or hear its answers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,29 @@ CLOCKS_DIFFER_S = 60
 
 
 class Tickets:
-    """Short-lived tickets that open one call's stream, once."""
+    """Short-lived tickets that open one call's stream, once, and others that only fetch its speech."""
 
     def __init__(self, secret_key: str, live: LiveStore) -> None:
         self._serializer = URLSafeTimedSerializer(secret_key, salt="call-ticket")
+        # It stands in addresses that carriers keep in their logs: it must open nothing else.
+        self._speech = URLSafeTimedSerializer(secret_key, salt="speech-ticket")
         self._live = live
 
     def issue(self, call_sid: str) -> str:
         """A ticket for this call: URL-safe text of fewer than 250 characters."""
         return self._serializer.dumps([call_sid, secrets.token_urlsafe(9)])
+
+    def issue_speech(self, call_sid: str) -> str:
+        """A ticket for the sound of this call's answers, and for nothing else."""
+        return self._speech.dumps([call_sid, secrets.token_urlsafe(9)])
+
+    def check_speech(self, ticket: str, call_sid: str) -> None:
+        """Check a ticket of ``issue_speech``.
+
+        Raises:
+            TicketError: as ``check``.
+        """
+        _opened(self._speech, ticket, call_sid)
 
     def for_stream(self, call_sid: str) -> str:
         """The ticket that the call's document carries: the same one when the carrier asks again."""
@@ -41,17 +55,7 @@ class Tickets:
         Raises:
             TicketError: missing, forged, expired or another call's.
         """
-        if not ticket:
-            raise TicketError("missing")
-        try:
-            sid, ticket_id = self._serializer.loads(ticket, max_age=TICKET_LASTS_S + CLOCKS_DIFFER_S)
-        except SignatureExpired as error:
-            raise TicketError("expired") from error
-        except (BadSignature, ValueError, TypeError) as error:
-            raise TicketError("forged") from error
-        if not hmac.compare_digest(str(sid).encode(), call_sid.encode()):
-            raise TicketError("another call's")
-        return str(ticket_id)
+        return _opened(self._serializer, ticket, call_sid)
 
     def spend(self, ticket: str, call_sid: str) -> None:
         """Check a ticket and use it up.
@@ -63,3 +67,17 @@ class Tickets:
         self._live.remember(call_sid, ticket="")
         if not self._live.spend(ticket_id, TICKET_LASTS_S + 2 * CLOCKS_DIFFER_S):
             raise TicketError("used before")
+
+
+def _opened(serializer: URLSafeTimedSerializer, ticket: str, call_sid: str) -> str:
+    if not ticket:
+        raise TicketError("missing")
+    try:
+        sid, ticket_id = serializer.loads(ticket, max_age=TICKET_LASTS_S + CLOCKS_DIFFER_S)
+    except SignatureExpired as error:
+        raise TicketError("expired") from error
+    except (BadSignature, ValueError, TypeError) as error:
+        raise TicketError("forged") from error
+    if not hmac.compare_digest(str(sid).encode(), call_sid.encode()):
+        raise TicketError("another call's")
+    return str(ticket_id)

@@ -10,12 +10,13 @@ import wave
 from pathlib import Path
 
 import pytest
+from redis.exceptions import RedisError
 
 from flaskapp import create_app, simulator
-from flaskapp.phone.ai_integration import as_mulaw
+from flaskapp.phone.ai_integration import ONE_AT_A_TIME, as_mulaw
 from flaskapp.phone.audio import pcm16_to_mulaw, read_wav
 from flaskapp.phone.engines.turns import Answer
-from flaskapp.phone.errors import EngineUnreachable
+from flaskapp.phone.errors import EngineUnreachable, TicketError
 
 URL = "/phone/stream-audio/test123"
 
@@ -233,6 +234,24 @@ def test_without_an_engine_the_audio_is_kept(config):
     assert send(client, wav()).status_code == 200
     assert complete(client).status_code == 503
     assert complete(client).status_code == 503
+    assert complete(client, "/phone/stream-audio/other").status_code == 404
+
+
+def test_a_live_calls_stream_brings_its_audio(app, client, ear):
+    send(client, wav())
+    app.extensions["live_store"].remember("test123", state="live")
+    for answer in (send(client, wav()), complete(client)):
+        assert (answer.status_code, "stream" in answer.get_json()["detail"]) == (409, True)
+    app.extensions["live_store"].remember("test123", state="ended")
+    assert complete(client).get_json()["duration_ms"] == 500
+
+
+def test_who_asks_while_another_is_answered_is_told(app, client, ear):
+    send(client, wav())
+    with app.extensions["turn_book"].holding("test123", ONE_AT_A_TIME):
+        answer = complete(client)
+        assert (answer.status_code, "already" in answer.get_json()["detail"]) == (409, True)
+    assert complete(client).status_code == 200
 
 
 def test_ten_minutes_are_enough(client, ear):
@@ -287,3 +306,29 @@ def test_a_secret_that_is_missing_is_named(config, app):
     strange = create_app({**config, "FLASK_BASE_URL": "https://v.example.com"}).test_client()
     answer = send(strange, wav())
     assert (answer.status_code, "DASHBOARD_PASSWORD" in answer.get_json()["detail"]) == (403, True)
+
+
+# ---------------------------------------------------------------------- speech out
+
+
+def test_speech_has_tickets_of_its_own(public):
+    tickets = public.application.extensions["tickets"]
+    public.application.extensions["turn_book"].put_speech("test123", "RE1", wav())
+    heard = tickets.issue_speech("test123")
+
+    assert public.get(f"/phone/speech/test123/RE1/{heard}").data == wav()
+    assert public.get(f"/phone/speech/other/RE1/{heard}").status_code == 404
+    assert public.get("/phone/speech/test123/RE1/forged").status_code == 404
+    assert send(public, wav(), headers=as_bearer(public, heard)).status_code == 401
+    with pytest.raises(TicketError):
+        tickets.spend(heard, "test123")
+
+
+def test_speech_that_cannot_be_read_now_is_a_problem(public, monkeypatch):
+    def away(*_: object) -> bytes:
+        raise RedisError("away")
+
+    monkeypatch.setattr(public.application.extensions["turn_book"], "speech", away)
+    ticket = public.application.extensions["tickets"].issue_speech("test123")
+    answer = public.get(f"/phone/speech/test123/RE1/{ticket}")
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")

@@ -42,6 +42,7 @@ RATES_HZ = range(8000, 48_001)
 MAX_HELD_MS = 600_000
 SPEECH_MS, PAUSE_MS, LONGEST_MS = 500, 800, 15_000
 ONE_AT_A_TIME = "upload"
+LEFT_ALONE_S = 5.0  # AI that could not answer a call is not asked for it again with every chunk
 # What other things than sound begin with. Headerless mu-law may begin with anything, and so with
 # a text's first signs too: it is a text if it goes on as one.
 TEXTS = {
@@ -65,6 +66,14 @@ class TooMuchAudio(AudioError):
 
 class NothingHeld(AudioError):
     """There is no audio of this call to be processed."""
+
+
+class AnsweredElsewhere(AudioError):
+    """Somebody else has this call's audio answered at this moment."""
+
+
+class StreamBringsAudio(AudioError):
+    """The call's live stream brings its audio, and has it answered."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,10 @@ def _channels(wav: bytes) -> int:
     return int(struct.unpack_from("<H", wav, at + 10)[0])
 
 
+def _named(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
 class AIVoiceIntegration:
     """The desk where a call's audio is handed in, chunk by chunk, and answered.
 
@@ -160,6 +173,7 @@ class AIVoiceIntegration:
         self._rtmt = rtmt
         self._origin = origin or (lambda: parts.origin(known))
         self._keep = keep or (lambda call_sid, lines: None)
+        self._ask_again_at: dict[str, float] = {}
 
     # ------------------------------------------------------------------ audio in, an answer out
 
@@ -176,33 +190,67 @@ class AIVoiceIntegration:
         Returns:
             ``call_sid``, ``status`` ("buffered", "processed", "rejected"), ``transcript``, ``response``,
             ``duration_ms`` (of what is held, or was processed), ``latency_ms``, ``error``.
+            "buffered" with an ``error``: it was time to answer, AI could not, and the audio stays held;
+            for this call, AI is not asked again for 5 s, unless ``final`` is True.
             Never raises for bad audio.
         """
         began = time.monotonic()
         try:
             if self._ai is None:
                 raise EngineError("no AI engine is configured")
-            held = self.store(call_sid, audio_data).held if audio_data or not final else None
-            if final is False or (final is None and not self._is_time(call_sid)):
-                told = {"status": "buffered", "duration_ms": held.duration_ms if held else 0}
+            if audio_data or not final:
+                held = self.store(call_sid, audio_data).held
             else:
-                told = self.complete(call_sid)
+                self._check_call(call_sid)
+                held = self._audio.held(call_sid)
         except (AudioError, EngineError, RedisError, ValueError) as error:
-            told = {"status": "rejected", "error": str(error) or type(error).__name__}
+            told = {"status": "rejected", "error": _named(error)}
+        else:
+            told = self._answered_in_time(call_sid, held, final)
         empty = {"transcript": "", "response": "", "duration_ms": 0, "error": None}
         latency_ms = round((time.monotonic() - began) * 1000)
         return {"call_sid": call_sid, **empty, "latency_ms": latency_ms, **told}
+
+    def _answered_in_time(self, call_sid: str, held: Held, final: bool | None) -> dict[str, Any]:
+        """What became of audio that is held: answered if it is time to, else held on."""
+        buffered = {"status": "buffered", "duration_ms": held.duration_ms}
+        try:
+            if final is False or (final is None and not self._is_time(call_sid)):
+                return buffered
+            told = self.complete(call_sid)
+        except EngineError as error:
+            self._leave_alone(call_sid)
+            return {**buffered, "error": _named(error)}
+        except (AnsweredElsewhere, RedisError) as error:
+            return {**buffered, "error": _named(error)}
+        except (AudioError, ValueError) as error:
+            return {"status": "rejected", "error": _named(error)}
+        self._ask_again_at.pop(call_sid, None)
+        return told
+
+    def _leave_alone(self, call_sid: str) -> None:
+        now = time.monotonic()
+        for other, again_at in list(self._ask_again_at.items()):
+            if again_at <= now:
+                self._ask_again_at.pop(other, None)
+        self._ask_again_at[call_sid] = now + LEFT_ALONE_S
+
+    def _check_call(self, call_sid: str) -> None:
+        if not isinstance(call_sid, str) or not CALL_SID.fullmatch(call_sid):
+            raise ValueError("call_sid must be 1 to 64 letters, digits, '-' or '_'")
+        if self._live.recall(call_sid).get("state") == "live":
+            raise StreamBringsAudio("this call is live: its stream brings its audio and has it answered")
 
     def store(self, call_sid: str, audio_data: bytes) -> Stored:
         """Add a chunk to a call's buffer.
 
         Raises:
             ValueError: no call SID.
-            AudioError: empty, or as ``as_mulaw``; TooMuchAudio when ten minutes are held.
+            AudioError: empty, or as ``as_mulaw``; TooMuchAudio when ten minutes are held;
+                StreamBringsAudio when the call is live.
             redis.exceptions.RedisError: the buffer is away.
         """
-        if not isinstance(call_sid, str) or not CALL_SID.fullmatch(call_sid):
-            raise ValueError("call_sid must be 1 to 64 letters, digits, '-' or '_'")
+        self._check_call(call_sid)
         if not isinstance(audio_data, bytes | bytearray | memoryview) or not audio_data:
             raise AudioError("no audio: bytes are expected, and some of them")
         mulaw, kind = as_mulaw(bytes(audio_data))
@@ -217,17 +265,22 @@ class AIVoiceIntegration:
         """Have what is held understood and answered; it is held no longer then.
 
         Raises:
-            NothingHeld: there is nothing, or somebody else is at it.
+            NothingHeld: there is nothing.
+            AnsweredElsewhere: somebody else is at it.
+            StreamBringsAudio: the call is live.
             EngineError: no engine, or it is away; the audio stays held.
             redis.exceptions.RedisError: the buffer is away.
         """
         began = time.monotonic()
-        if self._ai is None:
-            raise EngineError("no AI engine is configured")
+        self._check_call(call_sid)
         with self._book.holding(call_sid, ONE_AT_A_TIME) as is_ours:
-            chunks = self._audio.read(call_sid) if is_ours else []
+            if not is_ours:
+                raise AnsweredElsewhere("this call's audio is being answered already")
+            chunks = self._audio.read(call_sid)
             if not chunks:
                 raise NothingHeld("no audio of this call is held")
+            if self._ai is None:
+                raise EngineError("no AI engine is configured")
             log.info("Processing streamed audio for call %s", call_sid, extra={"call_sid": call_sid})
             pcm = sound.mulaw_to_pcm16(b"".join(chunk.mulaw for chunk in chunks))
             speech = sound.Wav(pcm, sound.TELEPHONE_RATE_HZ)
@@ -245,7 +298,9 @@ class AIVoiceIntegration:
         }
 
     def _is_time(self, call_sid: str) -> bool:
-        """Whether the caller has stopped speaking, or has spoken for long enough."""
+        """Whether the caller has stopped speaking, or has spoken for long enough, and AI may be asked."""
+        if time.monotonic() < self._ask_again_at.get(call_sid, 0.0):
+            return False
         chunks = self._audio.read(call_sid)
         pcm = sound.mulaw_to_pcm16(b"".join(chunk.mulaw for chunk in chunks))
         voice_ms, quiet_ms = sound.voiced_ms(pcm)

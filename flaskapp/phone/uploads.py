@@ -16,8 +16,10 @@ from flaskapp.phone.ai_integration import (
     MAX_CHUNK_BYTES,
     WAV_HEADER_BYTES,
     AIVoiceIntegration,
+    AnsweredElsewhere,
     ForeignBytes,
     NothingHeld,
+    StreamBringsAudio,
     TooMuchAudio,
 )
 from flaskapp.phone.errors import AudioError, EngineError, TicketError
@@ -28,6 +30,13 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 FORM_AROUND_IT_BYTES = 64 << 10
 AUDIO_TYPES = ("", "application/octet-stream")
+REFUSED: dict[type[AudioError], int] = {
+    NothingHeld: 404,
+    AnsweredElsewhere: 409,
+    StreamBringsAudio: 409,
+    TooMuchAudio: 413,
+    ForeignBytes: 415,
+}
 
 uploads = Blueprint("uploads", __name__)
 
@@ -84,12 +93,8 @@ def store_chunk(call_sid: str) -> Response:
     data = part.stream.read(MAX_CHUNK_BYTES + WAV_HEADER_BYTES + 1)
     try:
         stored = _desk().store(call_sid, data)
-    except TooMuchAudio as error:
-        abort(413, f"{error}.")
-    except ForeignBytes as error:
-        abort(415, f"{error}.")
     except AudioError as error:
-        abort(422 if data else 400, f"{error}.")
+        abort(REFUSED.get(type(error), 422 if data else 400), f"{error}.")
     except RedisError:
         abort(503, "Audio cannot be kept right now: Redis does not answer. Send the chunk again later.")
     held = stored.held
@@ -114,8 +119,8 @@ def complete(call_sid: str) -> Response:
     """Have everything that was handed in understood and answered."""
     try:
         told = _desk().complete(call_sid)
-    except NothingHeld as error:
-        abort(404, f"{error}.")
+    except AudioError as error:
+        abort(REFUSED.get(type(error), 422), f"{error}.")
     except EngineError as error:
         abort(503, f"AI cannot answer now ({type(error).__name__}); the audio is kept. Try again later.")
     except RedisError:
@@ -129,11 +134,18 @@ def complete(call_sid: str) -> Response:
 def speech(call_sid: str, key: str, ticket: str) -> Response:
     """An answer's sound for ``<Play>``: fetched without a signature, so the address is the secret."""
     call_sid = checked_call_sid(call_sid)
+    tickets = cast(Tickets, current_app.extensions["tickets"])
     try:
-        cast(Tickets, current_app.extensions["tickets"]).check(ticket, call_sid)
+        try:
+            tickets.check_speech(ticket, call_sid)
+        except TicketError:  # of addresses that were given out before speech had tickets of its own
+            tickets.check(ticket, call_sid)
     except TicketError:
         abort(404)
-    wav = cast(TurnBook, current_app.extensions["turn_book"]).speech(call_sid, key[:128])
+    try:
+        wav = cast(TurnBook, current_app.extensions["turn_book"]).speech(call_sid, key[:128])
+    except RedisError:
+        abort(503, "The speech cannot be read right now: Redis does not answer. Try again later.")
     if not wav:
         abort(404)
     return Response(wav, mimetype="audio/wav", headers={"Cache-Control": "private, max-age=600"})

@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from flaskapp.config import load_settings
+from flaskapp.phone import ai_integration
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.audio import MULAW_SILENCE, pcm16_to_mulaw, write_wav
 from flaskapp.phone.engines.turns import Answer
@@ -30,8 +31,12 @@ class Ear:
     def __init__(self) -> None:
         self.asked: list[tuple[int, list[str], str]] = []
         self.fails = False
+        self.tried = 0
+        self.meanwhile = lambda: None
 
     def answer(self, sound, history, agent, *, wants_reply=True, within_s=14.0):
+        self.tried += 1
+        self.meanwhile()
         if self.fails:
             raise EngineRejected(401)
         self.asked.append((sound.duration_ms, [line.text for line in history], agent.name))
@@ -131,10 +136,70 @@ def test_without_an_engine_it_says_so(tmp_path, monkeypatch):
 
 def test_an_engine_that_is_away_loses_nothing(desk, ear):
     ear.fails = True
-    assert desk.process_realtime_audio(speech(600), CALL, final=True)["status"] == "rejected"
+    told = desk.process_realtime_audio(speech(600), CALL, final=True)
+    assert (told["status"], told["duration_ms"], "401" in told["error"]) == ("buffered", 600, True)
+    told = desk.process_realtime_audio(b"", CALL, final=True)
+    assert (told["status"], told["duration_ms"], "401" in told["error"]) == ("buffered", 600, True)
     ear.fails = False
     told = desk.process_realtime_audio(b"", CALL, final=True)
     assert (told["status"], told["duration_ms"]) == ("processed", 600)
+
+
+def test_an_engine_that_is_away_is_not_asked_with_every_chunk(desk, ear, monkeypatch):
+    ear.fails = True
+    told = desk.process_realtime_audio(speech(600) + silence(900), CALL)
+    assert (told["status"], told["duration_ms"], bool(told["error"])) == ("buffered", 1500, True)
+    for count in range(1, 4):
+        told = desk.process_realtime_audio(silence(20), CALL)
+        assert (told["status"], told["duration_ms"], told["error"]) == ("buffered", 1500 + 20 * count, None)
+    assert ear.tried == 1
+    assert desk.process_realtime_audio(speech(600) + silence(900), "CAother")["status"] == "buffered"
+    assert ear.tried == 2  # another call may be luckier
+
+    ear.fails = False
+    monkeypatch.setattr(ai_integration, "LEFT_ALONE_S", 0.0)
+    desk._leave_alone(CALL)
+    told = desk.process_realtime_audio(silence(20), CALL)
+    assert (told["status"], told["duration_ms"], told["transcript"]) == ("processed", 1580, "words 1")
+
+
+def test_who_is_final_asks_an_engine_that_was_away_at_once(desk, ear):
+    ear.fails = True
+    desk.process_realtime_audio(speech(600) + silence(900), CALL)
+    ear.fails = False
+    assert desk.process_realtime_audio(b"", CALL, final=True)["status"] == "processed"
+    assert desk.process_realtime_audio(speech(600) + silence(900), CALL)["status"] == "processed"
+
+
+def test_what_comes_while_somebody_else_has_it_answered_is_held(desk, ear):
+    told = {}
+
+    def meanwhile() -> None:
+        ear.meanwhile = lambda: None
+        told.update(desk.process_realtime_audio(speech(100), CALL, final=True))
+
+    ear.meanwhile = meanwhile
+    first = desk.process_realtime_audio(speech(600), CALL, final=True)
+
+    assert (first["status"], first["duration_ms"]) == ("processed", 600)
+    assert (told["status"], told["duration_ms"], "already" in told["error"]) == ("buffered", 700, True)
+    assert ear.tried == 1
+    assert desk.process_realtime_audio(speech(400), CALL, final=True)["duration_ms"] == 500
+
+
+def test_a_live_call_has_its_stream(desk, ear):
+    desk._live.remember(CALL, state="live")
+    for data, final in ((speech(600), None), (speech(600), False), (speech(600), True), (b"", True)):
+        told = desk.process_realtime_audio(data, CALL, final=final)
+        assert (told["status"], "stream" in told["error"]) == ("rejected", True)
+    assert ear.tried == 0
+    desk._live.remember(CALL, state="ended")
+    assert desk.process_realtime_audio(speech(600), CALL, final=True)["duration_ms"] == 600
+
+
+@pytest.mark.parametrize("sid", ["", "a b", None, 7])
+def test_odd_calls_are_rejected_without_audio_too(desk, sid):
+    assert desk.process_realtime_audio(b"", sid, final=True)["status"] == "rejected"
 
 
 def test_the_guides_own_snippet_needs_nothing_but_the_package(tmp_path, monkeypatch):
