@@ -130,9 +130,8 @@ class AudioBuffer:
     def cut(self, call_sid: str, until_ms: int) -> None:
         """Drop what was said before ``until_ms``; a chunk that goes on after it stays whole."""
         name = keys.audio(call_sid)
-        kept = self._around(call_sid, until_ms)
-        before = self.redis.xrange(name, "-", f"{max(until_ms - 1, 0)}")
-        ids = [own for own, _ in before if own != kept]
+        before = self.redis.xrange(name, "-", f"{max(until_ms, 0)}")
+        ids = [entry[0] for entry in before if _chunk(entry).end_ms <= until_ms]
         for at in range(0, len(ids), DROPPED_AT_ONCE):
             self.redis.xdel(name, *ids[at : at + DROPPED_AT_ONCE])
         with self.redis.pipeline() as pipe:

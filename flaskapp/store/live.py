@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -119,6 +120,24 @@ class LiveStore:
         own[what] = str(counted)
         return counted
 
+    def first(self, call_sid: str, field: str) -> bool:
+        """Set a field that nobody has set: True for the first who does, however many come at once.
+
+        Without Redis, for the first of this worker.
+        """
+        mark, own = secrets.token_hex(8), self._own_copy(call_sid)
+        is_new_here = field not in own
+        own.setdefault(field, mark)
+        try:
+            with self.redis.pipeline() as pipe:
+                pipe.hsetnx(keys.call(call_sid), field, mark)
+                pipe.hget(keys.call(call_sid), field)
+                own[field] = str(self._execute(pipe, call_sid)[1])
+        except RedisError as error:
+            _is_away(error, call_sid)
+            return is_new_here
+        return own[field] == mark  # also where the answer was lost, and the same was asked again
+
     def add_usage(self, call_sid: str, usage: Mapping[str, float], key: str = "") -> None:
         """Note what a turn cost; with the turn's ``key``, noting it again changes nothing."""
         field = USAGE + (key or f"{self._now()!r}")
@@ -171,7 +190,10 @@ class LiveStore:
         try:
             with self.redis.pipeline() as pipe:
                 put_lines(pipe, call_sid, kept)
-                pipe.execute()
+                pipe.hmget(keys.call(call_sid), "began", "forgotten")
+                began, forgotten = pipe.execute()[-1]
+            if forgotten or not began:
+                self.redis.expire(keys.lines(call_sid), keys.FORGOTTEN_S if forgotten else keys.STRAY_KEPT_S)
         except RedisError as error:
             _is_away(error, call_sid)
 

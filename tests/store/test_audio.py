@@ -142,6 +142,14 @@ def test_what_was_understood_is_dropped(five_seconds):
     assert list(five_seconds.redis.scan_iter()) == []
 
 
+@pytest.mark.parametrize("pieces", [[8000, 3], [3], [8000, 12], [8004, 4]])
+def test_not_even_less_than_a_millisecond_stays(buffer, pieces):
+    for size in pieces:
+        buffer.append_next("CA1", b"\x55" * size)
+    buffer.cut("CA1", buffer.read("CA1")[-1].end_ms)
+    assert not buffer.redis.exists(keys.audio("CA1"))
+
+
 def test_what_comes_while_the_rest_is_dropped_is_kept(buffer):
     stop = threading.Event()
     written = []

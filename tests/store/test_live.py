@@ -143,3 +143,22 @@ def test_two_apps_without_a_server_share_nothing():
     first, second = connect(""), connect("")
     first.text.set("a", "1")
     assert second.text.get("a") is None
+
+
+def test_of_many_who_want_to_be_first_one_is(live):
+    with ThreadPoolExecutor(20) as pool:
+        told = list(pool.map(lambda _: live.first("CA1", "is_over"), range(20)))
+    assert sorted(told) == [False] * 19 + [True]
+    assert live.recall("CA1")["is_over"]
+    assert live.first("CA1", "other")
+
+
+def test_while_redis_is_away_a_worker_is_first_once(lonely):
+    assert [lonely.first("CA1", "is_over") for _ in range(3)] == [True, False, False]
+    assert lonely.recall("CA1")["is_over"]
+
+
+def test_lines_of_a_call_that_nobody_began_live_as_long_as_their_call(live):
+    live.remember("CA1", called="+2")
+    live.keep_lines("CA1", [{"item_id": "a", "position": 0}])
+    assert 0 < live.redis.ttl(keys.lines("CA1")) <= keys.STRAY_KEPT_S
