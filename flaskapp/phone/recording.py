@@ -27,7 +27,7 @@ from flaskapp.phone.next_step import WAIT_S
 from flaskapp.phone.transcript import AGENT, CALLER, Line
 from flaskapp.store import keys
 from flaskapp.store.audio import AudioBuffer
-from flaskapp.store.history import CLOSED_RECORDINGS, Entry, History, RecordingChanged, TurnSaved
+from flaskapp.store.history import CLOSED_RECORDINGS, CallChanged, Entry, History, RecordingChanged, TurnSaved
 from flaskapp.store.live import LiveStore
 from flaskapp.store.turns import Outcome, Turn, TurnBook
 
@@ -284,21 +284,46 @@ class RecordedTurns:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the database is away; the turn stays open.
         """
-        sid, lines = turn.call_sid, self._lines(turn, outcome)
+        sid, known = turn.call_sid, self._live.recall(turn.call_sid)
+        is_on = bool(known) and not self._live.is_forgotten(sid)
+        lines = self._lines(turn, outcome, self._is_heard(turn, known))
         mode = "unheard" if turn.source == "buffer" and not turn.wants_reply else "recorded"
         entries: list[Entry] = [
             TurnSaved(sid, line.item_id, line.position, line.speaker, line.text, line.start_ms, line.end_ms,
-                      mode, False, True)
+                      mode, line.interrupted, True)
             for line in lines
         ]  # fmt: skip
+        entries += self._usage(turn, outcome, is_on)
         self._history.write(
             [*entries, self._changed(turn, status=outcome.kind, error=outcome.detail or None)]
         )
-        if self._live.recall(sid) and not self._live.is_forgotten(
-            sid
-        ):  # once a call is over and forgotten, nobody asks for its lines any more
-            self._live.keep_lines(sid, [{**asdict(line), "mode": mode} for line in lines])
+        if is_on:  # once a call is over and forgotten, nobody asks for its lines any more
+            said = [{**asdict(line), "mode": mode} for line in lines if not line.interrupted]
+            self._live.keep_lines(sid, said)
         self._put_away(turn, outcome.kind)
+
+    def _is_heard(self, turn: Turn, known: dict[str, str]) -> bool:
+        """Whether the answer was handed out, or will be: the caller is still asking for it."""
+        settled_at, asked_at = self._book.times(turn.call_sid, turn.key)
+        if not settled_at or asked_at >= settled_at:
+            return bool(settled_at)
+        quiet_s = settled_at - max(asked_at, turn.claimed_at)
+        is_patient = quiet_s < HEARD_WITHIN_S and settled_at < turn.claimed_at + WAIT_S
+        return is_patient and not known.get("is_over")
+
+    def _usage(self, turn: Turn, outcome: Outcome, is_on: bool) -> list[Entry]:
+        """What the turn cost, added to its call's costs; once, however often it is kept."""
+        sid = turn.call_sid
+        if not outcome.usage or self._known_end(turn):
+            return []
+        if is_on:
+            self._live.add_usage(sid, outcome.usage, turn.key)
+            return [CallChanged(sid, {"usage": self._live.usage(sid)})]
+        row = self._history.call(sid)
+        total = dict(row["usage"] or {}) if row else {}
+        for name, amount in outcome.usage.items():
+            total[name] = total.get(name, 0) + amount
+        return [CallChanged(sid, {"usage": total})]
 
     def _put_away(self, turn: Turn, status: str) -> None:
         """The history has it: drop the sound, here or at the carrier's, and close the turn."""
@@ -322,14 +347,17 @@ class RecordedTurns:
         }
         return RecordingChanged(turn.call_sid, turn.key, {**about, **fields})
 
-    def _lines(self, turn: Turn, outcome: Outcome) -> list[Line]:
+    def _lines(self, turn: Turn, outcome: Outcome, is_heard: bool) -> list[Line]:
         end_ms = turn.at_ms + turn.duration_ms
         lines = []
         if outcome.transcript:
             lines.append(Line(turn.key, turn.position, CALLER, outcome.transcript, turn.at_ms, end_ms, True))
         if outcome.response:
             item = f"{turn.key}-reply"
-            lines.append(Line(item, turn.position + 1, AGENT, outcome.response, end_ms, end_ms, True))
+            answer = Line(
+                item, turn.position + 1, AGENT, outcome.response, end_ms, end_ms, True, not is_heard
+            )
+            lines.append(answer)
         return lines
 
     def _is_deleted(self, turn: Turn) -> bool:

@@ -128,19 +128,34 @@ class TurnBook:
         return Outcome(**json.loads(told)["told"]) if told else None
 
     def wait(self, call_sid: str, key: str, within_s: float) -> Outcome | None:
-        """The outcome, waited for; None if there is none in time."""
-        give_up_at = time.monotonic() + within_s
+        """The outcome, waited for; None if there is none in time. That it was asked for is noted."""
+        give_up_at, name = time.monotonic() + within_s, keys.turn(call_sid, key)
+        is_there = bool(self.redis.hexists(name, "turn"))
+        if is_there:
+            self.redis.hset(name, "asked_at", repr(self._now()))
         while (told := self.outcome(call_sid, key)) is None:
             left_s = give_up_at - time.monotonic()
             if left_s <= 0:
                 return None
             time.sleep(min(ASKED_EVERY_S, left_s))
+        if is_there:
+            self.redis.hset(name, "asked_at", repr(self._now()))
         return told
+
+    def times(self, call_sid: str, key: str) -> tuple[float, float]:
+        """When the outcome was set, and when it was last waited for (seconds since 1970).
+
+        Each is 0 if that has not happened; an outcome that is open counts for none.
+        """
+        outcome, asked_at = self.redis.hmget(keys.turn(call_sid, key), "outcome", "asked_at")
+        noted: dict[str, Any] = json.loads(outcome) if outcome else {}
+        is_settled = bool(noted) and not noted["told"].get("is_open")
+        return float(noted.get("at", 0.0)) if is_settled else 0.0, float(asked_at or 0.0)
 
     def finish(self, call_sid: str, key: str, outcome: Outcome) -> bool:
         """Set the outcome; the first one stays, and for any other this is False."""
         name = keys.turn(call_sid, key)
-        told = json.dumps({"told": asdict(outcome), "by": secrets.token_hex(8)})
+        told = json.dumps({"told": asdict(outcome), "by": secrets.token_hex(8), "at": self._now()})
         with self.redis.pipeline() as pipe:
             pipe.hsetnx(name, "outcome", told)
             pipe.hget(name, "outcome")

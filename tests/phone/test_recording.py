@@ -9,12 +9,13 @@ from flask_migrate import upgrade
 
 from flaskapp.phone import errors, recording
 from flaskapp.phone.agent import Agent, Agents
-from flaskapp.phone.audio import Wav
+from flaskapp.phone.audio import Wav, read_wav
 from flaskapp.phone.engines.turns import Answer
 from flaskapp.phone.fetch import Fetched
 from flaskapp.phone.recording import RecordedTurns
 from flaskapp.store import keys
 from flaskapp.store.audio import AudioBuffer
+from flaskapp.store.history import CallChanged
 from flaskapp.store.live import LiveStore, connect
 from flaskapp.store.tables import db
 from flaskapp.store.turns import Turn, TurnBook
@@ -40,8 +41,6 @@ class Host:
         self.asked.append(which.account_sid)
         if self.always or self.trouble:
             raise self.always or self.trouble.pop(0)
-        from flaskapp.phone.audio import read_wav
-
         return Fetched(b"", read_wav(wav(1.0)), False)
 
     def delete(self, which):
@@ -199,3 +198,76 @@ def test_a_copy_that_stays_undeletable_is_given_up_and_ai_is_asked_once(house):
     assert (house.is_open, house.mind.asked) == (True, 2)
     house.after(24 * HOUR_S)
     assert (house.is_open, house.mind.asked) == (False, 2)
+
+
+# ---------------------------------------------------------------------- who hears an answer, what it costs
+
+
+def agents_lines(house) -> list[tuple[str, bool]]:
+    turns = house.history.turns("CA1")
+    return [(turn["text"], turn["interrupted"]) for turn in turns if turn["speaker"] == "agent"]
+
+
+def spoken(house) -> list[str]:
+    return [line["text"] for line in house.live.lines("CA1")]
+
+
+@pytest.mark.parametrize("asks_after", [0, 3])
+def test_an_answer_that_is_asked_for_is_spoken(house, asks_after):
+    house.live.begin("CA1")
+    house.claim()
+    house.now += asks_after
+    house.book.wait("CA1", "RE1", 0)
+    house.after(5)
+    assert agents_lines(house) == [("Yes.", False)]
+    assert spoken(house) == ["Open on Monday?", "Yes."]
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_an_answer_for_which_nobody_waits_any_more_was_never_spoken(house, is_over):
+    house.live.begin("CA1")
+    house.claim()
+    house.book.wait("CA1", "RE1", 0)
+    if is_over:
+        house.live.first("CA1", "is_over")
+    house.after(1 if is_over else recording.HEARD_WITHIN_S + 1)
+    assert agents_lines(house) == [("Yes.", True)]
+    assert spoken(house) == ["Open on Monday?"]
+
+
+def test_an_answer_that_was_handed_out_stays_spoken_however_often_it_is_kept(house):
+    house.live.begin("CA1")
+    house.claim()
+    house.host.undeletable = errors.Unreachable("HTTP 503")
+    house.after()
+    house.now += 1
+    assert house.book.wait("CA1", "RE1", 0).response == "Yes."
+    house.live.first("CA1", "is_over")
+    house.after(600)
+    assert agents_lines(house) == [("Yes.", False)]
+
+
+def usage(house) -> dict[str, float]:
+    return house.history.call("CA1")["usage"]
+
+
+def test_what_recorded_turns_cost_is_in_the_calls_usage_once(house):
+    house.live.begin("CA1")
+    house.live.add_usage("CA1", {"input_tokens": 10}, "live")
+    house.claim()
+    house.host.undeletable = errors.Unreachable("HTTP 503")
+    house.after()
+    house.after(600)
+    assert usage(house) == {"input_tokens": 13}
+    house.claim("RE2")
+    house.after(0, "RE2")
+    assert usage(house) == {"input_tokens": 16}
+
+
+def test_what_a_turn_of_a_call_that_is_over_cost_is_added_once(house):
+    house.history.write([CallChanged("CA1", {"usage": {"input_tokens": 10, "output_tokens": 2}})])
+    house.claim()
+    house.host.undeletable = errors.Unreachable("HTTP 503")
+    house.after()
+    house.after(600)
+    assert usage(house) == {"input_tokens": 13, "output_tokens": 2}
