@@ -325,7 +325,7 @@ def _may_go_live(call_sid: str, known: dict[str, str]) -> bool:
 def _speech_url(call_sid: str, key: str, outcome: Outcome) -> str:
     if not outcome.has_speech_file:
         return ""
-    ticket = cast(Tickets, part("tickets")).issue(call_sid)
+    ticket = cast(Tickets, part("tickets")).issue_speech(call_sid)
     return f"{origin()}/phone/speech/{call_sid}/{key}/{ticket}"
 
 

@@ -136,10 +136,7 @@ def speech(call_sid: str, key: str, ticket: str) -> Response:
     call_sid = checked_call_sid(call_sid)
     tickets = cast(Tickets, current_app.extensions["tickets"])
     try:
-        try:
-            tickets.check_speech(ticket, call_sid)
-        except TicketError:  # of addresses that were given out before speech had tickets of its own
-            tickets.check(ticket, call_sid)
+        tickets.check_speech(ticket, call_sid)
     except TicketError:
         abort(404)
     try:
