@@ -37,6 +37,7 @@ NO_AUDIO_S = 2.0  # or when nothing at all has come
 HOLD_AFTER_S = 1.0
 HOLD_EVERY_S = 3.0
 UNHEARD_FOR_S = 2.0  # who has heard nothing at all since his stream began hears something then
+IDLE_S = 0.5
 STALLED_AFTER_S = 7.0
 STALLED_AGAIN_S = 4.0  # a session in the place of one that stalled
 IGNORED_AFTER_S = 3.0  # who asks for a second time has waited before
@@ -122,6 +123,7 @@ class Recovery:
         has_held: the caller has heard the clip in this outage.
         has_stalled: a session kept him waiting in vain, and none has replied since.
         is_proven: the session that stands has begun to reply.
+        idle_at: when the carrier's line was last found to bring nothing.
         unheard_ms: from here on no session has taken the stream's audio; None while one does.
     """
 
@@ -134,6 +136,7 @@ class Recovery:
     has_held: bool = False
     has_stalled: bool = False
     is_proven: bool = False
+    idle_at: float = 0.0
     unheard_ms: float | None = None
 
     def begins(self, at: float) -> None:

@@ -14,7 +14,7 @@ from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.intake import PENDING_MS, RECENT_MS, Intake
 from flaskapp.phone.playout import CLIP, Clip
-from flaskapp.phone.recovery import EXPIRED, NO_AUDIO_S, QUIET_MS, UNHEARD_FOR_S, Recovery
+from flaskapp.phone.recovery import EXPIRED, IDLE_S, NO_AUDIO_S, QUIET_MS, UNHEARD_FOR_S, Recovery
 from flaskapp.phone.transcript import CALLER, Line
 
 RECITED_LINES = 60
@@ -116,6 +116,8 @@ class Lifeline:
         """As time passes: of the audio that a session has, keep only what another may need."""
         is_pending = self.talk.awaited.utterances or self.recovery.is_young(at)
         self.intake.tidy()
+        if at - self.intake.last_at > IDLE_S:
+            self.recovery.idle_at = at
         if self._is_live:
             self.intake.trim(PENDING_MS if is_pending else RECENT_MS)
 
@@ -123,9 +125,14 @@ class Lifeline:
     def _is_live(self) -> bool:
         return self.recovery.since is None
 
+    @property
+    def _paused_until(self) -> float:
+        """An engine that was given nothing need not have gone on with its reply; an answer it owes."""
+        return self.recovery.idle_at if self._is_live and self.talk.owed.since is None else 0.0
+
     def _waited_s(self, at: float) -> float:
         since = self.talk.waits_since if self._is_live else None
-        return 0.0 if since is None else at - since - self.talk.playout.lag
+        return 0.0 if since is None else at - max(since, self._paused_until) - self.talk.playout.lag
 
     def is_stalled(self, at: float) -> bool:
         """Whether a live engine lets the caller wait too long."""
@@ -156,4 +163,5 @@ class Lifeline:
         if talk.playout.is_unused and is_our_turn and at - talk.began_at >= UNHEARD_FOR_S:
             return True
         played_until = talk.playout.ends_at + talk.playout.lag
-        return recovery.wants_clip(at, max(played_until, talk.owed.spoke_until, talk.began_at))
+        quiet_since = max(played_until, talk.owed.spoke_until, talk.began_at, self._paused_until)
+        return recovery.wants_clip(at, quiet_since)

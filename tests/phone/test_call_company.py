@@ -7,7 +7,7 @@ import pytest
 from flaskapp.phone import events as ev
 from flaskapp.phone.recovery import HOLD_EVERY_S, STALLED_AFTER_S
 from tests.phone.outage import LOST, REOPENED, clips, held, rejoined, ticks
-from tests.phone.scene import AGENT, Scene, audio, heard_words, live, only, opening, speaking, words
+from tests.phone.scene import AGENT, Scene, audio, faults, heard_words, live, only, opening, speaking, words
 
 
 def test_an_engine_that_hangs_is_abandoned_after_three_seconds_and_the_caller_handed_over_after_six():
@@ -80,6 +80,16 @@ def test_a_reply_that_stops_in_its_midst_is_a_stall_too():
     told = ticks(scene, 9.125)
     assert clips(told) == [5.0, 9.125]
     assert [at for at, command in told if command == ev.TellFault("engine_stalled")] == [9.0]
+
+
+def test_a_reply_that_stops_while_the_line_brings_nothing_is_none():
+    scene = held(speaking(2.0))
+    for _ in range(56):
+        scene.waits(0.25)  # the carrier is silent for fourteen seconds
+    assert faults(scene.told) == []
+    told = ticks(scene, 7.125)
+    assert clips(told)[0] == 17.0
+    assert stalls_at(told) == [21.0]
 
 
 def test_a_greeting_that_never_comes_is_a_stall_too():
