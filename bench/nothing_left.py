@@ -50,7 +50,7 @@ HOUSE = ("sweeping", "rq:workers", "rq:worker:", "rq:queues", "rq:clean_registri
 AGES = (
     ("a minute later", keys.FORGOTTEN_S),
     ("an hour later", keys.STRAY_KEPT_S),
-    ("after the longest lifetime", keys.TURN_KEPT_S),
+    ("in the end", keys.TURN_KEPT_S),
 )
 MEMORY_S = 30
 
@@ -190,7 +190,7 @@ def run(calls: int, seed: int, memory_s: int = MEMORY_S) -> dict[str, Any]:
         for name, seconds in AGES:
             trial.pass_time(seconds - passed)
             passed = seconds
-            if name == "after the longest lifetime":
+            if name == "in the end":
                 trial.tidied()
             stages[name] = trial.left()
         return {
@@ -223,7 +223,7 @@ def wrong(found: dict[str, Any]) -> list[str]:
         if not (kind in TIMED or kind.startswith("rq:")) and (kind not in UNTOLD or count > found["untold"])
     ]
     return told + [
-        f"{count} keys {kind}:* are left for ever" for kind, (count, _) in stages["after the longest lifetime"].items()
+        f"{count} keys {kind}:* are left for ever" for kind, (count, _) in stages["in the end"].items()
     ]
 
 

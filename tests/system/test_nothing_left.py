@@ -34,7 +34,7 @@ def test_every_key_of_a_call_has_a_lifetime_and_none_outlives_it(passed):
     printed, figures = passed
     assert figures["wrong"] == [], printed
     assert figures["left"]["at once"], "there was nothing to be left"
-    assert figures["left"]["two days later"] == {}
+    assert figures["left"]["in the end"] == {}
 
 
 def test_calls_of_every_kind_were_placed(passed):
