@@ -91,6 +91,14 @@ def test_after_a_failure_in_the_middle_the_caller_is_asked_to_say_it_again(app, 
     assert ("cut off" in say.text, record.tag) == (True, "Record")
 
 
+def test_a_line_that_was_withdrawn_does_not_make_it_the_middle_of_a_call(app, client):
+    post(client, "/phone/incoming-call-streaming")
+    live = app.extensions["live_store"]
+    live.keep_lines("CA1", [{"item_id": "a", "position": 0, "speaker": "caller", "text": ""}])
+    live.remember("CA1", state="ended", needs_fallback="1")
+    assert [verb.tag for verb in verbs(post(client, "/phone/stream-ended/CA1"))] == RECORDS
+
+
 def test_after_a_failure_words_without_an_answer_are_answered(app, client):
     post(client, "/phone/incoming-call-streaming")
     app.extensions["live_store"].remember("CA1", state="ended", needs_fallback="1", pending_turn="unheard-1")

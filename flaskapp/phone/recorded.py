@@ -24,7 +24,7 @@ from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.errors import BlockedUrl
 from flaskapp.phone.fetch import RecordingHost
 from flaskapp.phone.next_step import HANG_UP, WAIT_S, Path, Step, Then
-from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, over, part, whole
+from flaskapp.phone.registry import begin, has_lines, is_over, known_call, live_store, note, over, part, whole
 from flaskapp.redaction import mask_number
 from flaskapp.store.history import CallChanged, History, RecordingChanged
 from flaskapp.store.jobs import Jobs
@@ -71,7 +71,7 @@ def record_instead(call_sid: str, known: dict[str, str], step: Step) -> Response
     """Leave the live path for the recording path."""
     if known.get("path") != "recorded":
         live_store().remember(call_sid, path="recorded", was_recorded="1")
-        note(CallChanged(call_sid, {"mode": "both" if live_store().lines(call_sid) else "recorded"}))
+        note(CallChanged(call_sid, {"mode": "both" if has_lines(call_sid) else "recorded"}))
     return perform(call_sid, step)
 
 

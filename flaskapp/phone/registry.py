@@ -68,6 +68,11 @@ def is_over(call_sid: str) -> bool:
     return row is not None and _has_ended(row)
 
 
+def has_lines(call_sid: str) -> bool:
+    """Whether anybody has said anything on this call; a line that was withdrawn is none."""
+    return any(line["text"] for line in live_store().lines(call_sid))
+
+
 def over(call_sid: str, why: str) -> None:
     """A call has come to its end: close its books, once."""
     live = live_store()

@@ -11,7 +11,7 @@ from flaskapp.access import carrier_signed, checked_call_sid
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.next_step import HANG_UP, Step, Then
 from flaskapp.phone.recorded import path, perform, record_instead, recorded
-from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, over, part, whole
+from flaskapp.phone.registry import begin, has_lines, is_over, known_call, live_store, note, over, part, whole
 from flaskapp.phone.sockets import sockets
 from flaskapp.phone.uploads import uploads
 from flaskapp.problems import register_problems
@@ -143,4 +143,4 @@ def _pick_up(call_sid: str, known: dict[str, str], why: str) -> Step:
         return path(known).no_assistant()
     if pending := known.get("pending_turn"):
         return path(known).picking_up(pending)
-    return path(known).cut_off() if live_store().lines(call_sid) else path(known).opening()
+    return path(known).cut_off() if has_lines(call_sid) else path(known).opening()

@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Flask
 from flask_migrate import Migrate
-from sqlalchemy import Engine, Insert, Select, and_, case, func, or_, select, true
+from sqlalchemy import Engine, Insert, Select, and_, case, func, not_, or_, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
@@ -147,9 +147,12 @@ class History:
         return self._rows(query)
 
     def turns(self, call_sid: str) -> list[dict[str, Any]]:
-        """A call's turns in the order in which they were spoken."""
+        """A call's turns in the order in which they were spoken; what was withdrawn is none."""
+        is_withdrawn = and_(Turn.text == "", Turn.is_final.is_(True))
         query = (
-            select(Turn.__table__).where(Turn.call_id == _id_of(call_sid)).order_by(Turn.position, Turn.id)
+            select(Turn.__table__)
+            .where(Turn.call_id == _id_of(call_sid), not_(is_withdrawn))
+            .order_by(Turn.position, Turn.id)
         )
         return _without(self._rows(query), "id", "call_id")
 

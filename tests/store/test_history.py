@@ -274,3 +274,9 @@ def test_a_status_that_recordings_do_not_have_is_refused(history):
         history.write([recorded(status="odd")])
     with pytest.raises(ValueError, match="recordings have no call_id"):
         history.write([recorded(call_id=3)])
+
+
+def test_a_line_that_was_withdrawn_is_no_turn(history):
+    history.write([OPENED, turn("a", 0, text="half a", is_final=False), turn("b", 1)])
+    history.write([turn("a", 0, text="")])
+    assert [one["item"] for one in history.turns("CA1")] == ["b"]
