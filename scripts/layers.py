@@ -16,7 +16,10 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (
         1,
         "words",
-        tuple(f"flaskapp.phone.{name}" for name in ("events", "audio", "agent", "transcript", "errors")),
+        tuple(
+            f"flaskapp.phone.{name}"
+            for name in ("events", "commands", "audio", "agent", "transcript", "errors")
+        ),
     ),
     (
         2,
@@ -27,7 +30,11 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 for name in ("call", "conversation", "intake", "playout", "documents")
             ),
             *(f"flaskapp.phone.{name}" for name in ("recovery", "resume", "next_step", "farewell", "voice")),
-            *("flaskapp.phone.listener", "flaskapp.phone.tools"),
+            *(
+                f"flaskapp.phone.{name}"
+                for name in ("listener", "tools", "built_in", "tool_calls", "endings")
+            ),
+            *("flaskapp.phone.greeting", "flaskapp.phone.keypad", "flaskapp.phone.memo"),
             *("flaskapp.phone.carriers", "flaskapp.phone.carriers.*"),
             *("flaskapp.phone.engines", "flaskapp.phone.engines.realtime"),
         ),
@@ -42,6 +49,8 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             ),
             *("flaskapp.phone.script_leg", "flaskapp.phone.recording", "flaskapp.phone.exotel"),
             *("flaskapp.phone.breaker", "flaskapp.phone.fetch", "flaskapp.phone.leftovers"),
+            *("flaskapp.phone.toolbench", "flaskapp.phone.transfers", "flaskapp.phone.after_call"),
+            *("flaskapp.phone.resumption", "flaskapp.drain"),
             *("flaskapp.phone.engines.*", "flaskapp.store", "flaskapp.store.*"),
             *(f"flaskapp.{name}" for name in ("config", "addresses", "signing")),
             *(f"flaskapp.{name}" for name in ("redaction", "metrics", "observability", "tickets", "parts")),
@@ -59,6 +68,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             ),
             *("flaskapp.phone", "flaskapp.phone.routes", "flaskapp.phone.sockets"),
             *("flaskapp.phone.recorded", "flaskapp.phone.uploads", "flaskapp.phone.registry"),
+            *("flaskapp.phone.admission", "flaskapp.phone.transferred"),
             *("flaskapp.phone.cli", "flaskapp.phone.doctor"),
         ),
     ),

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol, cast
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import MULAW_BYTES_PER_MS
 from flaskapp.phone.breaker import Breaker
@@ -187,23 +188,23 @@ class Bridge:
         else:  # nothing but time has passed
             self._perform(self.call.tick(now), now)
 
-    def _perform(self, commands: list[ev.Command], now: float) -> None:
+    def _perform(self, commands: list[do.Command], now: float) -> None:
         """Do what the call commands: one write to each leg, then whatever does not concern the audio."""
         to_engine: list[bytes] = []
         to_carrier: list[bytes] = []
-        rest: list[ev.Command] = []
+        rest: list[do.Command] = []
         for command in commands:
-            if isinstance(command, ev.Hear):
+            if isinstance(command, do.Hear):
                 to_engine.append(self._session.append(command.payload))
-            elif isinstance(command, ev.Play):
+            elif isinstance(command, do.Play):
                 to_carrier += self._carrier.media(command.payload)
-            elif isinstance(command, ev.SetMark):
+            elif isinstance(command, do.SetMark):
                 to_carrier.append(self._carrier.mark(command.name))
-            elif isinstance(command, ev.ClearPlayback):
+            elif isinstance(command, do.ClearPlayback):
                 self._phone.drop_queued()
                 self._phone.send([self._carrier.clear()])
                 to_carrier.clear()
-            elif isinstance(command, ev.Recite):
+            elif isinstance(command, do.Recite):
                 to_engine.append(self._session.recite(command.speaker, command.text))
             else:
                 rest.append(command)
@@ -218,7 +219,7 @@ class Bridge:
         if self._leg is not None:
             self._leg.send([message])
 
-    def _open_engine(self, command: ev.OpenEngine, now: float) -> None:
+    def _open_engine(self, command: do.OpenEngine, now: float) -> None:
         self._legs = [leg for leg in self._legs if not leg.is_over]
         # Known before it can report anything: it dials as soon as it is started.
         self._leg = EngineLeg(
@@ -227,13 +228,13 @@ class Bridge:
         self._legs.append(self._leg)
         self._leg.start()
 
-    def _configure(self, command: ev.ConfigureSession, now: float) -> None:
+    def _configure(self, command: do.ConfigureSession, now: float) -> None:
         self._write(self._session.session_update(self._spec, command.audio_format, command.minimal))
 
-    def _truncate(self, command: ev.Truncate, now: float) -> None:
+    def _truncate(self, command: do.Truncate, now: float) -> None:
         self._write(self._session.truncate(command.item_id, command.content_index, command.audio_end_ms))
 
-    def _tell_line(self, command: ev.TellLine, now: float) -> None:
+    def _tell_line(self, command: do.TellLine, now: float) -> None:
         if self._lines is not None:
             self._lines.append(Line(**asdict(command)))
         self._listener.line(self.call.call_sid, command)
@@ -247,21 +248,21 @@ class Bridge:
             self._told += 1
             self.on_transcript({"call_sid": self.call.call_sid, **update, "sequence": self._told})
 
-    def _tell_turn(self, command: ev.TellTurn, now: float) -> None:
+    def _tell_turn(self, command: do.TellTurn, now: float) -> None:
         """The reply's first audio has just been written: our share is what both directions took."""
         sounded_s = (self.call.ms(now) - self.call.talk.base_ms) / 1000
         first_sound_s = sounded_s if command.first_of_call else None
         self._listener.turn(self.call.call_sid, command, self._in_s + self._clock() - now, first_sound_s)
 
-    def _tell_event(self, command: ev.TellEvent, now: float) -> None:
+    def _tell_event(self, command: do.TellEvent, now: float) -> None:
         at_ms = self.call.ms(now)
         self._listener.happened(self.call.call_sid, at_ms, command.kind, command.detail)
 
-    def _tell_fault(self, command: ev.TellFault, now: float) -> None:
+    def _tell_fault(self, command: do.TellFault, now: float) -> None:
         at_ms = self.call.ms(now)
         self._listener.fault(self.call.call_sid, at_ms, command.kind, command.detail)
 
-    def _assess_engine(self, command: ev.TellEngine, now: float) -> None:
+    def _assess_engine(self, command: do.TellEngine, now: float) -> None:
         """Let the breaker know how the engine does, and the listener how a reopening went."""
         if command.is_again:
             self._listener.reconnected(self.call.call_sid, "failed" if command.trouble else "ok")
@@ -272,12 +273,12 @@ class Bridge:
         elif command.serves:
             self._breaker.succeeded()
 
-    def _close_engine(self, command: ev.CloseEngine, now: float) -> None:
+    def _close_engine(self, command: do.CloseEngine, now: float) -> None:
         leg, self._leg = self._leg, None
         if leg is not None:
             leg.close()
 
-    def _close_carrier(self, command: ev.CloseCarrier, now: float) -> None:
+    def _close_carrier(self, command: do.CloseCarrier, now: float) -> None:
         """The end is told first: the carrier asks what next as soon as its stream is closed."""
         try:
             if self._is_admitted:
@@ -353,21 +354,21 @@ def _taken(flow: deque[Any] | None) -> list[Any]:
 
 
 _PERFORM: dict[type, Callable[[Bridge, Any, float], None]] = {
-    ev.OpenEngine: Bridge._open_engine,
-    ev.ConfigureSession: Bridge._configure,
-    ev.CommitSpeech: lambda bridge, command, now: bridge._write(COMMIT),
-    ev.Reply: lambda bridge, command, now: bridge._write(
+    do.OpenEngine: Bridge._open_engine,
+    do.ConfigureSession: Bridge._configure,
+    do.CommitSpeech: lambda bridge, command, now: bridge._write(COMMIT),
+    do.Reply: lambda bridge, command, now: bridge._write(
         bridge._session.response_create(command.instructions)
     ),
-    ev.CancelReply: lambda bridge, command, now: bridge._write(
+    do.CancelReply: lambda bridge, command, now: bridge._write(
         bridge._session.response_cancel(command.response_id)
     ),
-    ev.Truncate: Bridge._truncate,
-    ev.TellLine: Bridge._tell_line,
-    ev.TellTurn: Bridge._tell_turn,
-    ev.TellEvent: Bridge._tell_event,
-    ev.TellFault: Bridge._tell_fault,
-    ev.TellEngine: Bridge._assess_engine,
-    ev.CloseEngine: Bridge._close_engine,
-    ev.CloseCarrier: Bridge._close_carrier,
+    do.Truncate: Bridge._truncate,
+    do.TellLine: Bridge._tell_line,
+    do.TellTurn: Bridge._tell_turn,
+    do.TellEvent: Bridge._tell_event,
+    do.TellFault: Bridge._tell_fault,
+    do.TellEngine: Bridge._assess_engine,
+    do.CloseEngine: Bridge._close_engine,
+    do.CloseCarrier: Bridge._close_carrier,
 }

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
@@ -81,12 +82,12 @@ class Call:
         self._lifeline = Lifeline(self.agent, self.talk, self.intake, self.recovery)
         self._handlers = _TABLE[self.memory.state]
 
-    def receive(self, event: ev.Event, now: float) -> list[ev.Command]:
+    def receive(self, event: ev.Event, now: float) -> list[do.Command]:
         """What follows from an event; one that is out of place is ignored."""
         handler = self._handlers.get(type(event))
         return handler(self, event, now - self._began) if handler else []
 
-    def tick(self, now: float) -> list[ev.Command]:
+    def tick(self, now: float) -> list[do.Command]:
         """What follows from time passing: ask several times a second."""
         at, memory = now - self._began, self.memory
         if memory.deadline is not None and at >= memory.deadline:
@@ -139,108 +140,108 @@ class Call:
 
     # ------------------------------------------------------------------ the stream
 
-    def _started(self, event: ev.StreamStarted, at: float) -> list[ev.Command]:
+    def _started(self, event: ev.StreamStarted, at: float) -> list[do.Command]:
         if event.call_sid != self.call_sid:
             return self._turn_away("wrong_call", at, 1008, "not this call's stream")
         self.memory.stream_id, self.memory.audio_format = event.stream_id, event.audio_format
         self.talk.began_at = at
         self.intake.starts(at)
         if event.audio_format not in ENGINE_FORMATS:
-            return [ev.TellFault("unsupported_format"), *self._hand_over("unsupported_format", at)]
+            return [do.TellFault("unsupported_format"), *self._hand_over("unsupported_format", at)]
         self.recovery.begins(at)
         return self._open(at)
 
-    def _started_again(self, event: ev.StreamStarted, at: float) -> list[ev.Command]:
+    def _started_again(self, event: ev.StreamStarted, at: float) -> list[do.Command]:
         if event.stream_id == self.memory.stream_id and event.call_sid == self.call_sid:
             return []
         return self._turn_away("second_stream", at, 1008, "another stream began")
 
-    def _not_admitted(self, event: ev.NotAdmitted, at: float) -> list[ev.Command]:
+    def _not_admitted(self, event: ev.NotAdmitted, at: float) -> list[do.Command]:
         return self._turn_away("not_admitted", at, 1008, "no valid ticket", event.reason)
 
-    def _media_before_start(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
+    def _media_before_start(self, event: ev.CallerAudio, at: float) -> list[do.Command]:
         early = self.memory.strikes["early"] = self.memory.strikes.get("early", 0) + 1
         if early <= FRAMES_BEFORE_START:
             return []
         return self._turn_away("media_before_start", at, 1008, "media before start")
 
-    def _early_audio(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
+    def _early_audio(self, event: ev.CallerAudio, at: float) -> list[do.Command]:
         if not self.intake.takes(event, at):
             return self._too_much(at)
         self.intake.hold()
         return []
 
-    def _live_audio(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
+    def _live_audio(self, event: ev.CallerAudio, at: float) -> list[do.Command]:
         if not self.intake.takes(event, at):
             return self._too_much(at)
         return self.talk.hear(event, at)
 
-    def _too_much(self, at: float) -> list[ev.Command]:
+    def _too_much(self, at: float) -> list[do.Command]:
         if self.intake.excess_begins(at):
-            return [ev.TellFault("flood")]
+            return [do.TellFault("flood")]
         return self._turn_away("flood", at, 1008, "too much media") if self.intake.is_flood(at) else []
 
-    def _malformed(self, event: ev.Malformed, at: float) -> list[ev.Command]:
+    def _malformed(self, event: ev.Malformed, at: float) -> list[do.Command]:
         strikes = self.memory.strikes[event.leg] = self.memory.strikes.get(event.leg, 0) + 1
         if strikes < STRIKES[event.leg] or (event.leg == "engine" and self.memory.state not in IN_SESSION):
-            return [ev.TellFault(f"{event.leg}_{event.kind}")]
+            return [do.TellFault(f"{event.leg}_{event.kind}")]
         if event.leg == "carrier":
             return self._turn_away("carrier_malformed", at, 1007, "unreadable messages", event.kind)
         return self._lost("engine_malformed", at, detail=event.kind)
 
     # ------------------------------------------------------------------ the session
 
-    def _open(self, at: float) -> list[ev.Command]:
+    def _open(self, at: float) -> list[do.Command]:
         self.memory.strikes["engine"], self.memory.tried_minimal = 0, False
         self._enter(State.OPENING, self.recovery.opening(at))
-        return [ev.OpenEngine()]
+        return [do.OpenEngine()]
 
-    def _opened(self, event: ev.EngineOpened, at: float) -> list[ev.Command]:
+    def _opened(self, event: ev.EngineOpened, at: float) -> list[do.Command]:
         self._enter(State.CONFIGURING, self.recovery.opened(at))
-        return [ev.ConfigureSession(self.memory.audio_format)]
+        return [do.ConfigureSession(self.memory.audio_format)]
 
-    def _ready(self, event: ev.SessionReady, at: float) -> list[ev.Command]:
+    def _ready(self, event: ev.SessionReady, at: float) -> list[do.Command]:
         if {event.input_format, event.output_format} != {self.memory.audio_format}:
             return self._give_up("engine_format", at, f"{event.input_format}, {event.output_format}")
         self._enter(State.LIVE, None)
         return self._lifeline.join(event, at)
 
-    def _refused(self, event: ev.EngineFault, at: float) -> list[ev.Command]:
+    def _refused(self, event: ev.EngineFault, at: float) -> list[do.Command]:
         """The session as we asked for it was refused: once more, with only what a call needs."""
         if self.memory.tried_minimal:
             return self._give_up("engine_refused_session", at, event.code)
         self.memory.tried_minimal = True
-        again = ev.ConfigureSession(self.memory.audio_format, minimal=True)
-        return [ev.TellFault("engine_refused_session", f"{event.code} {event.param}".strip()), again]
+        again = do.ConfigureSession(self.memory.audio_format, minimal=True)
+        return [do.TellFault("engine_refused_session", f"{event.code} {event.param}".strip()), again]
 
-    def _engine_fault(self, event: ev.EngineFault, at: float) -> list[ev.Command]:
+    def _engine_fault(self, event: ev.EngineFault, at: float) -> list[do.Command]:
         if event.code in BENIGN_ERRORS:
             return []
         if event.code == EXPIRED:
             return self._lost(EXPIRED, at)
-        return [ev.TellFault("engine_error", event.code or event.kind)]
+        return [do.TellFault("engine_error", event.code or event.kind)]
 
-    def _engine_lost(self, event: ev.EngineClosed, at: float) -> list[ev.Command]:
+    def _engine_lost(self, event: ev.EngineClosed, at: float) -> list[do.Command]:
         reason = EXPIRED if event.code == GOING_AWAY else event.reason
         return self._lost(reason, at, event.status or event.code, event.retry_after_s)
 
     def _lost(
         self, reason: str, at: float, status: int = 0, retry_after_s: float | None = None, detail: str = ""
-    ) -> list[ev.Command]:
+    ) -> list[do.Command]:
         """The caller is without the engine: open it again if that may help, else hand him over."""
         if self.memory.state is State.DRAINING:
             return self._over()
-        told = [ev.TellFault(reason, detail), *self._lifeline.part(at, reason, status)]
+        told = [do.TellFault(reason, detail), *self._lifeline.part(at, reason, status)]
         again_at = self.recovery.lost(at, reason, status, retry_after_s)
         if again_at is None:
             return [*told, *self._hand_over(reason, at)]
-        told.append(ev.CloseEngine())
+        told.append(do.CloseEngine())
         if again_at <= at:
             return [*told, *self._open(at)]
         self._enter(State.RESTING, again_at)
         return told
 
-    def _reply_ended(self, event: ev.ReplyEnded, at: float) -> list[ev.Command]:
+    def _reply_ended(self, event: ev.ReplyEnded, at: float) -> list[do.Command]:
         commands = self.talk.reply_ended(event, at)
         if event.status != "failed":
             return commands
@@ -250,7 +251,7 @@ class Call:
 
     # ------------------------------------------------------------------ endings
 
-    def _left(self, event: ev.StreamStopped | ev.CarrierClosed, at: float) -> list[ev.Command]:
+    def _left(self, event: ev.StreamStopped | ev.CarrierClosed, at: float) -> list[do.Command]:
         """The caller is gone; what he said last may still be on its way."""
         self.memory.ended_reason, seconds = LEFT[type(event)]
         talk, commands = self.talk, self.talk.end(at)
@@ -258,55 +259,55 @@ class Call:
         if self.memory.state is not State.LIVE or not expects_words:
             return [*commands, *self._over()]
         if talk.is_speaking:
-            commands.append(ev.CommitSpeech())
+            commands.append(do.CommitSpeech())
         if talk.reply_id:
-            commands.append(ev.CancelReply(talk.reply_id))
+            commands.append(do.CancelReply(talk.reply_id))
         self._enter(State.DRAINING, at + seconds)
         return commands
 
-    def _last_words(self, event: ev.CallerWords | ev.CallerWordsLost, at: float) -> list[ev.Command]:
+    def _last_words(self, event: ev.CallerWords | ev.CallerWordsLost, at: float) -> list[do.Command]:
         told = TRANSITIONS[State.LIVE][type(event)](self, event, at)
         return told if self.talk.transcript.awaits_words() else [*told, *self._over()]
 
-    def _over(self, event: ev.Event | None = None, at: float = 0.0) -> list[ev.Command]:
+    def _over(self, event: ev.Event | None = None, at: float = 0.0) -> list[do.Command]:
         return self._end("", 1000, "call ended")
 
-    def _give_up(self, reason: str, at: float, detail: str = "") -> list[ev.Command]:
+    def _give_up(self, reason: str, at: float, detail: str = "") -> list[do.Command]:
         """Live AI cannot serve, and no other session would."""
         parted = self._lifeline.part(at, reason)
-        return [ev.TellFault(reason, detail), *parted, *self._hand_over(reason, at)]
+        return [do.TellFault(reason, detail), *parted, *self._hand_over(reason, at)]
 
-    def _hand_over(self, reason: str, at: float) -> list[ev.Command]:
+    def _hand_over(self, reason: str, at: float) -> list[do.Command]:
         """The document after the stream serves the caller, but what he is saying he may finish first."""
         self.memory.given_up = reason
         if not self._lifeline.hears_voice(at):
             return [*self.talk.end(at), *self._leave_off(at)]
-        silenced = [ev.ClearPlayback()] if self.talk.playout.is_playing(at) else []
+        silenced = [do.ClearPlayback()] if self.talk.playout.is_playing(at) else []
         self.intake.gap(self.intake.received_ms - RECENT_MS)
         self._enter(State.LINGERING, at + LINGER_S)
-        return [*silenced, *self.talk.end(at), ev.CloseEngine()]
+        return [*silenced, *self.talk.end(at), do.CloseEngine()]
 
-    def _leave_off(self, at: float) -> list[ev.Command]:
+    def _leave_off(self, at: float) -> list[do.Command]:
         return self._end(self.memory.given_up, 1000, "no live service", needs_fallback=True)
 
-    def _turn_away(self, reason: str, at: float, code: int, why: str, detail: str = "") -> list[ev.Command]:
+    def _turn_away(self, reason: str, at: float, code: int, why: str, detail: str = "") -> list[do.Command]:
         """The carrier's side misbehaves: its stream is closed, the caller may still be served otherwise."""
-        told = [ev.TellFault(reason, detail), *self.talk.end(at)]
+        told = [do.TellFault(reason, detail), *self.talk.end(at)]
         return [*told, *self._end(reason, code, why, needs_fallback=True)]
 
-    def _end(self, reason: str, code: int, why: str, needs_fallback: bool = False) -> list[ev.Command]:
+    def _end(self, reason: str, code: int, why: str, needs_fallback: bool = False) -> list[do.Command]:
         self.memory.ended_reason = self.memory.ended_reason or reason
         needs_fallback = needs_fallback and self.memory.state is not State.DRAINING  # nobody is left
         self._enter(State.ENDED, None)
         told = self.talk.close_all(others_write=self.intake.flow is not None)  # a keeper has his audio
-        return [*told, ev.CloseEngine(), ev.CloseCarrier(code, why, needs_fallback)]
+        return [*told, do.CloseEngine(), do.CloseCarrier(code, why, needs_fallback)]
 
     def _enter(self, state: State, deadline: float | None) -> None:
         self.memory.state, self.memory.deadline = state, deadline
         self._handlers = _TABLE[state]
 
 
-Handler = Callable[[Any, Any, float], list[ev.Command]]
+Handler = Callable[[Any, Any, float], list[do.Command]]
 
 
 def _talk(method: Handler) -> Handler:
@@ -366,7 +367,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
 #: While the carrier's stream runs, whatever the engine does.
 WHILE_ON_THE_LINE: dict[type, Handler] = {
     ev.StreamStarted: Call._started_again,
-    ev.Digit: lambda call, event, at: [ev.TellEvent("dtmf")],
+    ev.Digit: lambda call, event, at: [do.TellEvent("dtmf")],
     ev.MarkReached: _talk(Conversation.mark_reached),
     ev.StreamStopped: Call._left,
     ev.CarrierClosed: Call._left,
@@ -382,7 +383,7 @@ IN_SESSION = {State.CONFIGURING, State.LIVE, State.DRAINING}
 ON_THE_LINE = set(State) - {State.WAITING, State.DRAINING, State.ENDED}
 
 #: What it means that a state's time is up.
-_OVERDUE: dict[State, Callable[[Call, float], list[ev.Command]]] = {
+_OVERDUE: dict[State, Callable[[Call, float], list[do.Command]]] = {
     **dict.fromkeys(State, lambda call, at: call._lost("engine_slow", at)),
     State.WAITING: lambda call, at: call._turn_away("no_start", at, 1008, "no start"),
     State.RESTING: Call._open,

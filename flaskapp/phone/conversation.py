@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.playout import Heard, Playout
 from flaskapp.phone.recovery import Owed
@@ -58,9 +59,9 @@ class Conversation:
         self.given_ms, self.offset_ms = 0.0, from_ms
         self.session_from = self.transcript.next_position
 
-    def lose(self, at: float) -> list[ev.Command]:
+    def lose(self, at: float) -> list[do.Command]:
         """The session is gone: what it was saying is cut off, unless the caller has all of it on the line."""
-        told: list[ev.Command] = []
+        told: list[do.Command] = []
         if self._is_replying and not (self.is_sounding and self.item_id in self.settling):
             told, self.was_cut_off = self._cut_off(at), True
         self.was_cut_off = self.was_cut_off or self.has_asked
@@ -72,11 +73,11 @@ class Conversation:
         self.owed.nothing()
         return told
 
-    def _cut_off(self, at: float) -> list[ev.Command]:
+    def _cut_off(self, at: float) -> list[do.Command]:
         sounded = self.playout.items()
-        told: list[ev.Command] = []
+        told: list[do.Command] = []
         if self.playout.is_playing(at):
-            told = [ev.ClearPlayback(), *self.cut_short(self.playout.clear(at), at)]
+            told = [do.ClearPlayback(), *self.cut_short(self.playout.clear(at), at)]
         return told + self._break_off(sounded)
 
     @property
@@ -91,12 +92,12 @@ class Conversation:
 
     # ------------------------------------------------------------------ the caller
 
-    def hear(self, event: ev.CallerAudio, at: float) -> list[ev.Command]:
+    def hear(self, event: ev.CallerAudio, at: float) -> list[do.Command]:
         self.given_ms += event.duration_ms
         self.given_at = at
-        return [ev.Hear(event.payload)]
+        return [do.Hear(event.payload)]
 
-    def speech_started(self, event: ev.SpeechStarted, at: float) -> list[ev.Command]:
+    def speech_started(self, event: ev.SpeechStarted, at: float) -> list[do.Command]:
         self.is_speaking, self.stopped_at = True, None
         self.owed.speaks()
         commands = self._interrupt(at)
@@ -120,27 +121,27 @@ class Conversation:
             line.text = ""  # it is put into words from the beginning
         return line
 
-    def _give_up(self, line_id: str) -> list[ev.Command]:
+    def _give_up(self, line_id: str) -> list[do.Command]:
         """The session is gone that knew the words of this line."""
-        return [*self._close(self.transcript.lines[line_id]), ev.TellFault("transcription_failed", "lost")]
+        return [*self._close(self.transcript.lines[line_id]), do.TellFault("transcription_failed", "lost")]
 
-    def _interrupt(self, at: float) -> list[ev.Command]:
+    def _interrupt(self, at: float) -> list[do.Command]:
         """The caller speaks over the agent: silence it, and tell the engine what was heard."""
-        commands: list[ev.Command] = []
+        commands: list[do.Command] = []
         sounded = self.playout.items()
         if self.playout.is_playing(at):
             cut = self.playout.clear(at)
-            commands.append(ev.ClearPlayback())
+            commands.append(do.ClearPlayback())
             known = (one for one in cut if self._is_known(one))
-            commands += [ev.Truncate(one.item_id, one.content_index, one.heard_ms) for one in known]
+            commands += [do.Truncate(one.item_id, one.content_index, one.heard_ms) for one in known]
             commands += self.cut_short(cut, at)
             others = [self.transcript.lines[one.item_id].text for one in cut if not self._is_known(one)]
-            commands += [ev.Recite("note", HEARD_ONLY.format(text)) for text in others]
-            commands.append(ev.TellEvent("barge_in", {"heard_ms": [one.heard_ms for one in cut]}))
+            commands += [do.Recite("note", HEARD_ONLY.format(text)) for text in others]
+            commands.append(do.TellEvent("barge_in", {"heard_ms": [one.heard_ms for one in cut]}))
         if self.reply_id:
             self._silence(self.reply_id)
             if not self.interrupts_itself:
-                commands.append(ev.CancelReply(self.reply_id))
+                commands.append(do.CancelReply(self.reply_id))
             commands += self._break_off(sounded)
         return commands
 
@@ -149,7 +150,7 @@ class Conversation:
         line = self.transcript.lines.get(one.item_id)
         return line is None or line.position >= self.session_from
 
-    def _break_off(self, sounded: set[str]) -> list[ev.Command]:
+    def _break_off(self, sounded: set[str]) -> list[do.Command]:
         """Lines of which no more will come; words whose audio never came were not heard."""
         unfinished = self._unfinished()
         for line in unfinished:
@@ -171,9 +172,9 @@ class Conversation:
         if reply_id not in self.silenced:
             self.silenced = [*self.silenced[1 - SILENCED_KEPT :], reply_id]
 
-    def cut_short(self, cut: list[Heard], at: float) -> list[ev.Command]:
+    def cut_short(self, cut: list[Heard], at: float) -> list[do.Command]:
         """The agent's lines keep only what was heard of them."""
-        told: list[ev.Command] = []
+        told: list[do.Command] = []
         for one in cut:
             line = self.transcript.line(one.item_id, AGENT, self.ms(at))
             line.text = heard_part(line.text, one.heard_ms, one.received_ms)
@@ -183,7 +184,7 @@ class Conversation:
         self.settling = [item for item in self.settling if not self.transcript.lines[item].is_final]
         return told
 
-    def speech_stopped(self, event: ev.SpeechStopped, at: float) -> list[ev.Command]:
+    def speech_stopped(self, event: ev.SpeechStopped, at: float) -> list[do.Command]:
         self.is_speaking = False
         end_ms = event.audio_end_ms - self.silence_ms
         self.stopped_at = self.given_at - max(self.given_ms - end_ms, 0.0) / 1000
@@ -193,18 +194,18 @@ class Conversation:
         swallowed = self.awaited.ends(line.item_id, event.audio_end_ms + self.offset_ms)
         return [command for line_id in swallowed for command in self._take_back(line_id)]
 
-    def _take_back(self, line_id: str) -> list[ev.Command]:
+    def _take_back(self, line_id: str) -> list[do.Command]:
         """The words of this line will come with another's."""
         line = self.transcript.lines[line_id]
         had_words, line.text, line.is_final = line.text != "", "", True
         return [tell(line)] if had_words else []
 
-    def committed(self, event: ev.SpeechCommitted, at: float) -> list[ev.Command]:
+    def committed(self, event: ev.SpeechCommitted, at: float) -> list[do.Command]:
         self.is_speaking = False
         self._callers_line(event.item_id, at)
         return []
 
-    def caller_words(self, event: ev.CallerWords, at: float) -> list[ev.Command]:
+    def caller_words(self, event: ev.CallerWords, at: float) -> list[do.Command]:
         line = self._callers_line(event.item_id, at)
         if line.is_final:
             return []
@@ -215,18 +216,18 @@ class Conversation:
         self._add_usage(event.usage, "transcription_")
         return [tell(line)] if line.text else []
 
-    def caller_words_lost(self, event: ev.CallerWordsLost, at: float) -> list[ev.Command]:
+    def caller_words_lost(self, event: ev.CallerWordsLost, at: float) -> list[do.Command]:
         line = self._callers_line(event.item_id, at)
         self.awaited.worded(line.item_id)
-        return [*self._close(line), ev.TellFault("transcription_failed", event.reason)]
+        return [*self._close(line), do.TellFault("transcription_failed", event.reason)]
 
     # ------------------------------------------------------------------ the agent
 
-    def ask(self, instructions: str, at: float) -> ev.Command:
+    def ask(self, instructions: str, at: float) -> do.Command:
         """Ask for a reply that no voice activity brings about: a greeting, a second try."""
         self.has_asked = True
         self.owed.turn(at)
-        return ev.Reply(instructions)
+        return do.Reply(instructions)
 
     @property
     def has_unanswered(self) -> bool:
@@ -250,7 +251,7 @@ class Conversation:
             return self.playout.replies_end_at()
         return None
 
-    def reply_started(self, event: ev.ReplyStarted, at: float) -> list[ev.Command]:
+    def reply_started(self, event: ev.ReplyStarted, at: float) -> list[do.Command]:
         self.reply_id, asked, self.has_asked = event.response_id, self.has_asked, False
         unwanted, self.is_unwanted, self.is_sounding = self.is_unwanted and not asked, False, False
         if not unwanted and not (asked and self.is_speaking):
@@ -260,38 +261,38 @@ class Conversation:
         # Or he has had this answer from the session before.
         self.owed.nothing()
         self._silence(self.reply_id)
-        return [ev.CancelReply(self.reply_id)]
+        return [do.CancelReply(self.reply_id)]
 
-    def reply_audio(self, event: ev.ReplyAudio, at: float) -> list[ev.Command]:
+    def reply_audio(self, event: ev.ReplyAudio, at: float) -> list[do.Command]:
         if event.response_id in self.silenced:
             return []
-        play = ev.Play(event.payload)
+        play = do.Play(event.payload)
         if event.item_id == self.item_id:
             self.playout.sent(event.item_id, event.content_index, event.duration_ms, at)
             return [play]
         told = self._first_audio(event.item_id, at)
         self.playout.sent(event.item_id, event.content_index, event.duration_ms, at)
         # An early mark tells how far the line lags behind our clock.
-        return [told, play, ev.SetMark(self.playout.mark())]
+        return [told, play, do.SetMark(self.playout.mark())]
 
-    def _first_audio(self, item_id: str, at: float) -> ev.Command:
+    def _first_audio(self, item_id: str, at: float) -> do.Command:
         line = self.transcript.line(item_id, AGENT, self.ms(at))
         line.start_ms = line.end_ms = self.ms(at + self.playout.remaining_s(at))
         if self.stopped_at is not None:
             line.engine_ms = max(round((at - self.stopped_at) * 1000), 0)
-        told = ev.TellTurn(item_id, line.engine_ms, not self.has_answered)
+        told = do.TellTurn(item_id, line.engine_ms, not self.has_answered)
         self.item_id, self.stopped_at, self.has_answered = item_id, None, True
         self.is_sounding, self.was_cut_off = True, False
         self.owed.nothing()
         return told
 
-    def reply_audio_ended(self, event: ev.ReplyAudioEnded, at: float) -> list[ev.Command]:
+    def reply_audio_ended(self, event: ev.ReplyAudioEnded, at: float) -> list[do.Command]:
         if event.response_id in self.silenced or not self.playout.is_playing(at):
             return []
         self._stretch(event.item_id, at)
-        return [ev.SetMark(self.playout.mark())]
+        return [do.SetMark(self.playout.mark())]
 
-    def reply_words(self, event: ev.ReplyWords, at: float) -> list[ev.Command]:
+    def reply_words(self, event: ev.ReplyWords, at: float) -> list[do.Command]:
         line = self.transcript.line(event.item_id, AGENT, self.ms(at))
         if line.is_final or event.response_id in self.silenced:
             return []
@@ -307,7 +308,7 @@ class Conversation:
         if line is not None and not line.is_final:
             line.end_ms = max(line.end_ms, self.ms(at + self.playout.remaining_s(at)))
 
-    def reply_ended(self, event: ev.ReplyEnded, at: float) -> list[ev.Command]:
+    def reply_ended(self, event: ev.ReplyEnded, at: float) -> list[do.Command]:
         if self.reply_id == event.response_id:
             self.reply_id, self.is_sounding = "", False
             self.owed.nothing()
@@ -319,20 +320,20 @@ class Conversation:
             self.failed_replies = 0
             return told
         self.failed_replies += 1
-        return [*told, ev.TellFault("reply_failed", event.error_code)]
+        return [*told, do.TellFault("reply_failed", event.error_code)]
 
-    def tool_called(self, event: ev.ToolCalled, at: float) -> list[ev.Command]:
+    def tool_called(self, event: ev.ToolCalled, at: float) -> list[do.Command]:
         self.is_sounding = False
         self.owed.nothing()  # its answer is not the engine's to give
-        return [ev.TellEvent("tool_called", {"name": event.name})]
+        return [do.TellEvent("tool_called", {"name": event.name})]
 
     # ------------------------------------------------------------------ the line
 
-    def mark_reached(self, event: ev.MarkReached, at: float) -> list[ev.Command]:
+    def mark_reached(self, event: ev.MarkReached, at: float) -> list[do.Command]:
         self.playout.mark_reached(event.name, at)
         return self.settle(at)
 
-    def settle(self, at: float) -> list[ev.Command]:
+    def settle(self, at: float) -> list[do.Command]:
         """The agent's lines become final when they have been heard to the end."""
         if not self.settling or self.reply_id:
             return []
@@ -344,14 +345,14 @@ class Conversation:
         self.settling = [item for item in self.settling if self.transcript.lines[item] not in done]
         return [command for line in done for command in self._close(line)]
 
-    def end(self, at: float) -> list[ev.Command]:
+    def end(self, at: float) -> list[do.Command]:
         """The caller hears nothing from now on: no line stays open."""
         sounded = self.playout.items()
         told = self.cut_short(self.playout.clear(at), at) + self._break_off(sounded)
         agents = [line for line in self.transcript.spoken() if line.speaker == AGENT]
         return told + [command for line in agents for command in self._close(line)]
 
-    def close_all(self, others_write: bool) -> list[ev.Command]:
+    def close_all(self, others_write: bool) -> list[do.Command]:
         """No words will come any more.
 
         Args:
@@ -361,7 +362,7 @@ class Conversation:
         withdrawn = [command for line_id in left for command in self._take_back(line_id)]
         return withdrawn + [command for line in self.transcript.spoken() for command in self._close(line)]
 
-    def _close(self, line: Line) -> list[ev.Command]:
+    def _close(self, line: Line) -> list[do.Command]:
         if line.is_final:
             return []
         line.is_final = True
@@ -395,6 +396,6 @@ class Conversation:
         return cls(**{**data, **own})
 
 
-def tell(line: Line) -> ev.TellLine:
+def tell(line: Line) -> do.TellLine:
     """A line as the rim is told of it."""
-    return ev.TellLine(**{**asdict(line), "text": line.text.strip()})
+    return do.TellLine(**{**asdict(line), "text": line.text.strip()})

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from flaskapp.phone.events import StreamStarted, TellLine, TellTurn
+from flaskapp.phone.commands import TellLine, TellTurn
+from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.transcript import Line
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
@@ -25,12 +26,12 @@ GO_ON = (
 )
 
 
-def recited(past: Sequence[Line], own: Sequence[Line]) -> list[ev.Recite]:
+def recited(past: Sequence[Line], own: Sequence[Line]) -> list[do.Recite]:
     """The conversation so far as the session is told it: the latest of it, in order.
 
     Lines of the caller that are still being put into words are left out: their audio follows.
     """
-    told: list[ev.Recite] = []
+    told: list[do.Recite] = []
     room = RECITED_BYTES
     for line in (*reversed(own), *reversed(past)):
         text = line.text.strip()
@@ -39,7 +40,7 @@ def recited(past: Sequence[Line], own: Sequence[Line]) -> list[ev.Recite]:
         room -= len(text.encode())
         if room < 0 or len(told) == RECITED_LINES:
             break
-        told.append(ev.Recite(line.speaker, text))
+        told.append(do.Recite(line.speaker, text))
     return told[::-1]
 
 
@@ -54,17 +55,17 @@ class Lifeline:
     def __init__(self, agent: Agent, talk: Conversation, intake: Intake, recovery: Recovery) -> None:
         self.agent, self.talk, self.intake, self.recovery = agent, talk, intake, recovery
 
-    def join(self, ready: ev.SessionReady, at: float) -> list[ev.Command]:
+    def join(self, ready: ev.SessionReady, at: float) -> list[do.Command]:
         """A session stands: all that it is given, and what it is asked for."""
         talk, intake = self.talk, self.intake
         is_again = self.recovery.joined(at)
-        told: list[ev.Command] = [*recited(talk.transcript.past, talk.transcript.spoken())]
+        told: list[do.Command] = [*recited(talk.transcript.past, talk.transcript.spoken())]
         talk.joins(ready, intake.kept_from_ms)
         told += [command for audio in intake.kept for command in talk.hear(audio, at)]
-        reopened = [ev.TellEngine(is_again=True)] if is_again else []
+        reopened = [do.TellEngine(is_again=True)] if is_again else []
         return [*told, *self._first_words(at), *reopened]
 
-    def _first_words(self, at: float) -> list[ev.Command]:
+    def _first_words(self, at: float) -> list[do.Command]:
         """The greeting that nobody heard, or the reply that is owed."""
         talk, waiting = self.talk, self.talk.awaited.utterances
         if waiting:  # the audio that it was given makes it answer, wanted or not
@@ -81,16 +82,16 @@ class Lifeline:
         """Whether the caller is speaking, as far as the line can tell without an engine."""
         return at - self.intake.last_at < NO_AUDIO_S and self.intake.has_voice(QUIET_MS)
 
-    def ask_again(self, at: float) -> ev.Command:
+    def ask_again(self, at: float) -> do.Command:
         """A reply failed: another one, or the greeting while nobody has said anything."""
         return self.talk.ask("" if self.talk.has_begun else self.agent.greeting_instructions(), at)
 
-    def part(self, at: float, reason: str, status: int = 0) -> list[ev.Command]:
+    def part(self, at: float, reason: str, status: int = 0) -> list[do.Command]:
         """The engine is gone: what a live session did not put into words is the next one's to hear."""
         recovery, was_live = self.recovery, self.recovery.live_at is not None
-        told: list[ev.Command] = []
+        told: list[do.Command] = []
         if reason != EXPIRED or not was_live:  # that an old one ends is no failure
-            told.append(ev.TellEngine(reason, status, recovery.is_again))
+            told.append(do.TellEngine(reason, status, recovery.is_again))
         if not was_live:
             return told
         recovery.unheard_ms = self.unheard_from(at, margin_ms=RECENT_MS)
@@ -140,19 +141,19 @@ class Lifeline:
         is_ignored = self._is_live and self.talk.owed.is_ignored(heard_at, patience_s)
         return is_ignored or self._waited_s(at) >= patience_s
 
-    def reply_started(self, event: ev.ReplyStarted, at: float) -> list[ev.Command]:
+    def reply_started(self, event: ev.ReplyStarted, at: float) -> list[do.Command]:
         """That a session was agreed on says little: one that begins to reply serves."""
-        proof = [ev.TellEngine(serves=True)] if self.recovery.replies() else []
+        proof = [do.TellEngine(serves=True)] if self.recovery.replies() else []
         return [*self.talk.reply_started(event, at), *proof]
 
-    def keep_company(self, clip: Clip | None, at: float) -> list[ev.Command]:
+    def keep_company(self, clip: Clip | None, at: float) -> list[do.Command]:
         """A caller who waits in silence hears that he is not forgotten."""
         playout = self.talk.playout
         if clip is None or not self._is_kept_waiting(at):
             return []
         self.recovery.has_held = True
         playout.sent(CLIP, 0, clip.duration_ms, at)
-        return [ev.Play(clip.payload), ev.TellEvent("hold")]
+        return [do.Play(clip.payload), do.TellEvent("hold")]
 
     def _is_kept_waiting(self, at: float) -> bool:
         """Whether he has heard nothing for as long as one should."""

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flaskapp.metrics import Metrics
-from flaskapp.phone.events import StreamStarted, TellLine, TellTurn
+from flaskapp.phone.commands import TellLine, TellTurn
+from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.transcript import Line
 from flaskapp.store.history import CallChanged, Entry, EventHappened, History, TurnSaved

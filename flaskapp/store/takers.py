@@ -10,6 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -72,6 +75,21 @@ class Taker(SimpleWorker):
     def procline(self, message: str) -> None:
         """The process has a name already."""
 
+    def check_for_suspension(self, burst: bool) -> None:
+        """Asked before each job; without Redis there is none."""
+        with _redis_or_stop():
+            super().check_for_suspension(burst)
+
+    def run_maintenance_tasks(self) -> None:
+        """Asked when the work begins, too."""
+        with _redis_or_stop():
+            super().run_maintenance_tasks()
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Asked after each job, and before each question for one."""
+        with _redis_or_stop():
+            super().heartbeat(timeout, pipeline)
+
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
@@ -79,14 +97,13 @@ class Taker(SimpleWorker):
         self.set_state(WorkerStatus.IDLE)
         while not self._over.is_set():
             try:
-                self.heartbeat()
-                if self.should_run_maintenance_tasks:
-                    self.run_maintenance_tasks()
-                return self._dequeue()
+                with _redis_or_stop():
+                    self.heartbeat()
+                    if self.should_run_maintenance_tasks:
+                        self.run_maintenance_tasks()
+                    return self._dequeue()
             except DequeueTimeout:
                 continue
-            except RedisError as error:
-                raise StopRequested from error
         raise StopRequested
 
     def _dequeue(self) -> tuple[Job, Queue] | None:
@@ -104,10 +121,17 @@ class Taker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Do it; if Redis goes away meanwhile, the job is done and only its books are not."""
-        try:
+        with _redis_or_stop():
             super().execute_job(job, queue)
-        except RedisError as error:
-            raise StopRequested from error
+
+
+@contextmanager
+def _redis_or_stop() -> Iterator[None]:
+    """RQ takes Redis' absence for a crash, and prints one; here the work ends, and waits for Redis."""
+    try:
+        yield
+    except RedisError as error:
+        raise StopRequested from error
 
 
 def serve(redis_url: str, at_once: int, stopped: threading.Event) -> None:

@@ -10,6 +10,7 @@ import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import Call
 from tests.phone.scene import READY, SILENT, START
@@ -74,7 +75,7 @@ class Losing:
     writes_after: int = 20
     reopens_after: int = 20
     call: Call = field(default_factory=lambda: Call("CA1", SILENT, 0.0))
-    told: list[ev.Command] = field(default_factory=list)
+    told: list[do.Command] = field(default_factory=list)
     sessions: list[Ears] = field(default_factory=list)
     ears: Ears | None = None
     opens_at: int | None = None
@@ -111,12 +112,12 @@ class Losing:
         for event in events:
             self._take(self.call.receive(event, self.at))
 
-    def _take(self, commands: list[ev.Command]) -> None:
+    def _take(self, commands: list[do.Command]) -> None:
         self.told += commands
         for command in commands:
-            if isinstance(command, ev.Hear) and self.ears is not None:
+            if isinstance(command, do.Hear) and self.ears is not None:
                 self.ears.hear(command.payload)
-            if isinstance(command, ev.OpenEngine):
+            if isinstance(command, do.OpenEngine):
                 self.opens_at = self.number + self.reopens_after
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import Call
 from tests.phone.scene import AGENT, BEGAN_AT
@@ -87,7 +88,7 @@ class Run:
     call: Call
     now: float
 
-    def take(self, step: Step) -> list[ev.Command]:
+    def take(self, step: Step) -> list[do.Command]:
         self.now += step.pause
         told = self.call.tick(self.now)
         return told + (self.call.receive(step.event, self.now) if step.event is not None else [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.call import Call
@@ -47,21 +48,21 @@ class Scene:
     def __init__(self, agent: Agent = SILENT) -> None:
         self.now = BEGAN_AT
         self.call = Call("CA1", agent, self.now)
-        self.told: list[ev.Command] = []
+        self.told: list[do.Command] = []
 
-    def hears(self, *events: ev.Event, after: float = 0.0) -> list[ev.Command]:
+    def hears(self, *events: ev.Event, after: float = 0.0) -> list[do.Command]:
         """What these events, ``after`` seconds from the last, make it command, but for TellEngine."""
         self.now += after
         return self._keep([command for event in events for command in self.call.receive(event, self.now)])
 
-    def waits(self, seconds: float) -> list[ev.Command]:
+    def waits(self, seconds: float) -> list[do.Command]:
         """What it commands when time passes, asked at the end of it."""
         self.now += seconds
         return self._keep(self.call.tick(self.now))
 
-    def _keep(self, commands: list[ev.Command]) -> list[ev.Command]:
+    def _keep(self, commands: list[do.Command]) -> list[do.Command]:
         self.told += commands
-        return [command for command in commands if not isinstance(command, ev.TellEngine)]
+        return [command for command in commands if not isinstance(command, do.TellEngine)]
 
     def all(self, kind: type) -> list[Any]:
         """Every command of a kind, from the beginning."""
@@ -131,19 +132,19 @@ def stage(name: str) -> Scene:
     return scene
 
 
-def only(kind: type, commands: list[ev.Command]) -> Any:
+def only(kind: type, commands: list[do.Command]) -> Any:
     """The one command of a kind."""
     found = [command for command in commands if isinstance(command, kind)]
     assert len(found) == 1, commands
     return found[0]
 
 
-def closed(commands: list[ev.Command]) -> tuple[int, bool]:
+def closed(commands: list[do.Command]) -> tuple[int, bool]:
     """How the carrier's connection was closed: code, and whether the caller needs a fallback."""
-    close = only(ev.CloseCarrier, commands)
-    only(ev.CloseEngine, commands)
+    close = only(do.CloseCarrier, commands)
+    only(do.CloseEngine, commands)
     return close.code, close.needs_fallback
 
 
-def faults(commands: list[ev.Command]) -> list[str]:
-    return [command.kind for command in commands if isinstance(command, ev.TellFault)]
+def faults(commands: list[do.Command]) -> list[str]:
+    return [command.kind for command in commands if isinstance(command, do.TellFault)]

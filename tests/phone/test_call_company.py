@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.recovery import HOLD_EVERY_S, STALLED_AFTER_S
 from tests.phone.outage import LOST, REOPENED, clips, held, rejoined, ticks
@@ -13,8 +14,8 @@ from tests.phone.scene import AGENT, Scene, audio, faults, heard_words, live, on
 def test_an_engine_that_hangs_is_abandoned_after_three_seconds_and_the_caller_handed_over_after_six():
     scene = held(opening())
     told = ticks(scene, 7.0)
-    assert [at for at, command in told if command == ev.OpenEngine()] == [3.0]
-    assert [at for at, command in told if isinstance(command, ev.CloseCarrier)] == [6.0]
+    assert [at for at, command in told if command == do.OpenEngine()] == [3.0]
+    assert [at for at, command in told if isinstance(command, do.CloseCarrier)] == [6.0]
     assert clips(told) == [1.0, 5.0]
 
 
@@ -43,7 +44,7 @@ def test_the_reply_queues_behind_the_clip():
     ticks(scene, 1.0)
     rejoined(scene, 0.0)
     scene.hears(ev.ReplyStarted("r1"), audio("a1", 500))
-    line = only(ev.TellLine, scene.hears(words("Good day.")))
+    line = only(do.TellLine, scene.hears(words("Good day.")))
     assert line.start_ms == 2000
 
 
@@ -53,8 +54,8 @@ def test_the_clip_is_nobodys_words():
     rejoined(scene, 0.0)
     assert scene.call.talk.playout.items() == set()
     commands = scene.hears(ev.SpeechStarted("u1", 0), after=0.25)
-    assert commands[0] == ev.ClearPlayback()
-    assert not any(isinstance(each, ev.Truncate | ev.TellLine | ev.Recite) for each in scene.told)
+    assert commands[0] == do.ClearPlayback()
+    assert not any(isinstance(each, do.Truncate | do.TellLine | do.Recite) for each in scene.told)
     assert scene.call.talk.playout.items() == set()
 
 
@@ -69,8 +70,8 @@ def test_a_stalled_engine_is_covered_after_three_seconds_and_replaced_after_seve
     scene = stalled()
     told = ticks(scene, 7.0)
     assert clips(told) == [HOLD_EVERY_S]
-    at, lost = next((at, command) for at, command in told if isinstance(command, ev.TellFault))
-    assert (at, lost) == (STALLED_AFTER_S, ev.TellFault("engine_stalled"))
+    at, lost = next((at, command) for at, command in told if isinstance(command, do.TellFault))
+    assert (at, lost) == (STALLED_AFTER_S, do.TellFault("engine_stalled"))
     assert [command for _, command in told][-2:] == REOPENED
     assert clips(ticks(scene, 0.5)) == [7.125]  # three seconds after the first one's end
 
@@ -79,7 +80,7 @@ def test_a_reply_that_stops_in_its_midst_is_a_stall_too():
     scene = held(speaking(2.0))
     told = ticks(scene, 9.125)
     assert clips(told) == [5.0, 9.125]
-    assert [at for at, command in told if command == ev.TellFault("engine_stalled")] == [9.0]
+    assert [at for at, command in told if command == do.TellFault("engine_stalled")] == [9.0]
 
 
 def test_a_reply_that_stops_while_the_line_brings_nothing_is_none():
@@ -94,7 +95,7 @@ def test_a_reply_that_stops_while_the_line_brings_nothing_is_none():
 
 def test_a_greeting_that_never_comes_is_a_stall_too():
     told = ticks(held(live(AGENT)), 7.0)
-    assert ev.TellFault("engine_stalled") in [command for _, command in told]
+    assert do.TellFault("engine_stalled") in [command for _, command in told]
 
 
 @pytest.mark.parametrize(
@@ -113,11 +114,11 @@ def test_who_need_not_speak_does_not_stall(events):
     assert [command for _, command in ticks(scene, 12.0)] == []
 
 
-def stalls_at(told: list[tuple[float, ev.Command]]) -> list[float]:
-    return [at for at, command in told if command == ev.TellFault("engine_stalled")]
+def stalls_at(told: list[tuple[float, do.Command]]) -> list[float]:
+    return [at for at, command in told if command == do.TellFault("engine_stalled")]
 
 
-def speaks_again(scene: Scene, at: float) -> list[tuple[float, ev.Command]]:
+def speaks_again(scene: Scene, at: float) -> list[tuple[float, do.Command]]:
     """He is answered by the clip at most, and asks once more."""
     told = ticks(scene, at - 1.0)
     scene.hears(ev.SpeechStarted("u2", int(at * 1000) - 1000))
@@ -154,7 +155,7 @@ def test_a_second_stall_comes_after_four_seconds_and_ends_live_ai():
     scene = stalled_again()
     told = ticks(scene, 4.0)
     assert stalls_at(told) == [11.0]
-    assert told[-1][1] == ev.CloseCarrier(1000, "no live service", needs_fallback=True)
+    assert told[-1][1] == do.CloseCarrier(1000, "no live service", needs_fallback=True)
 
 
 def test_a_second_stall_after_a_reply_is_a_first_one():
@@ -206,4 +207,4 @@ def test_audio_ends_a_stall():
     scene = stalled()
     ticks(scene, 6.0)
     scene.hears(ev.ReplyStarted("r1"), audio("a1", 500), ev.ReplyEnded("r1", "completed"))
-    assert ev.TellFault("engine_stalled") not in [command for _, command in ticks(scene, 12.0)]
+    assert do.TellFault("engine_stalled") not in [command for _, command in ticks(scene, 12.0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import State
 from tests.phone.scene import (
@@ -45,7 +46,7 @@ def test_why_the_call_ended_is_remembered(left, reason):
 @pytest.mark.parametrize(("left", "patience"), [*zip(LEFT, [3.0, 1.0], strict=True)])
 def test_the_callers_last_words_are_awaited_for_a_while(left, patience):
     scene = speaking_caller()
-    assert scene.hears(left) == [ev.CommitSpeech()]
+    assert scene.hears(left) == [do.CommitSpeech()]
     assert scene.waits(patience - 0.25) == []
     assert closed(scene.waits(0.25)) == (1000, False)
 
@@ -88,7 +89,7 @@ def test_a_minimal_session_transcribes_nothing_and_is_not_waited_for():
 def test_a_reply_in_the_making_is_cancelled_when_the_caller_leaves():
     scene = speaking_caller()
     scene.hears(ev.ReplyStarted("r1"))
-    assert only(ev.CancelReply, scene.hears(ev.StreamStopped())) == ev.CancelReply("r1")
+    assert only(do.CancelReply, scene.hears(ev.StreamStopped())) == do.CancelReply("r1")
 
 
 def test_a_reply_cancelled_by_the_end_costs_too():
@@ -101,7 +102,7 @@ def test_a_reply_cancelled_by_the_end_costs_too():
 def test_a_reply_that_fails_after_the_caller_left_is_not_asked_for_again():
     scene = speaking_caller()
     scene.hears(ev.ReplyStarted("r1"), ev.StreamStopped())
-    assert ev.Reply() not in scene.hears(ev.ReplyEnded("r1", "failed"))
+    assert do.Reply() not in scene.hears(ev.ReplyEnded("r1", "failed"))
 
 
 def test_nothing_is_played_or_heard_after_the_caller_left():
@@ -111,20 +112,20 @@ def test_nothing_is_played_or_heard_after_the_caller_left():
 
 
 def test_hanging_up_in_mid_reply_keeps_only_what_was_heard():
-    line = only(ev.TellLine, speaking(4.0).hears(ev.StreamStopped(), after=2.0))
+    line = only(do.TellLine, speaking(4.0).hears(ev.StreamStopped(), after=2.0))
     assert (line.text, line.is_final, line.interrupted) == ("one two", True, True)
 
 
 def test_words_that_nobody_heard_before_the_end_are_taken_back():
     scene = live()
     scene.hears(ev.ReplyStarted("r1"), words("We open"))
-    assert only(ev.TellLine, scene.hears(ev.StreamStopped())).text == ""
+    assert only(do.TellLine, scene.hears(ev.StreamStopped())).text == ""
 
 
 def test_a_partial_line_of_the_caller_is_final_at_the_end():
     scene = speaking_caller()
     scene.hears(heard_words("I would li", is_final=False), ev.StreamStopped())
-    line = only(ev.TellLine, scene.waits(3.0))
+    line = only(do.TellLine, scene.waits(3.0))
     assert (line.text, line.is_final) == ("I would li", True)
 
 
@@ -138,7 +139,7 @@ def test_hanging_up_closes_both_legs_in_any_state(state):
 
 def test_hanging_up_says_why():
     scene = live()
-    assert only(ev.CloseCarrier, scene.hears(ev.HangUp("shutting_down"))).reason == "shutting_down"
+    assert only(do.CloseCarrier, scene.hears(ev.HangUp("shutting_down"))).reason == "shutting_down"
     assert scene.call.memory.ended_reason == "shutting_down"
 
 

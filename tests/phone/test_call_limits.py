@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from tests.phone.scene import READY, closed, faults, frame, live, opening, stage
 
 
-def flood(scene, seconds: float, pace: float = 10.0) -> list[ev.Command]:
+def flood(scene, seconds: float, pace: float = 10.0) -> list[do.Command]:
     """Ten second-long slices' worth of audio every second, in slices of 100 ms."""
     commands = []
     for _ in range(int(seconds * pace * 10)):
@@ -19,13 +20,13 @@ def flood(scene, seconds: float, pace: float = 10.0) -> list[ev.Command]:
 def test_a_burst_of_ten_seconds_is_taken():
     scene = live()
     scene.hears(*(frame(n) for n in range(500)))
-    assert len(scene.all(ev.Hear)) == 500
+    assert len(scene.all(do.Hear)) == 500
 
 
 def test_what_goes_beyond_the_burst_is_dropped_and_told_once():
     scene = live()
     scene.hears(*(frame(n) for n in range(510)))
-    assert len(scene.all(ev.Hear)) == 500
+    assert len(scene.all(do.Hear)) == 500
     assert faults(scene.told) == ["flood"]
     assert scene.call.intake.dropped_ms == 200
 
@@ -35,14 +36,14 @@ def test_twice_the_pace_is_taken_for_ever():
     for _ in range(3000):
         scene.hears(frame(), frame(), after=0.02)
         scene.waits(0.0)
-    assert len(scene.all(ev.Hear)) == 6000
+    assert len(scene.all(do.Hear)) == 6000
     assert faults(scene.told) == []
 
 
 @pytest.mark.parametrize("state", ["opening", "live"])
 def test_a_flood_of_five_seconds_closes(state):
     scene = stage(state)
-    assert not any(isinstance(each, ev.CloseCarrier) for each in flood(scene, 5.5))
+    assert not any(isinstance(each, do.CloseCarrier) for each in flood(scene, 5.5))
     commands = flood(scene, 2.0)
     assert closed(commands) == (1008, True)
     assert scene.call.memory.ended_reason == "flood"
@@ -51,7 +52,7 @@ def test_a_flood_of_five_seconds_closes(state):
 def test_of_a_flood_no_more_than_twice_real_time_passes():
     scene = live()
     flood(scene, 5.0)
-    assert len(scene.all(ev.Hear)) * 100 <= 10_000 + 2 * 5_000
+    assert len(scene.all(do.Hear)) * 100 <= 10_000 + 2 * 5_000
 
 
 def test_a_flood_that_ended_is_forgiven():
@@ -99,7 +100,7 @@ def test_three_unreadable_messages_of_two_engines_in_a_row_fall_back():
     scene = live()
     for _ in range(2):
         scene.hears(*[ev.Malformed("engine", "message")] * 2)
-        assert not any(isinstance(each, ev.CloseCarrier) for each in scene.told)
+        assert not any(isinstance(each, do.CloseCarrier) for each in scene.told)
         commands = scene.hears(ev.Malformed("engine", "message"))
         scene.hears(ev.EngineOpened(), READY)
     assert closed(commands) == (1000, True)

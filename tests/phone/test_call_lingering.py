@@ -6,6 +6,7 @@ from collections import deque
 
 import pytest
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.recovery import LINGER_S, QUIET_MS
 from tests.phone.outage import clips, held, ticks
@@ -31,7 +32,7 @@ REFUSED = ev.EngineClosed("engine_rejected", status=401)
 QUIET_S = QUIET_MS / 1000
 
 
-def speaks(scene: Scene, seconds: float) -> list[ev.Command]:
+def speaks(scene: Scene, seconds: float) -> list[do.Command]:
     """What is commanded while he speaks, asked eight times a second."""
     told = []
     for _ in range(round(seconds * 8)):
@@ -55,7 +56,7 @@ def test_a_caller_who_has_been_quiet_for_long_enough_is_handed_over_at_once():
 def test_a_caller_who_is_speaking_may_finish():
     scene = opening()
     speaks(scene, 1.0)
-    assert scene.hears(REFUSED)[-1] == ev.CloseEngine()
+    assert scene.hears(REFUSED)[-1] == do.CloseEngine()
     assert scene.state == "lingering"
     assert speaks(scene, 4.0) == []
     assert ticks(scene, QUIET_S - 0.125) == []
@@ -114,8 +115,8 @@ def test_the_clip_does_not_play_over_him():
 def test_what_plays_when_he_is_given_up_is_cleared():
     scene = held(opening())
     told = speaks(scene, 1.5)
-    assert ev.Play(scene.call.clip.payload) in told
-    assert ev.ClearPlayback() in scene.hears(REFUSED)
+    assert do.Play(scene.call.clip.payload) in told
+    assert do.ClearPlayback() in scene.hears(REFUSED)
 
 
 def test_a_reply_that_he_speaks_over_is_cut_at_what_he_heard():
@@ -123,8 +124,8 @@ def test_a_reply_that_he_speaks_over_is_cut_at_what_he_heard():
     scene.hears(words("one two three four", is_final=True), ev.ReplyEnded("r1", "completed"))
     speaks(scene, 2.0)
     told = scene.hears(REFUSED)
-    assert ev.ClearPlayback() in told
-    assert only(ev.TellLine, told).text == "one two"
+    assert do.ClearPlayback() in told
+    assert only(do.TellLine, told).text == "one two"
 
 
 @pytest.mark.parametrize(
@@ -178,8 +179,8 @@ def in_mid_word(kept: bool = True) -> Scene:
     return scene
 
 
-def lines(told: list[ev.Command]) -> list[tuple[str, str, bool]]:
-    return [(each.item_id, each.text, each.is_final) for each in told if isinstance(each, ev.TellLine)]
+def lines(told: list[do.Command]) -> list[tuple[str, str, bool]]:
+    return [(each.item_id, each.text, each.is_final) for each in told if isinstance(each, do.TellLine)]
 
 
 def test_a_line_that_is_left_to_others_is_withdrawn():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import BENIGN_ERRORS
 from tests.phone.scene import AGENT, audio, closed, faults, frame, live, only, speaking, words
@@ -14,19 +15,19 @@ def failed(code: str = "rate_limit_exceeded", reply: str = "r1") -> ev.ReplyEnde
 
 
 def test_caller_audio_passes_untouched():
-    assert live().hears(frame(7)) == [ev.Hear(frame(7).payload)]
+    assert live().hears(frame(7)) == [do.Hear(frame(7).payload)]
 
 
 def test_agent_audio_passes_untouched_and_in_order():
     scene = live()
     scene.hears(ev.ReplyStarted("r1"), *(audio(payload=b"%d" % n, ms=100) for n in range(30)))
-    assert [play.payload for play in scene.all(ev.Play)] == [b"%d" % n for n in range(30)]
+    assert [play.payload for play in scene.all(do.Play)] == [b"%d" % n for n in range(30)]
 
 
 def test_a_reply_that_failed_is_asked_for_again():
     commands = live().hears(ev.ReplyStarted("r1"), failed())
-    assert only(ev.Reply, commands) == ev.Reply()
-    assert only(ev.TellFault, commands) == ev.TellFault("reply_failed", "rate_limit_exceeded")
+    assert only(do.Reply, commands) == do.Reply()
+    assert only(do.TellFault, commands) == do.TellFault("reply_failed", "rate_limit_exceeded")
 
 
 def test_a_reply_that_failed_twice_falls_back():
@@ -34,7 +35,7 @@ def test_a_reply_that_failed_twice_falls_back():
     scene.hears(ev.ReplyStarted("r1"), failed())
     commands = scene.hears(ev.ReplyStarted("r2"), failed(reply="r2"))
     assert closed(commands) == (1000, True)
-    assert ev.Reply() not in commands
+    assert do.Reply() not in commands
 
 
 def test_a_reply_that_came_makes_up_for_one_that_failed():
@@ -48,19 +49,19 @@ def test_a_reply_that_came_makes_up_for_one_that_failed():
 def test_a_greeting_that_failed_is_asked_for_as_a_greeting():
     scene = live(AGENT)
     commands = scene.hears(ev.ReplyStarted("r1"), failed())
-    assert only(ev.Reply, commands) == ev.Reply(AGENT.greeting_instructions())
+    assert only(do.Reply, commands) == do.Reply(AGENT.greeting_instructions())
 
 
 def test_a_later_reply_that_failed_does_not_greet_again():
     scene = speaking(scene=live(AGENT))
     scene.hears(ev.ReplyEnded("r1", "completed"), after=5.0)
-    assert only(ev.Reply, scene.hears(ev.ReplyStarted("r2"), failed(reply="r2"))) == ev.Reply()
+    assert only(do.Reply, scene.hears(ev.ReplyStarted("r2"), failed(reply="r2"))) == do.Reply()
 
 
 def test_a_caller_who_spoke_before_the_greeting_failed_is_answered_instead():
     scene = live(AGENT)
     scene.hears(ev.SpeechStarted("u1", 0))
-    assert only(ev.Reply, scene.hears(ev.ReplyStarted("r1"), failed())) == ev.Reply()
+    assert only(do.Reply, scene.hears(ev.ReplyStarted("r1"), failed())) == do.Reply()
 
 
 @pytest.mark.parametrize("status", ["cancelled", "incomplete", "completed", "brand_new"])
@@ -75,35 +76,35 @@ def test_benign_errors_are_ignored(code):
 
 def test_other_errors_are_told_and_the_call_goes_on():
     scene = live()
-    assert scene.hears(ev.EngineFault("server_error")) == [ev.TellFault("engine_error", "server_error")]
-    assert scene.hears(ev.EngineFault("", kind="overloaded")) == [ev.TellFault("engine_error", "overloaded")]
-    assert scene.hears(frame(1)) == [ev.Hear(frame(1).payload)]
+    assert scene.hears(ev.EngineFault("server_error")) == [do.TellFault("engine_error", "server_error")]
+    assert scene.hears(ev.EngineFault("", kind="overloaded")) == [do.TellFault("engine_error", "overloaded")]
+    assert scene.hears(frame(1)) == [do.Hear(frame(1).payload)]
 
 
 def test_a_key_is_told_without_saying_which():
     commands = live().hears(ev.Digit("5"))
-    assert commands == [ev.TellEvent("dtmf")]
+    assert commands == [do.TellEvent("dtmf")]
     assert "5" not in repr(commands)
 
 
 def test_a_tool_is_told_by_its_name_only():
     commands = live().hears(ev.ToolCalled("r1", "c1", "transfer", '{"to": "+1234"}'))
-    assert commands == [ev.TellEvent("tool_called", {"name": "transfer"})]
+    assert commands == [do.TellEvent("tool_called", {"name": "transfer"})]
 
 
 def test_the_first_sound_of_a_reply_is_marked_and_told():
     scene = live()
     scene.hears(ev.ReplyStarted("r1"))
     told, play, mark = scene.hears(audio("a1", 100))
-    assert (told, play) == (ev.TellTurn("a1", None, first_of_call=True), ev.Play(b"sound"))
-    assert isinstance(mark, ev.SetMark)
-    assert scene.hears(audio("a1", 100)) == [ev.Play(b"sound")]
+    assert (told, play) == (do.TellTurn("a1", None, first_of_call=True), do.Play(b"sound"))
+    assert isinstance(mark, do.SetMark)
+    assert scene.hears(audio("a1", 100)) == [do.Play(b"sound")]
 
 
 def test_the_end_of_a_replys_audio_is_marked():
     scene = speaking()
-    first = only(ev.SetMark, scene.told)
-    last = only(ev.SetMark, scene.hears(ev.ReplyAudioEnded("r1", "a1")))
+    first = only(do.SetMark, scene.told)
+    last = only(do.SetMark, scene.hears(ev.ReplyAudioEnded("r1", "a1")))
     assert first.name != last.name
 
 
@@ -112,13 +113,13 @@ def test_a_turn_is_timed_from_the_callers_last_word():
     scene.hears(ev.SpeechStarted("u1", 0), *(frame(n) for n in range(100)), after=2.0)
     scene.hears(ev.SpeechStopped("u1", 2000))
     scene.hears(ev.ReplyStarted("r1"), after=0.25)
-    assert scene.hears(audio())[0] == ev.TellTurn("a1", 750, first_of_call=True)
+    assert scene.hears(audio())[0] == do.TellTurn("a1", 750, first_of_call=True)
 
 
 def test_only_the_first_turn_is_the_calls_first_sound():
     scene = speaking()
     scene.hears(ev.ReplyEnded("r1", "completed"), ev.ReplyStarted("r2"))
-    assert only(ev.TellTurn, scene.hears(audio("a2", reply="r2"))).first_of_call is False
+    assert only(do.TellTurn, scene.hears(audio("a2", reply="r2"))).first_of_call is False
 
 
 def test_usage_is_summed_over_replies_and_transcriptions():

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flaskapp.phone import events as ev
+from flaskapp.phone import commands as do
 from tests.phone.ears import FRAME_MS, Losing, speech, word
 
 thorough = settings(
@@ -84,7 +84,7 @@ def test_what_was_put_into_words_is_given_to_no_later_session(story):
 @given(stories())
 def test_places_are_unique_and_no_line_is_final_twice(story):
     engine, _ = story
-    lines = [command for command in engine.told if isinstance(command, ev.TellLine)]
+    lines = [command for command in engine.told if isinstance(command, do.TellLine)]
     places = {line.item_id: line.position for line in lines}
     assert len(set(places.values())) == len(places)
     assert max(Counter(line.item_id for line in lines if line.is_final).values(), default=0) <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import State
 from tests.phone.scene import (
@@ -23,7 +24,7 @@ from tests.phone.scene import (
 
 
 def test_the_stream_starts_and_the_engine_is_opened():
-    assert Scene().hears(START) == [ev.OpenEngine()]
+    assert Scene().hears(START) == [do.OpenEngine()]
 
 
 def test_the_stream_of_another_call_is_refused():
@@ -48,7 +49,7 @@ def test_the_start_of_another_stream_is_refused(state, other):
 def test_a_stream_without_a_right_is_refused():
     commands = Scene().hears(ev.NotAdmitted("expired"))
     assert closed(commands) == (1008, True)
-    assert only(ev.TellFault, commands) == ev.TellFault("not_admitted", "expired")
+    assert only(do.TellFault, commands) == do.TellFault("not_admitted", "expired")
 
 
 def test_fifty_frames_before_the_start_are_dropped_and_one_more_closes():
@@ -60,7 +61,7 @@ def test_fifty_frames_before_the_start_are_dropped_and_one_more_closes():
 def test_media_before_the_start_never_reaches_the_engine():
     scene = Scene()
     scene.hears(frame(1), frame(2), START, frame(3), ev.EngineOpened(), READY)
-    assert scene.all(ev.Hear) == [ev.Hear(frame(3).payload)]
+    assert scene.all(do.Hear) == [do.Hear(frame(3).payload)]
 
 
 def test_no_start_within_five_seconds_closes():
@@ -73,11 +74,11 @@ def test_a_format_that_the_engine_does_not_speak_falls_back():
     commands = Scene().hears(ev.StreamStarted("MZ1", "CA1", ""))
     assert closed(commands) == (1000, True)
     assert faults(commands) == ["unsupported_format"]
-    assert ev.OpenEngine() not in commands
+    assert do.OpenEngine() not in commands
 
 
 def test_the_session_is_asked_for_in_the_callers_format():
-    assert opening().hears(ev.EngineOpened()) == [ev.ConfigureSession("audio/pcmu")]
+    assert opening().hears(ev.EngineOpened()) == [do.ConfigureSession("audio/pcmu")]
 
 
 @pytest.mark.parametrize("state", ["opening", "configuring"])
@@ -91,7 +92,7 @@ def test_early_audio_is_released_in_order_and_once():
     scene.hears(ev.EngineOpened())
     scene.hears(*(frame(number) for number in range(200, 400)), after=4.0)
     scene.hears(READY, *(frame(number) for number in range(400, 450)))
-    assert [heard.payload for heard in scene.all(ev.Hear)] == [frame(n).payload for n in range(450)]
+    assert [heard.payload for heard in scene.all(do.Hear)] == [frame(n).payload for n in range(450)]
 
 
 def test_of_more_than_ten_seconds_of_early_audio_the_oldest_goes():
@@ -100,7 +101,7 @@ def test_of_more_than_ten_seconds_of_early_audio_the_oldest_goes():
     scene.hears(ev.EngineOpened())
     scene.hears(*(frame(number) for number in range(250, 600)), after=4.0)
     scene.hears(READY)
-    assert [heard.payload for heard in scene.all(ev.Hear)] == [frame(n).payload for n in range(100, 600)]
+    assert [heard.payload for heard in scene.all(do.Hear)] == [frame(n).payload for n in range(100, 600)]
     assert scene.call.intake.dropped_ms == 2000
 
 
@@ -125,7 +126,7 @@ def test_other_formats_than_were_asked_for_fall_back(echoed):
 def test_a_refused_session_is_asked_for_once_more_with_the_least():
     scene = configuring()
     commands = scene.hears(ev.EngineFault("unknown_parameter", param="session.audio"))
-    assert only(ev.ConfigureSession, commands) == ev.ConfigureSession("audio/pcmu", minimal=True)
+    assert only(do.ConfigureSession, commands) == do.ConfigureSession("audio/pcmu", minimal=True)
     assert faults(commands) == ["engine_refused_session"]
     scene.hears(READY)
     assert scene.state == "live"
@@ -153,7 +154,7 @@ def test_an_engine_that_takes_three_seconds_is_opened_again_and_falls_back_after
     scene = stage(state)
     scene.hears(frame(), after=2.75)
     assert scene.waits(0.0) == []
-    assert scene.waits(0.25) == [ev.TellFault("engine_slow"), ev.CloseEngine(), ev.OpenEngine()]
+    assert scene.waits(0.25) == [do.TellFault("engine_slow"), do.CloseEngine(), do.OpenEngine()]
     assert scene.waits(2.75) == []
     commands = scene.waits(0.25)
     assert closed(commands) == (1000, True)
@@ -164,14 +165,14 @@ def test_a_live_call_has_no_deadline():
     scene = live()
     for _ in range(60):
         scene.hears(*(frame(n) for n in range(50)), after=1.0)
-        assert not any(isinstance(each, ev.CloseCarrier) for each in scene.waits(0.0))
+        assert not any(isinstance(each, do.CloseCarrier) for each in scene.waits(0.0))
 
 
 def test_the_greeting_is_asked_for_once():
     scene = configuring(AGENT)
-    assert scene.hears(READY) == [ev.Reply(AGENT.greeting_instructions())]
+    assert scene.hears(READY) == [do.Reply(AGENT.greeting_instructions())]
     assert scene.hears(READY) == []
-    assert "Good day." in scene.all(ev.Reply)[0].instructions
+    assert "Good day." in scene.all(do.Reply)[0].instructions
 
 
 def test_an_agent_without_a_greeting_waits_for_the_caller():
@@ -181,7 +182,7 @@ def test_an_agent_without_a_greeting_waits_for_the_caller():
 def test_early_audio_comes_before_the_greeting():
     scene = opening(AGENT)
     scene.hears(frame(1), ev.EngineOpened())
-    assert [type(each) for each in scene.hears(READY)] == [ev.Hear, ev.Reply]
+    assert [type(each) for each in scene.hears(READY)] == [do.Hear, do.Reply]
 
 
 @pytest.mark.parametrize("state", list(State))

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import Call, State
 from tests.phone.histories import Run, Step, fresh, histories
@@ -17,12 +18,12 @@ thorough = settings(
 )
 
 
-def played(history: list[Step]) -> tuple[Run, list[tuple[Step, list[ev.Command]]]]:
+def played(history: list[Step]) -> tuple[Run, list[tuple[Step, list[do.Command]]]]:
     run = fresh()
     return run, [(step, run.take(step)) for step in history]
 
 
-def commands(history: list[Step]) -> list[ev.Command]:
+def commands(history: list[Step]) -> list[do.Command]:
     return [command for _, told in played(history)[1] for command in told]
 
 
@@ -30,12 +31,12 @@ def commands(history: list[Step]) -> list[ev.Command]:
 @given(histories)
 def test_a_call_that_is_over_stays_silent_and_was_closed_once(history):
     run, told = played(history)
-    closes = [command for _, each in told for command in each if isinstance(command, ev.CloseCarrier)]
+    closes = [command for _, each in told for command in each if isinstance(command, do.CloseCarrier)]
     assert len(closes) == run.call.is_over
     if closes:
         last = [each for _, each in told if each][-1]
-        assert isinstance(last[-1], ev.CloseCarrier)
-        assert last[-2] == ev.CloseEngine()
+        assert isinstance(last[-1], do.CloseCarrier)
+        assert last[-2] == do.CloseEngine()
 
 
 @thorough
@@ -44,9 +45,9 @@ def test_truncation_never_goes_beyond_what_was_received(history):
     received: Counter[str] = Counter()
     for step, told in played(history)[1]:
         for command in told:
-            if isinstance(command, ev.Truncate):
+            if isinstance(command, do.Truncate):
                 assert 0 <= command.audio_end_ms <= received[command.item_id]
-        if isinstance(step.event, ev.ReplyAudio) and any(isinstance(each, ev.Play) for each in told):
+        if isinstance(step.event, ev.ReplyAudio) and any(isinstance(each, do.Play) for each in told):
             received[step.event.item_id] += step.event.duration_ms
 
 
@@ -57,7 +58,7 @@ def test_no_audio_of_a_silenced_reply_is_played(history):
     for step in history:
         silenced = step.event.response_id in run.call.talk.silenced if is_audio(step) else False
         told = run.take(step)
-        assert not (silenced and any(isinstance(each, ev.Play | ev.SetMark) for each in told))
+        assert not (silenced and any(isinstance(each, do.Play | do.SetMark) for each in told))
 
 
 @thorough
@@ -69,7 +70,7 @@ def test_a_live_call_plays_every_reply_that_was_not_silenced(history):
         is_due = is_audio(step) and run.call.memory.state == "live"
         is_due = is_due and step.event.response_id not in run.call.talk.silenced
         told = run.take(Step(0.0, step.event))
-        assert sum(isinstance(each, ev.Play) for each in told) == is_due
+        assert sum(isinstance(each, do.Play) for each in told) == is_due
 
 
 def is_audio(step: Step) -> bool:
@@ -84,7 +85,7 @@ def test_every_frame_reaches_the_engine_once_and_in_order_or_not_at_all(history)
         if isinstance(step.event, ev.CallerAudio):
             history[number] = Step(step.pause, ev.CallerAudio(b"%04d" % number, step.event.duration_ms))
             given_frames.append(b"%04d" % number)
-    heard = [each.payload for each in commands(history) if isinstance(each, ev.Hear)]
+    heard = [each.payload for each in commands(history) if isinstance(each, do.Hear)]
     assert len(set(heard)) == len(heard)
     assert heard == [payload for payload in given_frames if payload in set(heard)]
 
@@ -92,7 +93,7 @@ def test_every_frame_reaches_the_engine_once_and_in_order_or_not_at_all(history)
 @thorough
 @given(histories)
 def test_lines_keep_their_place_and_their_speaker(history):
-    told = [each for each in commands(history) if isinstance(each, ev.TellLine)]
+    told = [each for each in commands(history) if isinstance(each, do.TellLine)]
     identity = {line.item_id: (line.position, line.speaker) for line in told}
     assert all(identity[line.item_id] == (line.position, line.speaker) for line in told)
     assert len({position for position, _ in identity.values()}) == len(identity)
@@ -103,7 +104,7 @@ def test_lines_keep_their_place_and_their_speaker(history):
 @given(histories)
 def test_a_line_is_final_once_unless_it_is_cut_afterwards(history):
     finals: Counter[str] = Counter()
-    for line in (each for each in commands(history) if isinstance(each, ev.TellLine)):
+    for line in (each for each in commands(history) if isinstance(each, do.TellLine)):
         assert not finals[line.item_id] or (line.is_final and line.interrupted)
         finals[line.item_id] += line.is_final and not line.interrupted
         assert finals[line.item_id] <= 1
@@ -114,7 +115,7 @@ def test_a_line_is_final_once_unless_it_is_cut_afterwards(history):
 def test_when_a_call_is_over_no_line_is_left_open(history):
     run, told = played(history)
     open_lines = {}
-    for line in (each for _, some in told for each in some if isinstance(each, ev.TellLine)):
+    for line in (each for _, some in told for each in some if isinstance(each, do.TellLine)):
         open_lines[line.item_id] = not line.is_final
     assert not (run.call.is_over and any(open_lines.values()))
 
@@ -122,7 +123,7 @@ def test_when_a_call_is_over_no_line_is_left_open(history):
 @thorough
 @given(histories)
 def test_marks_have_names_of_their_own(history):
-    names = [each.name for each in commands(history) if isinstance(each, ev.SetMark)]
+    names = [each.name for each in commands(history) if isinstance(each, do.SetMark)]
     assert len(names) == len(set(names))
 
 
@@ -169,4 +170,4 @@ def test_a_call_that_was_greeted_is_not_greeted_again_on_another_engine():
     data = scene.call.snapshot(scene.now)
     data["memory"]["state"] = "configuring"
     moved = Call.restore(data, AGENT, scene.now)
-    assert moved.receive(READY, scene.now) == [ev.Recite("agent", "Good day.")]
+    assert moved.receive(READY, scene.now) == [do.Recite("agent", "Good day.")]

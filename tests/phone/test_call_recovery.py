@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import Call
 from flaskapp.phone.conversation import HEARD_ONLY
@@ -61,28 +62,28 @@ def test_what_follows_from_an_engines_fault(row):
         assert commands[-2:] == REOPENED
     else:
         assert scene.waits(again - 0.125) == []
-        assert scene.waits(0.125) == [ev.OpenEngine()]
+        assert scene.waits(0.125) == [do.OpenEngine()]
 
 
 def test_what_was_playing_when_the_engine_was_lost_is_cleared_and_its_line_cut():
     scene = speaking(4.0)
     commands = scene.hears(LOST, after=2.0)
-    assert ev.ClearPlayback() in commands
-    line = only(ev.TellLine, commands)
+    assert do.ClearPlayback() in commands
+    line = only(do.TellLine, commands)
     assert (line.text, line.is_final, line.interrupted) == ("one two", True, True)
-    assert not any(isinstance(each, ev.Truncate) for each in commands)
+    assert not any(isinstance(each, do.Truncate) for each in commands)
     told = rejoined(scene)
-    assert told[0] == ev.Recite("agent", "one two")
-    assert GO_ON in only(ev.Reply, told).instructions
+    assert told[0] == do.Recite("agent", "one two")
+    assert GO_ON in only(do.Reply, told).instructions
 
 
 def test_a_reply_that_was_complete_is_heard_to_its_end():
     scene = speaking(4.0)
     scene.hears(words("one two three four", is_final=True), ev.ReplyEnded("r1", "completed"))
-    assert ev.ClearPlayback() not in scene.hears(LOST, after=2.0)
+    assert do.ClearPlayback() not in scene.hears(LOST, after=2.0)
     told = rejoined(scene)
-    assert told == [ev.Recite("agent", "one two three four")]
-    line = only(ev.TellLine, scene.waits(2.0))
+    assert told == [do.Recite("agent", "one two three four")]
+    line = only(do.TellLine, scene.waits(2.0))
     assert (line.text, line.interrupted) == ("one two three four", False)
 
 
@@ -91,17 +92,17 @@ def test_a_line_of_the_lost_session_is_not_truncated_in_the_next():
     scene.hears(words("one two three four", is_final=True), ev.ReplyEnded("r1", "completed"), LOST)
     rejoined(scene)
     commands = scene.hears(ev.SpeechStarted("u1", 0), after=0.75)
-    assert ev.ClearPlayback() in commands
-    assert not any(isinstance(each, ev.Truncate) for each in commands)
+    assert do.ClearPlayback() in commands
+    assert not any(isinstance(each, do.Truncate) for each in commands)
 
 
 def test_a_session_that_did_not_say_it_is_told_what_of_it_was_heard():
     scene = speaking(4.0)
     scene.hears(words("one two three four", is_final=True), ev.ReplyEnded("r1", "completed"), LOST)
-    assert rejoined(scene) == [ev.Recite("agent", "one two three four")]
+    assert rejoined(scene) == [do.Recite("agent", "one two three four")]
     told = scene.hears(ev.SpeechStarted("u1", 0), after=1.75)
-    assert only(ev.Recite, told) == ev.Recite("note", HEARD_ONLY.format("one two"))
-    assert only(ev.TellLine, told).text == "one two"
+    assert only(do.Recite, told) == do.Recite("note", HEARD_ONLY.format("one two"))
+    assert only(do.TellLine, told).text == "one two"
 
 
 def test_the_next_session_is_told_what_was_said_in_its_order():
@@ -112,9 +113,9 @@ def test_the_next_session_is_told_what_was_said_in_its_order():
     scene.hears(words("At nine.", "a2", "r2", is_final=True), ev.ReplyEnded("r2", "completed"))
     scene.hears(LOST, after=3.0)
     assert rejoined(scene) == [
-        ev.Recite("agent", "Good day."),
-        ev.Recite("caller", "When do you open?"),
-        ev.Recite("agent", "At nine."),
+        do.Recite("agent", "Good day."),
+        do.Recite("caller", "When do you open?"),
+        do.Recite("agent", "At nine."),
     ]
 
 
@@ -122,20 +123,20 @@ def test_a_reply_that_is_owed_is_asked_for():
     scene = live(AGENT)
     scene.hears(ev.SpeechStarted("u1", 0), ev.SpeechStopped("u1", 1000), heard_words("Hello?"), LOST)
     told = rejoined(scene)
-    assert told[0] == ev.Recite("caller", "Hello?")
-    assert only(ev.Reply, told).instructions == f"{AGENT.told()}\n\n{GO_ON}"
+    assert told[0] == do.Recite("caller", "Hello?")
+    assert only(do.Reply, told).instructions == f"{AGENT.told()}\n\n{GO_ON}"
 
 
 def test_a_greeting_that_was_never_heard_is_said_now():
     scene = live(AGENT)
     scene.hears(ev.ReplyStarted("r1"), words("Good day."), LOST)
-    assert rejoined(scene) == [ev.Reply(AGENT.greeting_instructions())]
+    assert rejoined(scene) == [do.Reply(AGENT.greeting_instructions())]
 
 
 def test_a_greeting_that_was_heard_in_part_is_not_said_again():
     scene = speaking(4.0, scene=live(AGENT))
     scene.hears(LOST, after=2.0)
-    assert "Greet the caller" not in only(ev.Reply, rejoined(scene)).instructions
+    assert "Greet the caller" not in only(do.Reply, rejoined(scene)).instructions
 
 
 def speaking_when_lost() -> Scene:
@@ -151,7 +152,7 @@ def test_what_the_caller_was_saying_is_given_to_the_next_session_from_its_beginn
     scene.hears(*(frame(n) for n in range(200, 225)), after=0.5)
     told = rejoined(scene)
     assert [each.payload for each in told] == [frame(n).payload for n in range(150, 225)]
-    assert scene.hears(frame(225)) == [ev.Hear(frame(225).payload)]
+    assert scene.hears(frame(225)) == [do.Hear(frame(225).payload)]
 
 
 def test_its_words_go_to_the_line_that_was_begun():
@@ -174,13 +175,13 @@ def test_an_answer_that_was_given_already_is_not_given_again():
     scene.hears(ev.SpeechStarted("u1", 0), *(frame(n) for n in range(50)), ev.SpeechStopped("u1", 1000))
     scene.hears(ev.ReplyStarted("r1"), audio("a1", 500), words("At nine."), ev.ReplyEnded("r1", "completed"))
     scene.hears(LOST, after=2.0)  # before the engine has said what it heard
-    assert not any(isinstance(each, ev.Reply) for each in rejoined(scene))
+    assert not any(isinstance(each, do.Reply) for each in rejoined(scene))
     scene.hears(ev.SpeechStarted("u7", 0), ev.SpeechStopped("u7", 1000))
-    assert scene.hears(ev.ReplyStarted("r7")) == [ev.CancelReply("r7")]
-    assert not any(isinstance(each, ev.Play) for each in scene.hears(audio("a7", 500, "r7")))
-    assert only(ev.TellLine, scene.hears(heard_words("When?", "u7"))).position == 0
+    assert scene.hears(ev.ReplyStarted("r7")) == [do.CancelReply("r7")]
+    assert not any(isinstance(each, do.Play) for each in scene.hears(audio("a7", 500, "r7")))
+    assert only(do.TellLine, scene.hears(heard_words("When?", "u7"))).position == 0
     scene.hears(ev.ReplyEnded("r7", "cancelled"), ev.SpeechStarted("u8", 9000), ev.ReplyStarted("r8"))
-    assert any(isinstance(each, ev.Play) for each in scene.hears(audio("a8", 500, "r8")))
+    assert any(isinstance(each, do.Play) for each in scene.hears(audio("a8", 500, "r8")))
 
 
 def test_two_utterances_that_the_next_session_hears_as_one_are_one_line():
@@ -190,9 +191,9 @@ def test_two_utterances_that_the_next_session_hears_as_one_are_one_line():
     scene.hears(heard_words("and", "u2", is_final=False), LOST)
     rejoined(scene)
     scene.hears(ev.SpeechStarted("u7", 0))
-    taken_back = only(ev.TellLine, scene.hears(ev.SpeechStopped("u7", 3000)))
+    taken_back = only(do.TellLine, scene.hears(ev.SpeechStopped("u7", 3000)))
     assert (taken_back.item_id, taken_back.text, taken_back.is_final) == ("u2", "", True)
-    line = only(ev.TellLine, scene.hears(heard_words("This and that.", "u7")))
+    line = only(do.TellLine, scene.hears(heard_words("This and that.", "u7")))
     assert (line.item_id, line.text) == ("u1", "This and that.")
     assert not scene.call.talk.transcript.awaits_words()
 
@@ -225,24 +226,24 @@ CUT = Line("t1-agent", 4, "agent", "Yes, we", 22_000, 23_000, True, interrupted=
 def test_a_later_stream_goes_on_where_the_call_was(past, is_owed):
     scene = later(past)
     told = scene.hears(READY)
-    assert [each.text for each in told if isinstance(each, ev.Recite)] == [line.text for line in past]
-    asked = [each.instructions for each in told if isinstance(each, ev.Reply)]
+    assert [each.text for each in told if isinstance(each, do.Recite)] == [line.text for line in past]
+    asked = [each.instructions for each in told if isinstance(each, do.Reply)]
     assert [GO_ON in each for each in asked] == ([True] if is_owed else [])
     scene.hears(ev.SpeechStarted("u1", 1000))
-    line = only(ev.TellLine, scene.hears(heard_words("Fine.")))
+    line = only(do.TellLine, scene.hears(heard_words("Fine.")))
     assert (line.position, line.start_ms) == (past[-1].position + 1, 61_000)
 
 
 def test_a_later_stream_without_a_past_greets():
-    assert later([]).hears(READY) == [ev.Reply(AGENT.greeting_instructions())]
+    assert later([]).hears(READY) == [do.Reply(AGENT.greeting_instructions())]
 
 
 def test_no_more_is_recited_than_a_session_should_be_told():
     many = [Line(f"t{n}", n, "caller", f"line {n}", is_final=True) for n in range(100)]
-    told = [each.text for each in later(many).hears(READY) if isinstance(each, ev.Recite)]
+    told = [each.text for each in later(many).hears(READY) if isinstance(each, do.Recite)]
     assert told == [f"line {n}" for n in range(40, 100)]
     long = [Line(f"t{n}", n, "caller", "x" * 4096, is_final=True) for n in range(20)]
-    assert len([each for each in later(long).hears(READY) if isinstance(each, ev.Recite)]) == 6
+    assert len([each for each in later(long).hears(READY) if isinstance(each, do.Recite)]) == 6
 
 
 def heard_until(scene: Scene) -> int:
@@ -289,19 +290,19 @@ def test_whether_the_caller_is_owed_a_reply_is_known_at_the_end(events, owes):
 def test_a_session_that_was_old_is_nobodys_failure(end):
     scene = live()
     scene.hears(end, after=60.0)
-    assert scene.all(ev.TellEngine) == []
+    assert scene.all(do.TellEngine) == []
     rejoined(scene)
-    assert scene.all(ev.TellEngine) == [ev.TellEngine(is_again=True)]
+    assert scene.all(do.TellEngine) == [do.TellEngine(is_again=True)]
 
 
 def test_an_engine_serves_when_it_begins_to_reply_and_each_session_says_so_once():
     scene = speaking(1.0, scene=live(AGENT))
     scene.hears(ev.ReplyEnded("r1", "completed"), ev.ReplyStarted("r2"), ev.ReplyEnded("r2", "completed"))
-    assert scene.all(ev.TellEngine) == [ev.TellEngine(serves=True)]
+    assert scene.all(do.TellEngine) == [do.TellEngine(serves=True)]
     scene.hears(LOST, after=20.0)
     rejoined(scene)
     scene.hears(ev.ReplyStarted("r3"))
-    assert scene.all(ev.TellEngine)[-2:] == [ev.TellEngine(is_again=True), ev.TellEngine(serves=True)]
+    assert scene.all(do.TellEngine)[-2:] == [do.TellEngine(is_again=True), do.TellEngine(serves=True)]
 
 
 def test_how_the_engine_does_is_told():
@@ -312,11 +313,11 @@ def test_how_the_engine_does_is_told():
     scene.waits(1.0)
     rejoined(scene)
     scene.hears(LOST, after=6.0)
-    assert scene.all(ev.TellEngine) == [
-        ev.TellEngine("engine_rejected", 503),
-        ev.TellEngine("engine_rejected", 503, is_again=True),
-        ev.TellEngine(is_again=True),
-        ev.TellEngine("engine_lost", 1011),
+    assert scene.all(do.TellEngine) == [
+        do.TellEngine("engine_rejected", 503),
+        do.TellEngine("engine_rejected", 503, is_again=True),
+        do.TellEngine(is_again=True),
+        do.TellEngine("engine_lost", 1011),
     ]
 
 
@@ -328,7 +329,7 @@ def test_a_session_that_is_lost_before_it_could_say_what_it_heard_is_followed_by
     rejoined(scene, 0.0)
     scene.waits(0.125)
     scene.hears(LOST)
-    told = [each.payload for each in rejoined(scene, 0.5) if isinstance(each, ev.Hear)]
+    told = [each.payload for each in rejoined(scene, 0.5) if isinstance(each, do.Hear)]
     assert told[-100:] == [frame(n).payload for n in range(100)]
 
 
@@ -337,8 +338,8 @@ def test_an_utterance_that_the_next_session_does_not_hear_is_not_waited_for():
     rejoined(scene)
     scene.hears(*(frame(n) for n in range(300)), after=6.0)
     told = scene.hears(ev.SpeechStarted("u7", 5000))
-    assert only(ev.TellLine, told).text == "I wou"
+    assert only(do.TellLine, told).text == "I wou"
     assert faults(told) == ["transcription_failed"]
-    line = only(ev.TellLine, scene.hears(heard_words("Anybody?", "u7")))
+    line = only(do.TellLine, scene.hears(heard_words("Anybody?", "u7")))
     assert (line.item_id, line.position, line.start_ms) == ("u7", 1, 8000)
     assert not scene.call.talk.transcript.awaits_words()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from tests.phone.scene import audio, frame, heard_words, live, only, speaking, words
 
 
-def lines(commands: list[ev.Command]) -> list[ev.TellLine]:
-    return [command for command in commands if isinstance(command, ev.TellLine)]
+def lines(commands: list[do.Command]) -> list[do.TellLine]:
+    return [command for command in commands if isinstance(command, do.TellLine)]
 
 
 def test_the_callers_words_keep_their_place_when_they_come_after_the_reply():
     scene = live()
     scene.hears(ev.SpeechStarted("u1", 0), ev.SpeechStopped("u1", 900), ev.SpeechCommitted("u1"))
     scene.hears(ev.ReplyStarted("r1"), words("Good day."), audio())
-    late = only(ev.TellLine, scene.hears(heard_words("Hello?"), after=2.0))
+    late = only(do.TellLine, scene.hears(heard_words("Hello?"), after=2.0))
     reply = next(line for line in lines(scene.told) if line.item_id == "a1")
     assert (late.position, reply.position) == (0, 1)
     assert (late.speaker, reply.speaker) == ("caller", "agent")
@@ -42,9 +43,9 @@ def test_words_that_could_not_be_transcribed_are_a_fault_and_no_line():
     scene = live()
     scene.hears(ev.SpeechStarted("u1", 0))
     assert scene.hears(ev.CallerWordsLost("u1", "audio_unintelligible")) == [
-        ev.TellFault("transcription_failed", "audio_unintelligible")
+        do.TellFault("transcription_failed", "audio_unintelligible")
     ]
-    assert scene.hears(ev.HangUp("operator"))[0] == ev.CloseEngine()
+    assert scene.hears(ev.HangUp("operator"))[0] == do.CloseEngine()
 
 
 def test_an_empty_transcription_is_no_line():
@@ -55,7 +56,7 @@ def test_a_callers_line_lasts_as_long_as_he_spoke():
     scene = live()
     scene.hears(frame(1), after=3.0)
     scene.hears(ev.SpeechStarted("u1", 1000), ev.SpeechStopped("u1", 2750))  # half a second of it is silence
-    line = only(ev.TellLine, scene.hears(heard_words("Hello.")))
+    line = only(do.TellLine, scene.hears(heard_words("Hello.")))
     assert (line.start_ms, line.end_ms) == (1000, 2250)
 
 
@@ -63,7 +64,7 @@ def test_the_agents_line_is_final_only_when_it_was_heard():
     scene = speaking(4.0)
     scene.hears(words("one two three four", is_final=True), ev.ReplyEnded("r1", "completed"))
     assert scene.waits(3.75) == []
-    line = only(ev.TellLine, scene.waits(0.25))
+    line = only(do.TellLine, scene.waits(0.25))
     assert (line.text, line.is_final, line.interrupted) == ("one two three four", True, False)
     assert line.end_ms - line.start_ms == 4000
 
@@ -74,7 +75,7 @@ def test_the_agents_line_waits_for_a_line_that_lags():
     scene.hears(ev.MarkReached("m1"), after=1.5)  # half a second late
     scene.hears(audio("a1", 1000), words("Hello.", is_final=True), ev.ReplyEnded("r1", "completed"))
     assert lines(scene.waits(1.25)) == []
-    assert only(ev.TellLine, scene.waits(0.25)).is_final
+    assert only(do.TellLine, scene.waits(0.25)).is_final
 
 
 def test_a_mark_makes_the_line_final_without_waiting_for_the_clock():
@@ -82,7 +83,7 @@ def test_a_mark_makes_the_line_final_without_waiting_for_the_clock():
     scene.hears(
         ev.ReplyAudioEnded("r1", "a1"), words("Hello.", is_final=True), ev.ReplyEnded("r1", "completed")
     )
-    assert only(ev.TellLine, scene.hears(ev.MarkReached("m2"), after=1.0)).is_final
+    assert only(do.TellLine, scene.hears(ev.MarkReached("m2"), after=1.0)).is_final
 
 
 def test_the_agents_line_is_final_once():
@@ -97,14 +98,14 @@ def test_the_agents_line_is_final_once():
 def test_a_reply_that_ended_without_its_last_words_becomes_final_too():
     scene = speaking(1.0)
     scene.hears(ev.ReplyEnded("r1", "incomplete"))
-    line = only(ev.TellLine, scene.waits(1.0))
+    line = only(do.TellLine, scene.waits(1.0))
     assert (line.text, line.is_final, line.interrupted) == ("one two three four", True, False)
 
 
 def test_words_of_a_reply_that_failed_before_its_audio_are_taken_back():
     scene = live()
     scene.hears(ev.ReplyStarted("r1"), words("We open"))
-    line = only(ev.TellLine, scene.hears(ev.ReplyEnded("r1", "failed")))
+    line = only(do.TellLine, scene.hears(ev.ReplyEnded("r1", "failed")))
     assert (line.text, line.is_final, line.interrupted) == ("", True, True)
 
 
@@ -123,14 +124,14 @@ def test_a_heard_line_survives_a_later_interruption():
 def test_the_whole_reply_replaces_its_pieces():
     scene = live()
     scene.hears(ev.ReplyStarted("r1"), words("We opn"))
-    assert only(ev.TellLine, scene.hears(words(" We open. ", is_final=True))).text == "We open."
+    assert only(do.TellLine, scene.hears(words(" We open. ", is_final=True))).text == "We open."
 
 
 def test_a_second_reply_starts_when_the_first_has_been_heard():
     scene = speaking(2.0)
     scene.hears(ev.ReplyEnded("r1", "completed"), ev.ReplyStarted("r2"))
     scene.hears(audio("a2", 1000, "r2"), after=0.5)
-    line = only(ev.TellLine, scene.hears(words("Next.", "a2", "r2")))
+    line = only(do.TellLine, scene.hears(words("Next.", "a2", "r2")))
     assert (line.start_ms, line.end_ms) == (2000, 3000)
 
 
@@ -146,5 +147,5 @@ def test_every_line_has_a_place_of_its_own():
 def test_a_piece_of_words_that_were_lost_stays_as_the_line():
     scene = live()
     scene.hears(heard_words("I would li", is_final=False))
-    line = only(ev.TellLine, scene.hears(ev.CallerWordsLost("u1")))
+    line = only(do.TellLine, scene.hears(ev.CallerWordsLost("u1")))
     assert (line.text, line.is_final) == ("I would li", True)

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.carriers.twilio import TwilioStream
 from flaskapp.phone.engines.realtime import RealtimeSession
@@ -31,7 +32,7 @@ def test_a_call_survives_whatever_its_legs_say(seed):
         for codec, messages in both:
             event = codec.decode(next(messages))
             told = scene.hears(event, after=0.01) if event is not None else scene.waits(0.01)
-            assert all(isinstance(command, ev.Command) for command in told)
+            assert all(isinstance(command, do.Command) for command in told)
         if scene.call.is_over:
             scene, ended = live(), ended + 1
     assert ended > 0
@@ -43,4 +44,4 @@ def test_right_messages_alone_never_end_a_call():
     for event in chance.choices([each for each in ENGINE if each["type"] not in closing], k=2000):
         ours = engine.decode(json.dumps(event).encode())
         told = scene.hears(ours, ev.CallerAudio(b"/w==", 10.0), after=0.01) if ours else []
-        assert not any(isinstance(command, ev.CloseCarrier) for command in told), event
+        assert not any(isinstance(command, do.CloseCarrier) for command in told), event

@@ -14,8 +14,8 @@ import pytest
 
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.audio import MULAW_SILENCE
+from flaskapp.phone.commands import TellLine
 from flaskapp.phone.engines.connection import Engine
-from flaskapp.phone.events import TellLine
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler, hold_clip
 from flaskapp.phone.transcript import Line
 from tests.behaviour import strange

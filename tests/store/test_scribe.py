@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from flaskapp.metrics import Metrics
-from flaskapp.phone.events import StreamStarted, TellLine
+from flaskapp.phone.commands import TellLine
+from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import CallEnded
 from flaskapp.store.history import CallChanged, CallOpened
 from flaskapp.store.live import LiveStore, connect
