@@ -16,9 +16,9 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
     (
         1,
         "words",
-        tuple(
-            f"flaskapp.phone.{name}"
-            for name in ("events", "commands", "audio", "agent", "transcript", "errors")
+        (
+            *(f"flaskapp.phone.{name}" for name in ("events", "commands", "audio", "agent", "transcript")),
+            *(f"flaskapp.phone.{name}" for name in ("errors", "directives", "cost")),
         ),
     ),
     (
@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 f"flaskapp.phone.{name}"
                 for name in ("listener", "tools", "built_in", "tool_calls", "endings")
             ),
-            *("flaskapp.phone.greeting", "flaskapp.phone.keypad", "flaskapp.phone.memo"),
+            *("flaskapp.phone.greeting", "flaskapp.phone.keypad", "flaskapp.phone.past"),
             *("flaskapp.phone.carriers", "flaskapp.phone.carriers.*"),
             *("flaskapp.phone.engines", "flaskapp.phone.engines.realtime"),
         ),

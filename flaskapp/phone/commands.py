@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from flaskapp.phone.directives import Message
+
 
 @dataclass(frozen=True, slots=True)
 class OpenEngine:
@@ -87,6 +89,55 @@ class ClearPlayback:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTool:
+    """Carry out a function of ours, off the audio's path; report ToolAnswered, once."""
+
+    tool_call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTool:
+    """Give the engine a function's answer."""
+
+    tool_call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReciteTool:
+    """Tell the engine of a function that was used before its session."""
+
+    tool_call_id: str
+    name: str
+    arguments: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferCaller:
+    """Have the carrier dial ``number`` for the caller; report TransferFailed if it will not."""
+
+    destination: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepGreeting:
+    """This is how the engine speaks the greeting: the next caller shall hear it at once."""
+
+    payloads: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TellMessage:
+    """The caller leaves a message for somebody."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
 class TellLine:
     """A transcript line grew or became final; ``position`` is its place in the call."""
 
@@ -143,15 +194,22 @@ class CloseEngine:
 
 @dataclass(frozen=True, slots=True)
 class CloseCarrier:
-    """Close the carrier's connection; ``needs_fallback``: the caller is still there, unserved."""
+    """Close the carrier's connection.
+
+    ``needs_fallback``: the caller is still there, unserved; ``moves``: another worker shall take the
+    call up where it is; ``destination``: the caller shall be joined to this person.
+    """
 
     code: int
     reason: str
     needs_fallback: bool = False
+    moves: bool = False
+    destination: str = ""
 
 
 Command = (
     OpenEngine | ConfigureSession | Recite | Hear | CommitSpeech | Reply | CancelReply | Truncate
     | Play | SetMark | ClearPlayback | TellLine | TellTurn | TellEvent | TellFault | TellEngine
     | CloseEngine | CloseCarrier
+    | RunTool | AnswerTool | ReciteTool | TransferCaller | KeepGreeting | TellMessage
 )  # fmt: skip

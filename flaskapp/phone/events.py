@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from flaskapp.phone.directives import Directive
+
 # --------------------------------------------------------------------- carrier
 
 
@@ -186,6 +188,31 @@ class ToolCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolAnswered:
+    """A tool's answer for the engine, and what it asks of the call; ``is_error``: it could not do it."""
+
+    tool_call_id: str
+    output: str
+    directive: Directive | None = None
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFailed:
+    """The carrier would not transfer the caller, who is still on the line."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GreetingKnown:
+    """The greeting's sound as this engine spoke it before: base64, and how long it lasts."""
+
+    payload: bytes
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyEnded:
     """A response is over: completed, cancelled, failed or incomplete."""
 
@@ -239,9 +266,20 @@ class HangUp:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class MoveAway:
+    """This worker is about to end: let another one take the call over, at a good moment.
+
+    ``within_s``: by then it must be gone, at whatever moment.
+    """
+
+    within_s: float
+
+
 Event = (
     StreamStarted | CallerAudio | Digit | MarkReached | StreamStopped | CarrierClosed | NotAdmitted
     | EngineOpened | SessionReady | SpeechStarted | SpeechStopped | SpeechCommitted
     | CallerWords | CallerWordsLost | ReplyStarted | ReplyAudio | ReplyAudioEnded | ReplyWords
     | ToolCalled | ReplyEnded | EngineFault | EngineClosed | Malformed | HangUp
+    | ToolAnswered | TransferFailed | GreetingKnown | MoveAway
 )  # fmt: skip

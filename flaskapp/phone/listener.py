@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flaskapp.phone.commands import TellLine, TellTurn
+from flaskapp.phone.directives import Message
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.transcript import Line
 
@@ -26,6 +27,10 @@ class CallEnded:
         lines: this leg's own.
         heard_until_ms: all caller audio before this has reached a transcript, or was silence to the engine.
         owes_reply: the caller said something that was not answered, or the answer was cut off.
+        moves: another worker shall take the call up where it is; the caller is still there.
+        destination: the caller shall be joined to this person (a name in the agent's configuration).
+        cost_usd: of the whole call so far; 0.0 where nobody knows prices.
+        memo: what the call's next leg must know (``Past.memo``).
     """
 
     call_sid: str
@@ -37,6 +42,10 @@ class CallEnded:
     lines: tuple[Line, ...] = ()
     heard_until_ms: int = 0
     owes_reply: bool = False
+    moves: bool = False
+    destination: str = ""
+    cost_usd: float = 0.0
+    memo: dict[str, Any] = field(default_factory=dict)
 
 
 class Listener:
@@ -62,6 +71,9 @@ class Listener:
 
     def happened(self, call_sid: str, at_ms: int, kind: str, detail: dict[str, Any]) -> None:
         """Something for the call's history."""
+
+    def message(self, call_sid: str, message: Message) -> None:
+        """The caller leaves a message for somebody."""
 
     def fault(self, call_sid: str, at_ms: int, kind: str, detail: str) -> None:
         """Something went wrong."""
