@@ -34,7 +34,12 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 f"flaskapp.phone.{name}"
                 for name in ("listener", "tools", "built_in", "tool_calls", "endings")
             ),
-            *("flaskapp.phone.greeting", "flaskapp.phone.keypad", "flaskapp.phone.past"),
+            *(
+                "flaskapp.phone.greeting",
+                "flaskapp.phone.keypad",
+                "flaskapp.phone.past",
+                "flaskapp.phone.talk",
+            ),
             *("flaskapp.phone.carriers", "flaskapp.phone.carriers.*"),
             *("flaskapp.phone.engines", "flaskapp.phone.engines.realtime"),
         ),
@@ -49,7 +54,12 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             ),
             *("flaskapp.phone.script_leg", "flaskapp.phone.recording", "flaskapp.phone.exotel"),
             *("flaskapp.phone.breaker", "flaskapp.phone.fetch", "flaskapp.phone.leftovers"),
-            *("flaskapp.phone.toolbench", "flaskapp.phone.transfers", "flaskapp.phone.after_call"),
+            *(
+                "flaskapp.phone.toolbench",
+                "flaskapp.phone.errands",
+                "flaskapp.phone.transfers",
+                "flaskapp.phone.after_call",
+            ),
             *("flaskapp.phone.resumption", "flaskapp.drain"),
             *("flaskapp.phone.engines.*", "flaskapp.store", "flaskapp.store.*"),
             *(f"flaskapp.{name}" for name in ("config", "addresses", "signing")),

@@ -26,9 +26,11 @@ from flaskapp.phone.audio import MULAW_BYTES_PER_MS
 from flaskapp.phone.breaker import Breaker
 from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
+from flaskapp.phone.directives import Message
 from flaskapp.phone.engines.connection import Engine
 from flaskapp.phone.engines.leg import EngineLeg
 from flaskapp.phone.engines.realtime import COMMIT, RealtimeSession, SessionSpec
+from flaskapp.phone.errands import Errands
 from flaskapp.phone.errors import LegClosed, TicketError
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.transcript import Line
@@ -78,6 +80,7 @@ class Bridge:
         on_admitted: Callable[[], None] = lambda: None,
         on_ending: Callable[[], None] = lambda: None,
         breaker: Breaker | None = None,
+        errands: Errands | None = None,
         on_transcript: Callable[[dict[str, Any]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,7 +90,8 @@ class Bridge:
         self._session = RealtimeSession()
         self._listener, self._clock = listener, clock
         self._admit, self._on_admitted, self._is_admitted = admit, on_admitted, False
-        self._on_ending = on_ending
+        self._on_ending, self._errands = on_ending, errands or Errands()
+        self._memo: dict[str, Any] = {}
         self._leg: EngineLeg | None = None  # the one whose words count
         self._legs: list[EngineLeg] = []  # and those that are not quite gone
         self._lines: deque[Line] | None = None
@@ -206,6 +210,10 @@ class Bridge:
                 to_carrier.clear()
             elif isinstance(command, do.Recite):
                 to_engine.append(self._session.recite(command.speaker, command.text))
+            elif isinstance(command, do.ReciteTool):
+                to_engine += self._session.recite_tool(**asdict(command))
+            elif isinstance(command, do.AnswerTool):
+                to_engine.append(self._session.tool_output(command.tool_call_id, command.output))
             else:
                 rest.append(command)
         if to_engine and self._leg is not None:
@@ -273,6 +281,19 @@ class Bridge:
         elif command.serves:
             self._breaker.succeeded()
 
+    def _run_errand(self, command: do.RunTool | do.TransferCaller | do.KeepGreeting, now: float) -> None:
+        """Something that takes its time: done elsewhere, and reported when it is."""
+        self._errands.run(command, self._report)
+
+    def _report(self, event: ev.Event) -> None:
+        message = event.directive if isinstance(event, ev.ToolAnswered) else None
+        if self.call.is_over and isinstance(message, Message):  # left with the caller's last breath
+            self._tell(self._listener.message, self.call.call_sid, message)
+        self._handle([event], self._clock())
+
+    def _tell_message(self, command: do.TellMessage, now: float) -> None:
+        self._listener.message(self.call.call_sid, command.message)
+
     def _close_engine(self, command: do.CloseEngine, now: float) -> None:
         leg, self._leg = self._leg, None
         if leg is not None:
@@ -283,24 +304,28 @@ class Bridge:
         try:
             if self._is_admitted:
                 self._tell(self._on_ending)
-                self._listener.call_ended(self._ended(command.needs_fallback, now))
+                self._listener.call_ended(self._ended(command, now))
                 self._tell_subscriber(event="call_ended", transcript="", is_final=True)
         finally:
             self._phone.close(command.code, command.reason)
             self._over.set()
 
-    def _ended(self, needs_fallback: bool, now: float) -> CallEnded:
+    def _ended(self, command: do.CloseCarrier, now: float) -> CallEnded:
         talk, intake = self.call.talk, self.call.intake
         return CallEnded(
             self.call.call_sid,
             self.call.memory.ended_reason,
-            needs_fallback,
+            command.needs_fallback,
             self.call.ms(now),
             dict(talk.usage),
             self._phone.dropped + round(intake.dropped_ms / 20),
             tuple(replace(line, text=line.text.strip()) for line in talk.transcript.spoken()),
             self.call.heard_until_ms(now),
             talk.owes_reply,
+            command.moves,
+            command.destination,
+            self.call.cost_usd,
+            self.call.memo(),
         )
 
     # ------------------------------------------------------------------ from outside
@@ -315,6 +340,10 @@ class Bridge:
         self._phone.tick(now)
         for leg in self._legs:
             leg.tick(now)
+
+    def move(self, within_s: float) -> None:
+        """Let another worker take the call over at a good moment, at the latest then."""
+        self._handle([ev.MoveAway(within_s)], self._clock())
 
     def hang_up(self, reason: str) -> None:
         """End the call now."""
@@ -337,6 +366,19 @@ class Bridge:
     def take_lines(self) -> list[Line]:
         """The transcript's lines that are new or have changed since the last time, each as it is now."""
         return list({line.item_id: line for line in _taken(self._lines)}.values())
+
+    def take_memo(self) -> dict[str, Any] | None:
+        """What the call's next leg must know beside its lines, if that has changed since the last time."""
+        memo = self.call.memo()
+        if memo == self._memo:
+            return None
+        self._memo = memo
+        return memo
+
+    @property
+    def cost_usd(self) -> float:
+        """What this leg has cost so far."""
+        return self.call.leg_cost_usd
 
     @property
     def heard_until_ms(self) -> int:
@@ -371,4 +413,8 @@ _PERFORM: dict[type, Callable[[Bridge, Any, float], None]] = {
     do.TellEngine: Bridge._assess_engine,
     do.CloseEngine: Bridge._close_engine,
     do.CloseCarrier: Bridge._close_carrier,
+    do.RunTool: Bridge._run_errand,
+    do.TransferCaller: Bridge._run_errand,
+    do.KeepGreeting: Bridge._run_errand,
+    do.TellMessage: Bridge._tell_message,
 }

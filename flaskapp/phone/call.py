@@ -1,86 +1,92 @@
 """One call as a state machine: events and time in, commands out.
 
-*waiting* for the carrier's start; *opening* the engine while early audio is
-kept; *configuring* its session; *live*; *resting* before a lost engine is
-opened again; *lingering*: live AI is given up, the caller may finish what he is
-saying; *draining*: the caller is gone, his last words may still be on their way
-from the engine; *ended*. What each state does with each event is the table
-``TRANSITIONS`` at the end of this file. Nothing here reads a clock or a socket:
-time is an argument, and all that a call knows can be stored (``snapshot``) and
-taken up again (``restore``).
+What the states mean, and the ways out of them, is in ``exits.py``; what each
+state does with each event is the table ``TRANSITIONS`` at the end of this file.
+Nothing here reads a clock or a socket: time is an argument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
+from flaskapp.phone import keypad
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.conversation import Conversation
-from flaskapp.phone.intake import RECENT_MS, Intake
+from flaskapp.phone.directives import EndCall, Message, TransferTo
+from flaskapp.phone.endings import Endings, Limits
+from flaskapp.phone.exits import IN_SESSION, ON_THE_LINE, STANDING, Exits, Handler, State
+from flaskapp.phone.greeting import Greeting
+from flaskapp.phone.intake import Intake
+from flaskapp.phone.past import NOTHING, Past
 from flaskapp.phone.playout import Clip
-from flaskapp.phone.recovery import BENIGN_ERRORS, EXPIRED, GOING_AWAY, LINGER_S, STALLED, Recovery
+from flaskapp.phone.recovery import (
+    ALREADY_REPLYING,
+    BENIGN_ERRORS,
+    EXPIRED,
+    GOING_AWAY,
+    STALLED,
+    Recovery,
+)
 from flaskapp.phone.resume import Lifeline
-from flaskapp.phone.transcript import Line, Transcript
+from flaskapp.phone.tool_calls import ToolCalls
+from flaskapp.phone.transcript import Transcript
 
-START_WITHIN_S = 5.0
 MEDIA_WITHIN_S = 15.0
-LEFT: dict[type, tuple[str, float]] = {  # why, and how many seconds his last words are waited for
-    ev.StreamStopped: ("caller_hung_up", 3.0),
-    ev.CarrierClosed: ("carrier_lost", 1.0),
-}
 FRAMES_BEFORE_START = 50
 STRIKES = {"carrier": 10, "engine": 3}
 REPLY_ATTEMPTS = 2
+RENEWED_FROM = 5 / 6  # of the time that an engine lets a session last: from here on in a pause
+LAST_MOMENT, LAST_MOMENT_S = 0.1, 30.0  # and so long before its end at any moment
 ENGINE_FORMATS = {"audio/pcmu"}
 
-State = StrEnum("State", "WAITING OPENING CONFIGURING LIVE RESTING LINGERING DRAINING ENDED")
+
+def free(usage: Mapping[str, float]) -> float:
+    """What a call costs where nobody has said any prices, in USD."""
+    return 0.0
 
 
-@dataclass(slots=True)
-class Memory:
-    """What the call itself remembers; times are seconds since it began."""
-
-    state: State = State.WAITING
-    deadline: float | None = START_WITHIN_S
-    stream_id: str = ""
-    audio_format: str = ""
-    strikes: dict[str, int] = field(default_factory=dict)
-    tried_minimal: bool = False
-    given_up: str = ""  # why live AI is
-    ended_reason: str = ""
-
-
-class Call:
+class Call(Exits):
     """What happens to one caller, from the stream's start to the end.
 
     Args:
-        past, base_ms: what was said on the call before this stream, and where in the call it begins.
+        past: what was said and done on the call before this stream.
+        limits: what it may take.
+        price: what so much usage costs, in USD.
+        greeting: the agent's greeting as the engine spoke it before.
 
     Attributes:
         talk: who said what, what was heard, what it cost.
         intake: how much caller audio came, and what had to be dropped.
+        endings: what brings the call to its end.
         clip: keeps the caller company while there is no engine.
     """
 
     def __init__(
-        self, call_sid: str, agent: Agent, now: float, past: Sequence[Line] = (), base_ms: int = 0
+        self,
+        call_sid: str,
+        agent: Agent,
+        now: float,
+        past: Past = NOTHING,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        price: Callable[[Mapping[str, float]], float] = free,
+        greeting: Clip | None = None,
     ) -> None:
-        self.call_sid, self.agent = call_sid, agent
-        self.memory, self._began = Memory(), now
-        self.talk = Conversation(transcript=Transcript(past=list(past)), base_ms=base_ms)
-        self.talk.has_answered = self.talk.transcript.last_spoken is not None
-        self.intake, self.recovery = Intake(), Recovery()
+        self.call_sid, self.agent, self._began = call_sid, agent, now
+        self._past, self._limits, self._price = past, limits, price
+        talk = Conversation(transcript=Transcript(past=list(past.lines)), base_ms=past.base_ms)
+        talk.has_answered = talk.transcript.last_spoken is not None
+        talk.greeting = Greeting(agent.greeting, None if talk.has_answered else greeting)
+        self.tools = ToolCalls(past=ToolCalls.recalled(past.memo.get("tools", ())))
+        self.keypad = keypad.Keypad()
         self.clip: Clip | None = None
-        self._take_up()
-
-    def _take_up(self) -> None:
-        self._lifeline = Lifeline(self.agent, self.talk, self.intake, self.recovery)
-        self._handlers = _TABLE[self.memory.state]
+        intake, recovery = Intake(), Recovery()
+        if past.unheard:
+            intake.before(past.unheard)
+        lifeline = Lifeline(agent, talk, intake, recovery, self.tools, past.note)
+        super().__init__(talk, intake, recovery, lifeline, Endings(talk, limits))
 
     def receive(self, event: ev.Event, now: float) -> list[do.Command]:
         """What follows from an event; one that is out of place is ignored."""
@@ -102,7 +108,21 @@ class Call:
         self._lifeline.tidy(at)
         if self._lifeline.is_stalled(at):
             return self._lost(STALLED, at)
-        return [*self.talk.settle(at), *self._lifeline.keep_company(self.clip, at)]
+        told = [*self.talk.settle(at), *self._lifeline.keep_company(self.clip, at)]
+        if memory.moves_by is not None and self._may_move(at, memory.moves_by):
+            return [*told, *self._move(at)]
+        return [*told, *self._attend(at)] if memory.state in STANDING else told
+
+    def _attend(self, at: float) -> list[do.Command]:
+        """What a session that stands is told because of the time."""
+        told = self._keys_told(at)
+        if self.memory.state is State.LIVE and (limit := self.endings.over_limit(at, self.cost_usd)):
+            self.endings.begin(limit)
+            told += self._last_sentence(at)
+        told += [*self.talk.ask_if_due(at), *self.endings.watch(at, self.tools.running_since is not None)]
+        if self.endings.is_due(at):
+            return [*told, *self._close(at)]
+        return [*told, *self._renew(at)] if self._wants_renewal(at) else told
 
     def ms(self, now: float) -> int:
         """A moment as ms since the call's first second."""
@@ -113,30 +133,23 @@ class Call:
         return self.talk.base_ms + int(self._lifeline.unheard_from(now - self._began))
 
     @property
+    def cost_usd(self) -> float:
+        """Of the whole call so far."""
+        return self._past.cost_usd + self.leg_cost_usd
+
+    @property
+    def leg_cost_usd(self) -> float:
+        """Of this stream so far."""
+        return self._price(self.talk.usage)
+
+    def memo(self) -> dict[str, Any]:
+        """What another worker must know beside the transcript, as JSON carries it."""
+        tools = self.tools.remembered()
+        return {"tools": tools} if tools else {}
+
+    @property
     def is_over(self) -> bool:
         return self.memory.state is State.ENDED
-
-    def snapshot(self, now: float) -> dict[str, Any]:
-        """All of it but audio, as JSON can carry it."""
-        return {
-            "call_sid": self.call_sid,
-            "at": now - self._began,
-            "memory": asdict(self.memory),
-            "recovery": asdict(self.recovery),
-            "talk": self.talk.to_dict(),
-            "intake": self.intake.to_dict(),
-        }
-
-    @classmethod
-    def restore(cls, data: dict[str, Any], agent: Agent, now: float) -> Call:
-        """A call as it was when ``snapshot`` was taken, on another clock."""
-        call = cls(data["call_sid"], agent, now - data["at"])
-        call.memory = Memory(**{**data["memory"], "state": State(data["memory"]["state"])})
-        call.talk = Conversation.from_dict(data["talk"])
-        call.intake = Intake.from_dict(data["intake"])
-        call.recovery = Recovery(**data["recovery"])
-        call._take_up()
-        return call
 
     # ------------------------------------------------------------------ the stream
 
@@ -148,8 +161,8 @@ class Call:
         self.intake.starts(at)
         if event.audio_format not in ENGINE_FORMATS:
             return [do.TellFault("unsupported_format"), *self._hand_over("unsupported_format", at)]
-        self.recovery.begins(at)
-        return self._open(at)
+        self.recovery.begins(at, self.intake.kept_from_ms)
+        return [*self.talk.greet(at), *self._open(at)]
 
     def _started_again(self, event: ev.StreamStarted, at: float) -> list[do.Command]:
         if event.stream_id == self.memory.stream_id and event.call_sid == self.call_sid:
@@ -215,6 +228,9 @@ class Call:
         return [do.TellFault("engine_refused_session", f"{event.code} {event.param}".strip()), again]
 
     def _engine_fault(self, event: ev.EngineFault, at: float) -> list[do.Command]:
+        if event.code == ALREADY_REPLYING:
+            self.talk.refused()
+            self.endings.refused()
         if event.code in BENIGN_ERRORS:
             return []
         if event.code == EXPIRED:
@@ -231,7 +247,9 @@ class Call:
         """The caller is without the engine: open it again if that may help, else hand him over."""
         if self.memory.state is State.DRAINING:
             return self._over()
-        told = [do.TellFault(reason, detail), *self._lifeline.part(at, reason, status)]
+        told: list[do.Command] = [do.TellFault(reason, detail), *self._lifeline.part(at, reason, status)]
+        if self.endings.closing is not None:  # its last words are not worth another session
+            return [*told, *self._hand_over(reason, at)]
         again_at = self.recovery.lost(at, reason, status, retry_after_s)
         if again_at is None:
             return [*told, *self._hand_over(reason, at)]
@@ -249,65 +267,90 @@ class Call:
             return [*commands, *self._give_up("reply_failed", at, event.error_code)]
         return [*commands, self._lifeline.ask_again(at)]
 
-    # ------------------------------------------------------------------ endings
+    def _wants_renewal(self, at: float) -> bool:
+        """Whether the session is old, and this the moment for another: a pause, as long as there is time."""
+        limit_s, since = self._limits.session_s, self.recovery.live_at
+        if not limit_s or since is None or self.endings.closing is not None:
+            return False
+        age_s = at - since
+        if age_s >= limit_s - min(LAST_MOMENT_S, limit_s * LAST_MOMENT):
+            return True
+        return age_s >= limit_s * RENEWED_FROM and self._is_pause(at)
 
-    def _left(self, event: ev.StreamStopped | ev.CarrierClosed, at: float) -> list[do.Command]:
-        """The caller is gone; what he said last may still be on its way."""
-        self.memory.ended_reason, seconds = LEFT[type(event)]
-        talk, commands = self.talk, self.talk.end(at)
-        expects_words = talk.transcribes and (talk.is_speaking or talk.transcript.awaits_words())
-        if self.memory.state is not State.LIVE or not expects_words:
-            return [*commands, *self._over()]
-        if talk.is_speaking:
-            commands.append(do.CommitSpeech())
-        if talk.reply_id:
-            commands.append(do.CancelReply(talk.reply_id))
-        self._enter(State.DRAINING, at + seconds)
-        return commands
+    def _is_pause(self, at: float) -> bool:
+        return self.talk.is_idle(at) and self.tools.running_since is None and not self.keypad.keys
 
-    def _last_words(self, event: ev.CallerWords | ev.CallerWordsLost, at: float) -> list[do.Command]:
-        told = TRANSITIONS[State.LIVE][type(event)](self, event, at)
-        return told if self.talk.transcript.awaits_words() else [*told, *self._over()]
+    def _renew(self, at: float) -> list[do.Command]:
+        """Another session in the place of one that the engine would end soon."""
+        told = [do.TellEvent("session_renewed"), *self._lifeline.part(at, EXPIRED)]
+        self.recovery.lost(at, EXPIRED)
+        return [*told, do.CloseEngine(), *self._open(at)]
 
-    def _over(self, event: ev.Event | None = None, at: float = 0.0) -> list[do.Command]:
-        return self._end("", 1000, "call ended")
+    # ------------------------------------------------------------------ tools, keys, last words
 
-    def _give_up(self, reason: str, at: float, detail: str = "") -> list[do.Command]:
-        """Live AI cannot serve, and no other session would."""
-        parted = self._lifeline.part(at, reason)
-        return [do.TellFault(reason, detail), *parted, *self._hand_over(reason, at)]
+    def _tool_called(self, event: ev.ToolCalled, at: float) -> list[do.Command]:
+        had_words = self.talk.tool_called()
+        return self.tools.called(event, self.talk.transcript.next_position, at, had_words)
 
-    def _hand_over(self, reason: str, at: float) -> list[do.Command]:
-        """The document after the stream serves the caller, but what he is saying he may finish first."""
-        self.memory.given_up = reason
-        if not self._lifeline.hears_voice(at):
-            return [*self.talk.end(at), *self._leave_off(at)]
-        silenced = [do.ClearPlayback()] if self.talk.playout.is_playing(at) else []
-        self.intake.gap(self.intake.received_ms - RECENT_MS)
-        self._enter(State.LINGERING, at + LINGER_S)
-        return [*silenced, *self.talk.end(at), do.CloseEngine()]
+    def _tool_answered(self, event: ev.ToolAnswered, at: float) -> list[do.Command]:
+        """A function is done; what it asks of the call comes after what the agent says to it."""
+        use = self.tools.answered(event)
+        if use is None:
+            return []
+        told = [self.tools.tell(use)] if self.memory.state in STANDING else []
+        if event.is_error:
+            told.append(do.TellFault("tool_failed", use.name))
+        self.talk.quiet_from = at
+        match event.directive:
+            case EndCall(reason=reason):
+                self.endings.goodbye(reason, use.had_words, at)
+                return told
+            case TransferTo() as to:
+                self.endings.transfer(to, use.had_words, at)
+                return [*told, *self._last_sentence(at)]
+            case Message() as message:
+                told.append(do.TellMessage(message))
+        if self.memory.state not in STANDING:
+            return told  # a session that follows is told of it, and asked
+        self.talk.is_due = self.tools.running_since is None
+        return [*told, *self.talk.ask_if_due(at)]
 
-    def _leave_off(self, at: float) -> list[do.Command]:
-        return self._end(self.memory.given_up, 1000, "no live service", needs_fallback=True)
+    def _last_sentence(self, at: float) -> list[do.Command]:
+        """Nobody interrupts what the agent says now; what the caller says meanwhile is understood later."""
+        if self.memory.state is not State.LIVE:
+            return []
+        self.recovery.unheard_ms = self._lifeline.unheard_from(at)
+        self.talk.is_speaking = False
+        self._enter(State.CLOSING, None)
+        return []
 
-    def _turn_away(self, reason: str, at: float, code: int, why: str, detail: str = "") -> list[do.Command]:
-        """The carrier's side misbehaves: its stream is closed, the caller may still be served otherwise."""
-        told = [do.TellFault(reason, detail), *self.talk.end(at)]
-        return [*told, *self._end(reason, code, why, needs_fallback=True)]
+    def _pressed(self, event: ev.Digit, at: float) -> list[do.Command]:
+        """A key: the agent listens, as to a word."""
+        self.keypad.pressed(event.digit, at)
+        self.endings.caller_speaks()
+        return self.talk.interrupt(at) if self.memory.state is State.LIVE else []
 
-    def _end(self, reason: str, code: int, why: str, needs_fallback: bool = False) -> list[do.Command]:
-        self.memory.ended_reason = self.memory.ended_reason or reason
-        needs_fallback = needs_fallback and self.memory.state is not State.DRAINING  # nobody is left
-        self._enter(State.ENDED, None)
-        told = self.talk.close_all(others_write=self.intake.flow is not None)  # a keeper has his audio
-        return [*told, do.CloseEngine(), do.CloseCarrier(code, why, needs_fallback)]
+    def _keys_told(self, at: float) -> list[do.Command]:
+        keys = self.keypad.take(at)
+        return self.talk.keys_pressed(keys, keypad.told(keys), at) if keys else []
 
-    def _enter(self, state: State, deadline: float | None) -> None:
-        self.memory.state, self.memory.deadline = state, deadline
-        self._handlers = _TABLE[state]
+    def _speech_started(self, event: ev.SpeechStarted, at: float) -> list[do.Command]:
+        self.endings.caller_speaks()
+        return self.talk.speech_started(event, at)
 
+    # ------------------------------------------------------------------ another worker
 
-Handler = Callable[[Any, Any, float], list[do.Command]]
+    def _moves(self, event: ev.MoveAway, at: float) -> list[do.Command]:
+        self.memory.moves_by = at + event.within_s
+        return []
+
+    def _may_move(self, at: float, by: float) -> bool:
+        """Whether this is a moment at which a caller hardly notices that another worker takes over."""
+        if at >= by:
+            return True
+        if self.memory.state in STANDING:
+            return self._is_pause(at) and self.endings.closing is None
+        return not self.talk.playout.is_playing(at)
 
 
 def _talk(method: Handler) -> Handler:
@@ -337,7 +380,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
     },
     State.LIVE: {
         ev.CallerAudio: Call._live_audio,
-        ev.SpeechStarted: _talk(Conversation.speech_started),
+        ev.SpeechStarted: Call._speech_started,
         ev.SpeechStopped: _talk(Conversation.speech_stopped),
         ev.SpeechCommitted: _talk(Conversation.committed),
         ev.CallerWords: _talk(Conversation.caller_words),
@@ -346,7 +389,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
         ev.ReplyAudio: _talk(Conversation.reply_audio),
         ev.ReplyAudioEnded: _talk(Conversation.reply_audio_ended),
         ev.ReplyWords: _talk(Conversation.reply_words),
-        ev.ToolCalled: _talk(Conversation.tool_called),
+        ev.ToolCalled: Call._tool_called,
         ev.ReplyEnded: Call._reply_ended,
         ev.EngineFault: Call._engine_fault,
         ev.EngineClosed: Call._engine_lost,
@@ -359,6 +402,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
         ev.CallerWords: Call._last_words,
         ev.CallerWordsLost: Call._last_words,
         ev.ReplyEnded: _talk(Conversation.reply_ended),
+        ev.ToolAnswered: Call._tool_answered,
         ev.EngineClosed: Call._over,
     },
     State.ENDED: {},
@@ -367,7 +411,10 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
 #: While the carrier's stream runs, whatever the engine does.
 WHILE_ON_THE_LINE: dict[type, Handler] = {
     ev.StreamStarted: Call._started_again,
-    ev.Digit: lambda call, event, at: [do.TellEvent("dtmf")],
+    ev.Digit: Call._pressed,
+    ev.ToolAnswered: Call._tool_answered,
+    ev.TransferFailed: Call._transfer_failed,
+    ev.MoveAway: Call._moves,
     ev.MarkReached: _talk(Conversation.mark_reached),
     ev.StreamStopped: Call._left,
     ev.CarrierClosed: Call._left,
@@ -376,11 +423,8 @@ WHILE_ON_THE_LINE: dict[type, Handler] = {
 #: Until the end.
 UNTIL_ENDED: dict[type, Handler] = {
     ev.Malformed: Call._malformed,
-    ev.HangUp: lambda call, event, at: [*call.talk.end(at), *call._end(event.reason, 1000, event.reason)],
+    ev.HangUp: Call._hung_up,
 }
-
-IN_SESSION = {State.CONFIGURING, State.LIVE, State.DRAINING}
-ON_THE_LINE = set(State) - {State.WAITING, State.DRAINING, State.ENDED}
 
 #: What it means that a state's time is up.
 _OVERDUE: dict[State, Callable[[Call, float], list[do.Command]]] = {
@@ -390,7 +434,14 @@ _OVERDUE: dict[State, Callable[[Call, float], list[do.Command]]] = {
     State.LINGERING: Call._leave_off,
 }
 
-_TABLE: dict[State, dict[type, Handler]] = {
+#: While the agent says its last words: the same as live, but the caller does not interrupt.
+TRANSITIONS[State.CLOSING] = {
+    event: handler
+    for event, handler in TRANSITIONS[State.LIVE].items()
+    if event not in (ev.SpeechStarted, ev.SpeechStopped, ev.SpeechCommitted)
+} | {ev.CallerAudio: Call._early_audio}
+
+Call.table = {
     state: {
         **(UNTIL_ENDED if state is not State.ENDED else {}),
         **(WHILE_ON_THE_LINE if state in ON_THE_LINE else {}),

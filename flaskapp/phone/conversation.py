@@ -7,56 +7,29 @@ and another goes on. Times (``at``) are seconds since the call began.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
-
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
-from flaskapp.phone.playout import Heard, Playout
-from flaskapp.phone.recovery import Owed
-from flaskapp.phone.transcript import AGENT, CALLER, Awaited, Line, Transcript, heard_part
+from flaskapp.phone.greeting import ITEM as GREETING
+from flaskapp.phone.playout import Heard
+from flaskapp.phone.talk import Talk, tell
+from flaskapp.phone.transcript import AGENT, CALLER, Line, heard_part
 
 SILENCED_KEPT = 8
 #: To a session that did not say it itself, and was told all of it.
 HEARD_ONLY = 'The caller has just interrupted you. Of what you said last he heard only this much: "{}"'
 
 
-@dataclass(slots=True)
-class Conversation:
-    """Turns, what was heard of them, and what they cost."""
+class Conversation(Talk):
+    """What becomes of it with each thing that happens."""
 
-    playout: Playout = field(default_factory=Playout)
-    transcript: Transcript = field(default_factory=Transcript)
-    awaited: Awaited = field(default_factory=Awaited)
-    base_ms: int = 0  # where this stream begins in the call
-    began_at: float = 0.0  # when the stream started
-    given_ms: float = 0.0  # caller audio the engine was given: its session's clock
-    given_at: float = 0.0  # when it was given the last of it
-    offset_ms: float = 0.0  # where the engine's clock starts in the stream
-    interrupts_itself: bool = True
-    transcribes: bool = True
-    silence_ms: int = 0  # what the engine waits before it takes the caller to have stopped
-    is_speaking: bool = False
-    has_asked: bool = False  # a reply was asked for by us, not by voice activity
-    stopped_at: float | None = None  # when the engine was given the caller's last word
-    owed: Owed = field(default_factory=Owed)
-    reply_id: str = ""  # the response that is being made
-    is_sounding: bool = False  # it has begun to speak
-    is_unwanted: bool = False  # the next reply answers what was answered before the session was lost
-    was_cut_off: bool = False  # the session was lost in mid-reply
-    session_from: int = 0  # the first position of this session's own lines
-    item_id: str | None = None  # the item whose audio went out last
-    silenced: list[str] = field(default_factory=list)  # responses that must not be played any more
-    settling: list[str] = field(default_factory=list)  # items complete at the engine, perhaps still playing
-    failed_replies: int = 0
-    has_answered: bool = False
-    usage: dict[str, Any] = field(default_factory=dict)
+    __slots__ = ()
 
-    def joins(self, ready: ev.SessionReady, from_ms: float) -> None:
+    def joins(self, ready: ev.SessionReady, from_ms: float, at: float) -> None:
         """A session stands; its clock begins where the audio does that it is given first."""
         self.interrupts_itself, self.silence_ms = ready.interrupts_itself, ready.silence_ms
         self.transcribes = ready.transcribes
         self.given_ms, self.offset_ms = 0.0, from_ms
+        self.quiet_from = self.quiet_from or at
         self.session_from = self.transcript.next_position
 
     def lose(self, at: float) -> list[do.Command]:
@@ -80,16 +53,6 @@ class Conversation:
             told = [do.ClearPlayback(), *self.cut_short(self.playout.clear(at), at)]
         return told + self._break_off(sounded)
 
-    @property
-    def _is_replying(self) -> bool:
-        """Whether a reply is being made that the caller is to hear."""
-        return self.reply_id != "" and self.reply_id not in self.silenced
-
-    @property
-    def _audio_ms(self) -> float:
-        """How far the engine has heard, in ms of the stream's audio."""
-        return self.offset_ms + self.given_ms
-
     # ------------------------------------------------------------------ the caller
 
     def hear(self, event: ev.CallerAudio, at: float) -> list[do.Command]:
@@ -98,7 +61,7 @@ class Conversation:
         return [do.Hear(event.payload)]
 
     def speech_started(self, event: ev.SpeechStarted, at: float) -> list[do.Command]:
-        self.is_speaking, self.stopped_at = True, None
+        self.is_speaking, self.stopped_at, self.quiet_from = True, None, at
         self.owed.speaks()
         commands = self._interrupt(at)
         start_ms = event.audio_start_ms + self.offset_ms
@@ -145,11 +108,6 @@ class Conversation:
             commands += self._break_off(sounded)
         return commands
 
-    def _is_known(self, one: Heard) -> bool:
-        """Whether this session said it: one that was lost has taken its items with it."""
-        line = self.transcript.lines.get(one.item_id)
-        return line is None or line.position >= self.session_from
-
     def _break_off(self, sounded: set[str]) -> list[do.Command]:
         """Lines of which no more will come; words whose audio never came were not heard."""
         unfinished = self._unfinished()
@@ -157,16 +115,6 @@ class Conversation:
             line.text = line.text if line.item_id in sounded else ""
             line.interrupted = line.is_final = True
         return [tell(line) for line in unfinished]
-
-    def _unfinished(self) -> list[Line]:
-        """The agent's lines that may still grow."""
-        agents = (line for line in self.transcript.spoken() if line.speaker == AGENT and not line.is_final)
-        return [line for line in agents if line.item_id not in self.settling]
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anybody has said anything yet."""
-        return self.has_answered or any(line.speaker == CALLER for line in self.transcript.lines.values())
 
     def _silence(self, reply_id: str) -> None:
         if reply_id not in self.silenced:
@@ -185,7 +133,7 @@ class Conversation:
         return told
 
     def speech_stopped(self, event: ev.SpeechStopped, at: float) -> list[do.Command]:
-        self.is_speaking = False
+        self.is_speaking, self.quiet_from = False, at
         end_ms = event.audio_end_ms - self.silence_ms
         self.stopped_at = self.given_at - max(self.given_ms - end_ms, 0.0) / 1000
         self.owed.turn(at, self.stopped_at)
@@ -225,35 +173,48 @@ class Conversation:
 
     def ask(self, instructions: str, at: float) -> do.Command:
         """Ask for a reply that no voice activity brings about: a greeting, a second try."""
-        self.has_asked = True
+        self.has_asked, self.is_due = True, False
         self.owed.turn(at)
         return do.Reply(instructions)
 
-    @property
-    def has_unanswered(self) -> bool:
-        """Whether an utterance that has no words yet still wants its answer."""
-        waiting = self.awaited.utterances
-        return bool(waiting) and (self.was_cut_off or not self.transcript.is_answered(waiting[-1].line_id))
+    def ask_if_due(self, at: float) -> list[do.Command]:
+        """Ask for the reply to what the engine was given, unless one comes anyway."""
+        if not self.is_due or self._is_at_work or self.is_speaking:
+            return []
+        return [self.ask("", at)]
 
-    @property
-    def owes_reply(self) -> bool:
-        """Whether the caller waits for an answer, or for the rest of one."""
-        last = self.transcript.last_spoken
-        is_our_turn = last is not None and (last.speaker == CALLER or last.interrupted)
-        return self.was_cut_off or self.has_unanswered or is_our_turn
+    def greet(self, at: float) -> list[do.Command]:
+        """Play the greeting as the engine spoke it for somebody else; a session is told of it as said."""
+        clip = self.greeting.clip
+        if clip is None:
+            return []
+        line = self.transcript.line(GREETING, AGENT, self.ms(at))
+        line.text, line.end_ms = self.greeting.text, line.start_ms + round(clip.duration_ms)
+        first, self.has_answered = not self.has_answered, True
+        self.playout.sent(GREETING, 0, clip.duration_ms, at)
+        self.settling.append(GREETING)
+        sound: list[do.Command] = [do.Play(clip.payload), do.SetMark(self.playout.mark())]
+        return [*sound, tell(line), do.TellTurn(GREETING, None, first)]
 
-    @property
-    def waits_since(self) -> float | None:
-        """Since when the caller hears nothing though the engine owes him something; None: it does not."""
-        if self.owed.since is not None:
-            return self.owed.since
-        if self.is_sounding and self._is_replying:
-            return self.playout.replies_end_at()
-        return None
+    def keys_pressed(self, keys: str, text: str, at: float) -> list[do.Command]:
+        """The caller has pressed these keys: a line like any other, and the engine's turn."""
+        line = self.transcript.line(f"keys-{self.transcript.next_position}", CALLER, self.ms(at))
+        line.text, line.is_final, self.is_due, self.quiet_from = text, True, True, at
+        return [tell(line), do.TellEvent("dtmf", {"keys": len(keys)}), do.Recite(CALLER, text)]
+
+    def interrupt(self, at: float) -> list[do.Command]:
+        """The caller wants to be attended to without speaking: the agent falls silent."""
+        active = self.reply_id if self.reply_id and self.reply_id not in self.silenced else ""
+        told = self._interrupt(at)
+        if active and self.interrupts_itself:  # of a key the engine knows nothing
+            told.append(do.CancelReply(active))
+        return told
 
     def reply_started(self, event: ev.ReplyStarted, at: float) -> list[do.Command]:
         self.reply_id, asked, self.has_asked = event.response_id, self.has_asked, False
         unwanted, self.is_unwanted, self.is_sounding = self.is_unwanted and not asked, False, False
+        self.is_due = False
+        self.greeting.started(event.response_id)
         if not unwanted and not (asked and self.is_speaking):
             self.owed.lives(at)
             return []
@@ -267,6 +228,8 @@ class Conversation:
         if event.response_id in self.silenced:
             return []
         play = do.Play(event.payload)
+        if self.greeting.reply_id:
+            self.greeting.takes(event.payload)
         if event.item_id == self.item_id:
             self.playout.sent(event.item_id, event.content_index, event.duration_ms, at)
             return [play]
@@ -312,20 +275,26 @@ class Conversation:
         if self.reply_id == event.response_id:
             self.reply_id, self.is_sounding = "", False
             self.owed.nothing()
+        self.quiet_from = at
         self._add_usage(event.usage)
         sounded = self.playout.items()
         self.settling += [line.item_id for line in self._unfinished() if line.item_id in sounded]
-        told = self._break_off(sounded)
+        is_whole = event.status == "completed" and event.response_id not in self.silenced
+        line = self.transcript.lines.get(self.item_id or "")
+        told = self.greeting.ended(event.response_id, is_whole, line.text if line else "")
+        told += self._break_off(sounded)
         if event.status != "failed":
             self.failed_replies = 0
             return told
         self.failed_replies += 1
         return [*told, do.TellFault("reply_failed", event.error_code)]
 
-    def tool_called(self, event: ev.ToolCalled, at: float) -> list[do.Command]:
+    def tool_called(self) -> bool:
+        """The engine waits for a function: what it owes is not its to give. Whether it has said something."""
+        had_words = self.is_sounding
         self.is_sounding = False
-        self.owed.nothing()  # its answer is not the engine's to give
-        return [do.TellEvent("tool_called", {"name": event.name})]
+        self.owed.nothing()
+        return had_words
 
     # ------------------------------------------------------------------ the line
 
@@ -367,35 +336,3 @@ class Conversation:
             return []
         line.is_final = True
         return [tell(line)] if line.text else []
-
-    # ------------------------------------------------------------------ small things
-
-    def ms(self, at: float) -> int:
-        """A moment as ms since the call's first second."""
-        return self.base_ms + max(round((at - self.began_at) * 1000), 0)
-
-    def _stream_ms(self, audio_ms: float) -> int:
-        """A moment on the clock of the stream's audio as ms since the call's first second."""
-        return self.base_ms + round(audio_ms)
-
-    def _add_usage(self, usage: dict[str, Any], prefix: str = "") -> None:
-        for name, value in usage.items():
-            self.usage[prefix + name] = self.usage.get(prefix + name, 0) + value
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Conversation:
-        own = {
-            "playout": Playout.from_dict(data["playout"]),
-            "transcript": Transcript.from_dict(data["transcript"]),
-            "awaited": Awaited.from_dict(data["awaited"]),
-            "owed": Owed(**data["owed"]),
-        }
-        return cls(**{**data, **own})
-
-
-def tell(line: Line) -> do.TellLine:
-    """A line as the rim is told of it."""
-    return do.TellLine(**{**asdict(line), "text": line.text.strip()})

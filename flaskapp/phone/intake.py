@@ -9,11 +9,10 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections import deque
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import VOICE_RMS, mulaw_to_pcm16, rms
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS, VOICE_RMS, mulaw_to_pcm16, rms
 
 EARLY_MS = 10_000.0  # while nobody listens
 RECENT_MS = 1000.0  # while the engine listens
@@ -22,7 +21,7 @@ FLOW_MS = 600_000.0  # for a keeper that takes nothing
 FLOOD_BURST_MS = 10_000
 FLOOD_RATE = 2.0
 FLOOD_WITHIN_S = 5.0
-AUDIO = {"kept", "flow"}
+SLICE_BYTES = 20 * MULAW_BYTES_PER_MS
 
 
 @dataclass(slots=True)
@@ -122,10 +121,10 @@ class Intake:
             while flow and flow[0][0] < oldest_ms:
                 flow.popleft()
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it but the audio."""
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in AUDIO}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Intake:
-        return cls(**{**data, "kept_from_ms": data["received_ms"]})
+    def before(self, mulaw: bytes) -> None:
+        """What the caller said before this stream, not put into words yet: a session hears it first."""
+        for at in range(0, len(mulaw), SLICE_BYTES):
+            piece = mulaw[at : at + SLICE_BYTES]
+            self.kept.append(ev.CallerAudio(base64.b64encode(piece), len(piece) / MULAW_BYTES_PER_MS))
+        self.kept_from_ms = -len(mulaw) / MULAW_BYTES_PER_MS
+        self.holds_ms = self.kept_ms + EARLY_MS

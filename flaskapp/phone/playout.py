@@ -15,8 +15,7 @@ All times are seconds on one clock that the caller of these functions reads.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 MAX_LAG_S = 2.0
 CLIP = "(clip)"  # stands for an item's id
@@ -133,10 +132,3 @@ class Playout:
         if len(self.spans) > 16 and self.spans[0].start + self.spans[0].seconds < horizon:
             needed = {span.item_id for span in self.spans if span.start + span.seconds >= horizon} | {item_id}
             self.spans = [span for span in self.spans if span.item_id in needed]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Playout:
-        return cls(**{**data, "spans": [Span(**span) for span in data["spans"]]})

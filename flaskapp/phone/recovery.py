@@ -24,9 +24,10 @@ OUR_PATIENCE = {"engine_slow", "engine_stalled"}  # we ended it, not the engine
 
 EXPIRED = "session_expired"
 GOING_AWAY = 1001
+ALREADY_REPLYING = "conversation_already_has_active_response"
 BENIGN_ERRORS = {
+    ALREADY_REPLYING,
     "response_cancel_not_active",
-    "conversation_already_has_active_response",
     "input_audio_buffer_commit_empty",
 }
 
@@ -139,9 +140,9 @@ class Recovery:
     idle_at: float = 0.0
     unheard_ms: float | None = None
 
-    def begins(self, at: float) -> None:
+    def begins(self, at: float, unheard_ms: float = 0.0) -> None:
         """The stream starts: the caller waits for an engine from now on."""
-        self.since, self.unheard_ms = at, 0.0
+        self.since, self.unheard_ms = at, unheard_ms
 
     def opening(self, at: float) -> float:
         """A connection is dialled: by when it must stand."""

@@ -16,6 +16,7 @@ from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.intake import PENDING_MS, RECENT_MS, Intake
 from flaskapp.phone.playout import CLIP, Clip
 from flaskapp.phone.recovery import EXPIRED, IDLE_S, NO_AUDIO_S, QUIET_MS, UNHEARD_FOR_S, Recovery
+from flaskapp.phone.tool_calls import ToolCalls, Use
 from flaskapp.phone.transcript import CALLER, Line
 
 RECITED_LINES = 60
@@ -26,22 +27,25 @@ GO_ON = (
 )
 
 
-def recited(past: Sequence[Line], own: Sequence[Line]) -> list[do.Recite]:
+def recited(past: Sequence[Line], own: Sequence[Line], uses: Sequence[Use] = ()) -> list[do.Command]:
     """The conversation so far as the session is told it: the latest of it, in order.
 
-    Lines of the caller that are still being put into words are left out: their audio follows.
+    Lines of the caller that are still being put into words are left out: their audio follows. Functions
+    that were used stand where they were.
     """
-    told: list[do.Recite] = []
+    places: list[tuple[int, int, do.Command]] = []
     room = RECITED_BYTES
     for line in (*reversed(own), *reversed(past)):
         text = line.text.strip()
         if not text or (line.speaker == CALLER and not line.is_final):
             continue
         room -= len(text.encode())
-        if room < 0 or len(told) == RECITED_LINES:
+        if room < 0 or len(places) == RECITED_LINES:
             break
-        told.append(do.Recite(line.speaker, text))
-    return told[::-1]
+        places.append((line.position, 1, do.Recite(line.speaker, text)))
+    first = min((position for position, _, _ in places), default=0)
+    places += [(use.position, 0, use.recited()) for use in uses if use.position >= first]
+    return [command for _, _, command in sorted(places, key=lambda place: place[:2])]
 
 
 def go_on(agent: Agent) -> str:
@@ -52,31 +56,52 @@ def go_on(agent: Agent) -> str:
 class Lifeline:
     """Holds a conversation together while sessions come and go."""
 
-    def __init__(self, agent: Agent, talk: Conversation, intake: Intake, recovery: Recovery) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        talk: Conversation,
+        intake: Intake,
+        recovery: Recovery,
+        tools: ToolCalls,
+        note: str = "",
+    ) -> None:
         self.agent, self.talk, self.intake, self.recovery = agent, talk, intake, recovery
+        self.tools, self.note = tools, note
 
     def join(self, ready: ev.SessionReady, at: float) -> list[do.Command]:
         """A session stands: all that it is given, and what it is asked for."""
         talk, intake = self.talk, self.intake
         is_again = self.recovery.joined(at)
-        told: list[do.Command] = [*recited(talk.transcript.past, talk.transcript.spoken())]
-        talk.joins(ready, intake.kept_from_ms)
+        self.tools.session += 1
+        told = recited(talk.transcript.past, talk.transcript.spoken(), self.tools.done())
+        if self.note:
+            told.append(do.Recite("note", self.note))
+            self.note, talk.is_due = "", True
+        talk.joins(ready, intake.kept_from_ms, at)
         told += [command for audio in intake.kept for command in talk.hear(audio, at)]
         reopened = [do.TellEngine(is_again=True)] if is_again else []
         return [*told, *self._first_words(at), *reopened]
 
     def _first_words(self, at: float) -> list[do.Command]:
         """The greeting that nobody heard, or the reply that is owed."""
-        talk, waiting = self.talk, self.talk.awaited.utterances
+        talk, intake, waiting = self.talk, self.intake, self.talk.awaited.utterances
         if waiting:  # the audio that it was given makes it answer, wanted or not
             talk.is_unwanted = not talk.has_unanswered
             if talk.has_unanswered and waiting[-1].end_ms is not None:
                 talk.owed.waits(at)
             return []
-        if talk.transcript.last_spoken is None:
-            greeting = self.agent.greeting_instructions()
-            return [talk.ask(greeting, at)] if greeting else []
-        return [talk.ask(go_on(self.agent), at)] if talk.owes_reply else []
+        if talk.transcript.last_spoken is None and not talk.is_due:
+            return self._greeting(at)
+        if talk.offset_ms < 0 and intake.has_voice(-talk.offset_ms):
+            return []  # what he said before this stream makes it answer by itself
+        return [talk.ask(go_on(self.agent), at)] if talk.owes_reply or talk.is_due else []
+
+    def _greeting(self, at: float) -> list[do.Command]:
+        greeting = self.agent.greeting_instructions()
+        if not greeting:
+            return []
+        self.talk.greeting.asked()
+        return [self.talk.ask(greeting, at)]
 
     def hears_voice(self, at: float) -> bool:
         """Whether the caller is speaking, as far as the line can tell without an engine."""
@@ -84,7 +109,10 @@ class Lifeline:
 
     def ask_again(self, at: float) -> do.Command:
         """A reply failed: another one, or the greeting while nobody has said anything."""
-        return self.talk.ask("" if self.talk.has_begun else self.agent.greeting_instructions(), at)
+        greeting = "" if self.talk.has_begun else self.agent.greeting_instructions()
+        if greeting:
+            self.talk.greeting.asked()
+        return self.talk.ask(greeting, at)
 
     def part(self, at: float, reason: str, status: int = 0) -> list[do.Command]:
         """The engine is gone: what a live session did not put into words is the next one's to hear."""
@@ -158,7 +186,7 @@ class Lifeline:
     def _is_kept_waiting(self, at: float) -> bool:
         """Whether he has heard nothing for as long as one should."""
         talk, recovery = self.talk, self.recovery
-        if self._is_live and talk.waits_since is None:
+        if self._is_live and talk.waits_since is None and self.tools.running_since is None:
             return False
         is_our_turn = talk.has_asked or not talk.has_begun
         if talk.playout.is_unused and is_our_turn and at - talk.began_at >= UNHEARD_FOR_S:

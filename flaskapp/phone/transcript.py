@@ -8,8 +8,7 @@ arrive: engines transcribe the caller after they have answered.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 CALLER, AGENT = "caller", "agent"
 
@@ -69,14 +68,6 @@ class Transcript:
     def awaits_words(self) -> bool:
         """Whether a caller's line was begun whose words have not come."""
         return any(line.speaker == CALLER and not line.is_final for line in self.lines.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Transcript:
-        lines = {item: Line(**line) for item, line in data["lines"].items()}
-        return cls(lines, [Line(**line) for line in data["past"]])
 
 
 @dataclass(slots=True)
@@ -173,10 +164,6 @@ class Awaited:
 
     def _forget(self, utterances: Sequence[Utterance]) -> None:
         self.utterances = [each for each in self.utterances if each not in utterances]
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Awaited:
-        return cls(**{**data, "utterances": [Utterance(**each) for each in data["utterances"]]})
 
 
 def heard_part(text: str, heard_ms: int, received_ms: int) -> str:

@@ -32,12 +32,16 @@ MAX_NUMBER = 2**31 - 1  # of milliseconds: 24 days; what a database keeps of a w
 
 @dataclass(frozen=True)
 class SessionSpec:
-    """What a session is asked for; empty strings leave the server's default."""
+    """What a session is asked for; empty strings leave the server's default.
+
+    ``tools``: functions as the API takes them (``{"type": "function", "name": ...}``).
+    """
 
     instructions: str
     voice: str = ""
     language: str = ""
     transcribe_model: str = ""
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 class _Message(msgspec.Struct):
@@ -109,7 +113,7 @@ class RealtimeSession:
         session_format = {"type": audio_format, **({"rate": 24000} if audio_format == "audio/pcm" else {})}
         hears: dict[str, Any] = {"format": session_format}
         speaks: dict[str, Any] = {"format": session_format}
-        session = {
+        session: dict[str, Any] = {
             "type": "realtime",
             "instructions": spec.instructions,
             "output_modalities": ["audio"],
@@ -125,6 +129,8 @@ class RealtimeSession:
                 hears["transcription"] = _transcription(spec)
             if spec.voice:
                 speaks["voice"] = spec.voice
+            if spec.tools:
+                session |= {"tools": list(spec.tools), "tool_choice": "auto"}
         return _json({"type": "session.update", "event_id": SESSION_UPDATE_ID, "session": session})
 
     def response_create(self, instructions: str = "") -> bytes:
@@ -141,6 +147,19 @@ class RealtimeSession:
         role, kind = _ROLES[speaker]
         item = {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
         return _json({"type": "conversation.item.create", "item": item})
+
+    def tool_output(self, tool_call_id: str, output: str) -> bytes:
+        """A function's answer, for the session that asked for it."""
+        item = {"type": "function_call_output", "call_id": tool_call_id, "output": output}
+        return _json({"type": "conversation.item.create", "item": item})
+
+    def recite_tool(self, tool_call_id: str, name: str, arguments: str, output: str) -> list[bytes]:
+        """A function that was used before this session, as two items of it."""
+        call = {"type": "function_call", "call_id": tool_call_id, "name": name, "arguments": arguments}
+        return [
+            _json({"type": "conversation.item.create", "item": call}),
+            self.tool_output(tool_call_id, output),
+        ]
 
     def response_cancel(self, response_id: str) -> bytes:
         return _json({"type": "response.cancel", "response_id": response_id})
@@ -209,12 +228,16 @@ def _response_done(parsed: _Message) -> ev.Event:
 
 
 def _usage(usage: dict[str, Any] | None) -> dict[str, float]:
-    """Counts flattened: ``input_tokens``, ``input_text_tokens``, ``output_audio_tokens``, ``seconds`` ..."""
+    """Counts flattened: ``input_tokens``, ``input_text_tokens``, ``input_cached_audio_tokens``, ``seconds`` ..."""
     flat: dict[str, float] = {}
     for name, value in (usage or {}).items():
         if isinstance(value, dict):
             prefix = name.removesuffix("_token_details") + "_" if name.endswith("_token_details") else ""
             flat.update({prefix + key: count for key, count in value.items() if _is_count(count)})
+            cached = value.get("cached_tokens_details")
+            for key, count in cached.items() if isinstance(cached, dict) else ():
+                if _is_count(count):
+                    flat[f"{prefix}cached_{key}"] = count
         elif _is_count(value):
             flat[name] = value
     return flat
@@ -235,8 +258,8 @@ def _ms(value: Any) -> int:
 def _item_done(parsed: _Message) -> ev.Event | None:
     """Function calls are taken here and nowhere else, so that none is carried out twice."""
     item = parsed.item or {}
-    if item.get("type") != "function_call":
-        return None
+    if item.get("type") != "function_call" or item.get("status") == "incomplete":
+        return None  # one that was broken off asks for nothing
     return ev.ToolCalled(
         parsed.response_id or "",
         str(item.get("call_id") or ""),
