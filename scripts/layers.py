@@ -107,6 +107,8 @@ ALLOWED = {
     ("flaskapp.phone.audio", "numpy", True),
     ("flaskapp.phone.audio", "soxr", True),
     ("flaskapp.phone.agent", "yaml", True),
+    ("flaskapp.phone.tools", "pydantic", False),
+    ("flaskapp.phone.built_in", "pydantic", False),
     ("flaskapp.phone.documents", "twilio", False),
     ("flaskapp.phone.carriers.*", "twilio", False),
     ("flaskapp.phone.carriers.*", "msgspec", False),
