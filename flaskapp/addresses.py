@@ -66,6 +66,21 @@ def database_url(text: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
+def webhook_url(text: str) -> str:
+    """An `http(s)://` address to post to, as it was given.
+
+    Raises:
+        ValueError: another scheme, a password or a fragment in it, or no address.
+    """
+    if not text:
+        return ""
+    remedy = "must be an address such as https://example.com/calls, without name, password or #fragment"
+    parts = _split(text, remedy)
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.fragment:
+        raise ValueError(remedy)
+    return text
+
+
 def is_loopback(text: str) -> bool:
     """Whether an origin leads to this very machine."""
     host = urlsplit(text).hostname or ""

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flaskapp import addresses
+from flaskapp.phone.cost import FREE, Prices, read_prices
 from flaskapp.phone.errors import ConfigurationError
 from flaskapp.signing import signing_key
 
@@ -57,12 +58,29 @@ def _existing_file(path: str) -> str:
     return path
 
 
+def _prices(text: str) -> str:
+    read_prices(text)
+    return text
+
+
+def _modules(text: str) -> str:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError(
+            "must be modules as Python imports them, as in mytools.opening_hours, mytools.orders"
+        )
+    return ", ".join(names)
+
+
 Origin = Annotated[str, AfterValidator(addresses.origin)]
 EngineUrl = Annotated[str, AfterValidator(addresses.engine_url)]
 AzureUrl = Annotated[str, AfterValidator(addresses.azure_url)]
 RedisUrl = Annotated[str, AfterValidator(addresses.redis_url)]
 DatabaseUrl = Annotated[str, AfterValidator(addresses.database_url)]
+WebhookUrl = Annotated[str, AfterValidator(addresses.webhook_url)]
 FilePath = Annotated[str, AfterValidator(_existing_file)]
+PriceList = Annotated[str, AfterValidator(_prices)]
+Modules = Annotated[str, AfterValidator(_modules)]
 Upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
@@ -129,6 +147,9 @@ class Settings(BaseSettings):
     agent_file: FilePath = setting("The agent", "YAML file that describes who answers, per called number", "")
     agent_instructions: str = setting("The agent", "What the agent is told, where there is no file", "")
     agent_greeting: str = setting("The agent", "The agent's first words, where there is no file", "")
+    tools: Modules = setting(
+        "The agent", "Python modules whose tools the agent may use, as mytools.hours, mytools.orders", ""
+    )
 
     consent_text: str = setting("Calls", "Spoken before a caller is recorded", "")
     reply_voice: Annotated[Literal["say", "play"], Lower] = setting(
@@ -140,7 +161,39 @@ class Settings(BaseSettings):
     jobs_at_once: int = setting(
         "Calls", "How many recordings one background worker understands at once", 16, ge=1, le=64
     )
-    max_calls: int = setting("Calls", "Live calls that one web worker takes; more are recorded", 200, ge=1)
+    max_calls: int = setting(
+        "Calls", "Live calls that one web worker takes; BUSY says what becomes of more", 200, ge=1
+    )
+    busy: Annotated[Literal["record", "reject"], Lower] = setting(
+        "Calls",
+        "Calls above MAX_CALLS: record (answered from recordings) or reject (the busy tone)",
+        "record",
+    )
+    max_calls_per_caller: int = setting("Calls", "Calls at once from one caller; 0: no limit", 0, ge=0)
+    max_call_seconds: int = setting(
+        "Calls", "So long a call may last; it ends with a sentence", 1800, ge=1, le=86400
+    )
+    max_call_cost_usd: float = setting(
+        "Calls",
+        "So much a call may cost; it ends with a sentence; 0: anything",
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    prices_usd_per_million: PriceList = setting(
+        "Calls",
+        "Where OpenAI's list prices are not yours: input_audio_tokens=32, output_audio_tokens=64, ...",
+        "",
+    )
+    engine_session_seconds: int = setting(
+        "Calls", "So long the engine lets a session last; longer calls get another one", 3600, ge=5, le=86400
+    )
+    call_webhook_url: WebhookUrl = setting(
+        "Calls", "Told of every call that is over: https://example.com/calls", "", repr=False
+    )
+    call_webhook_secret: SecretStr | None = setting(
+        "Calls", "Signs what that address is sent; empty: derived from SECRET_KEY"
+    )
 
     flask_base_url: Origin = setting(
         "Server", "Public origin that carriers call, https://voice.example.com", ""
@@ -151,6 +204,9 @@ class Settings(BaseSettings):
         "Server", "Worker processes; more than one needs REDIS_URL", 1, ge=1, le=256
     )
     trusted_proxies: int = setting("Server", "How many proxies in front set X-Forwarded-*", 0, ge=0, le=10)
+    drain_seconds: int = setting(
+        "Server", "After SIGTERM: so long until this worker's calls are handed over", 20, ge=0, le=3600
+    )
     local: bool = setting(
         "Server", "1: loopback requests need no password (never behind a proxy; set by `make run`)", False
     )
@@ -194,6 +250,13 @@ class Settings(BaseSettings):
         if self.localai_url:
             return self._openai("local", self.localai_url, None)
         return None
+
+    @property
+    def prices(self) -> Prices:
+        """What the engine charges: its list, with what PRICES_USD_PER_MILLION says; a local one is free."""
+        is_free = self.engine is not None and self.engine.kind == "local"
+        known = FREE.per_million if is_free else Prices().per_million
+        return read_prices(self.prices_usd_per_million, known)
 
     def _azure(self) -> EngineSettings:
         return EngineSettings(
@@ -304,5 +367,6 @@ def _derived(settings: Settings, instance: Path) -> dict[str, Any]:
     if not settings.database_url:
         derived["database_url"] = f"sqlite:///{instance / 'answerline.sqlite3'}"
     if settings.secret_key is None:
-        derived["secret_key"] = SecretStr(signing_key(settings.secrets(), instance))
+        own = {name: text for name, text in settings.secrets().items() if name != "call_webhook_secret"}
+        derived["secret_key"] = SecretStr(signing_key(own, instance))  # that one others know, too
     return derived

@@ -4,10 +4,52 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BYTES_PER_MS = 8
 SILENT = {0xFF, 0x7F, 0xFE, 0x7E, 0xFD, 0x7D, 0xFC, 0x7C}
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """A function that a reply calls; ``arguments`` is sent as it is, valid JSON or not."""
+
+    name: str
+    arguments: str = "{}"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One reply as a test scripts it.
+
+    Attributes:
+        says: its words; None for the session's ordinary ones, "" for a reply without speech.
+        calls: the functions it calls, in order, each an item of its own after the speech.
+        ms: how long its speech is; None for the behaviour's ``reply_ms``.
+        calls_first: the functions come before the speech.
+    """
+
+    says: str | None = None
+    calls: tuple[ToolUse, ...] = ()
+    ms: int | None = None
+    calls_first: bool = False
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What each response is said to have used, in tokens; ``audio_out_per_s`` for each second of the
+    session as well, told with the next response that is done."""
+
+    text_in: int = 4
+    audio_in: int = 6
+    text_out: int = 5
+    audio_out: int = 15
+    audio_out_per_s: float = 0.0
+
+
+def billing(usd_per_minute: float, usd_per_million: float) -> Usage:
+    """A session that costs so much a minute, where a million tokens of spoken output cost so much."""
+    return Usage(0, 0, 0, 0, audio_out_per_s=usd_per_minute / 60 / usd_per_million * 1e6)
 
 
 @dataclass
@@ -24,6 +66,7 @@ class Behaviour:
     retry_after: str = ""
     updates: bool = True
     refuses_updates: int = 0
+    refuses_tools: bool = False  # every session.update that has some
     echoed_format: str = ""
     fails_replies: int = 0
     closes_after_s: float | None = None
@@ -32,8 +75,13 @@ class Behaviour:
     stalls: bool = False  # hears, and never replies
     stalls_after: int | None = None  # so many replies
     dies_after_ms: int | None = None  # of its first reply's audio: the connection is reset
-    expires_after_s: float | None = None  # says so, and goes away
+    expires_after_s: float | None = None  # tells so in session.created; then says so, and goes away
     says_first: tuple[str, ...] = ()  # messages of any kind, once its session is agreed
+    turns: tuple[Turn, ...] = ()  # its replies to what a caller says, one each; then ordinary ones
+    creates: tuple[Turn, ...] = ()  # its replies to response.create, one each; then ordinary ones
+    pace: float = 0.0  # generates so many times faster than it sounds; 0: all at once
+    numbers_replies: bool = False  # "reply 3 of session 0", so that each is another
+    usage: Usage = field(default_factory=Usage)
 
 
 def strange(count: int, seed: int) -> tuple[str, ...]:

@@ -17,106 +17,31 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-from openai.types.realtime import RealtimeClientEvent
-from pydantic import BaseModel, TypeAdapter, ValidationError
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from tests.behaviour import BYTES_PER_MS, Behaviour, Vad
+from tests.behaviour import BYTES_PER_MS, SILENT, Behaviour, ToolUse, Turn, Usage, Vad, billing
+from tests.fake_conversation import Conversation
+from tests.fake_replies import Meter, Response, delta, tone
+from tests.fake_session import Session, offences
 
-_client_event: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
+__all__ = [
+    "SILENT",
+    "Behaviour",
+    "Conversation",
+    "FakeRealtime",
+    "Session",
+    "ToolUse",
+    "Turn",
+    "Usage",
+    "billing",
+    "offences",
+    "tone",
+]
+
 _numbers = itertools.count(1)
-
-
-def offences(event: dict[str, Any]) -> list[str]:
-    """What the typed models do not allow about a client event: wrong shapes, unknown fields."""
-    try:
-        parsed = _client_event.validate_python(event)
-    except ValidationError as error:
-        return [f"{event.get('type')}: {each['loc']} {each['msg']}" for each in error.errors()]
-    return [f"{event['type']}: unknown field {name}" for name in _unknown(parsed)]
-
-
-def _unknown(value: Any, path: str = "") -> Iterator[str]:
-    if isinstance(value, BaseModel):
-        yield from (f"{path}{name}" for name in value.model_extra or {})
-        for name in type(value).model_fields:
-            yield from _unknown(getattr(value, name), f"{path}{name}.")
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _unknown(each, path)
-
-
-def tone(ms: int, period: int = 8, seed: int = 0) -> bytes:
-    """Audible mu-law: never silence, and different for every seed."""
-    high, low = 0x80 + (seed * 7) % 0x40, (seed * 7) % 0x40
-    pattern = bytes([high] * (period // 2) + [low] * (period // 2))
-    return (pattern * (ms * BYTES_PER_MS // period + 1))[: ms * BYTES_PER_MS]
-
-
-@dataclass
-class Session:
-    """One connection and all that was said on it."""
-
-    number: int
-    headers: dict[str, str]
-    path: str
-    send: Callable[[dict[str, Any]], None]
-    close: Callable[[int], None]
-    send_raw: Callable[[str], None]
-    events: list[dict[str, Any]] = field(default_factory=list)
-    offences: list[str] = field(default_factory=list)
-    audio: bytearray = field(default_factory=bytearray)
-    arrivals: list[tuple[float, int]] = field(default_factory=list)  # when, and how much audio there was then
-    sent: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
-    session: dict[str, Any] = field(default_factory=dict)
-    is_open: bool = True
-    behaviour: Behaviour = field(default_factory=Behaviour)
-    die: Callable[[], None] = lambda: None
-
-    def of_type(self, name: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["type"] == name]
-
-    def sent_of_type(self, name: str) -> list[tuple[float, dict[str, Any]]]:
-        return [(at, event) for at, event in self.sent if event["type"] == name]
-
-    # What a test makes it say -------------------------------------------------
-
-    def speech_started(self, item: str = "", at_ms: int | None = None) -> str:
-        item = item or f"item_u{next(_numbers)}"
-        self.send(
-            {
-                "type": "input_audio_buffer.speech_started",
-                "audio_start_ms": self.heard_ms if at_ms is None else at_ms,
-                "item_id": item,
-            }
-        )
-        return item
-
-    def speech_stopped(self, item: str, words: str = "", at_ms: int | None = None) -> None:
-        end_ms = self.heard_ms if at_ms is None else at_ms
-        self.send({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": end_ms, "item_id": item})
-        self.send({"type": "input_audio_buffer.committed", "item_id": item, "previous_item_id": None})
-        if words:
-            self.transcribed(item, words)
-
-    def transcribed(self, item: str, words: str) -> None:
-        self.send(
-            {
-                "type": "conversation.item.input_audio_transcription.completed",
-                "item_id": item,
-                "content_index": 0,
-                "transcript": words,
-                "usage": {"type": "duration", "seconds": 1.0},
-            }
-        )
-
-    @property
-    def heard_ms(self) -> int:
-        return len(self.audio) // BYTES_PER_MS
 
 
 class FakeRealtime:
@@ -167,7 +92,11 @@ class FakeRealtime:
 
     def say(self, session: Session, audio: bytes, text: str = "All right.", finish: bool = True) -> str:
         """A whole reply, as fast as the line takes it; the item's id."""
-        return self._start_reply(session, audio, text, finish)
+        return self._give(session, self._response(session, audio, text), finish)
+
+    def reply(self, session: Session, turn: Turn) -> str:
+        """A reply as scripted, of a test's own accord; the id of what it says."""
+        return self._give(session, self._scripted(session, turn))
 
     # ------------------------------------------------------------------ the server
 
@@ -203,12 +132,14 @@ class FakeRealtime:
 
     async def _converse(self, connection: ServerConnection) -> None:
         session = self._session(connection)
-        session.behaviour = behaviour = self._own.pop(connection)
         session.die = lambda: self._loop.call_soon_threadsafe(connection.transport.abort)
+        behaviour = session.behaviour
         self.sessions.append(session)
-        session.send(
-            {"type": "session.created", "session": {"type": "realtime", "object": "realtime.session"}}
-        )
+        created = {"type": "realtime", "object": "realtime.session", "id": f"sess_{session.number}"}
+        if behaviour.expires_after_s is not None:
+            session.expires_at = int(time.time() + behaviour.expires_after_s)
+            created |= {"expires_at": session.expires_at}
+        session.send({"type": "session.created", "session": created})
         if behaviour.closes_after_s is not None:
             self._loop.call_later(behaviour.closes_after_s, session.close, behaviour.closes_with)
         if behaviour.expires_after_s is not None:
@@ -252,6 +183,9 @@ class FakeRealtime:
         assert request is not None
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         session = Session(len(self.sessions), headers, request.path, send, close, send_raw)
+        session.behaviour = behaviour = self._own.pop(connection)
+        session.turns, session.creates = deque(behaviour.turns), deque(behaviour.creates)
+        session.meter = Meter(behaviour.usage)
         return session
 
     def _take(self, session: Session, vad: Vad, message: str | bytes) -> None:
@@ -259,17 +193,55 @@ class FakeRealtime:
             session.offences.append("a binary message")
             return
         event = json.loads(message)
-        session.offences += offences(event)
+        wrong = offences(event)
+        session.offences += wrong
         session.events.append(event)
         if event["type"] == "input_audio_buffer.append":
             self._hear(session, vad, base64.b64decode(event["audio"], validate=True))
         elif event["type"] == "session.update":
             self._update(session, event)
+        elif event["type"] == "conversation.item.create":
+            self._create_item(session, event, wrong)
         elif event["type"] == "response.create":
-            self._reply(session)
+            self._create_response(session, event)
+        elif event["type"] == "response.cancel":
+            self._cancel(session, event)
         elif event["type"] == "input_audio_buffer.commit" and vad.item:
             session.speech_stopped(vad.item, "cut off")
             vad.item = ""
+
+    def _create_item(self, session: Session, event: dict[str, Any], wrong: list[str]) -> None:
+        error = session.conversation.create(event.get("item") or {}, wrong)
+        if error is not None:
+            _refuse(session, event, error)
+            return
+        item = {"id": f"item_c{next(_numbers)}", "object": "realtime.item", "status": "completed"}
+        told = {"item": item | event["item"], "previous_item_id": None}
+        session.send({"type": "conversation.item.added", **told})
+        session.send({"type": "conversation.item.done", **told})
+
+    def _create_response(self, session: Session, event: dict[str, Any]) -> None:
+        asked = event.get("response") or {}
+        is_busy = session.active is not None and asked.get("conversation") != "none"
+        error = session.conversation.create_response(asked.get("instructions") or "", is_busy)
+        if error is not None:
+            _refuse(session, event, error)
+        else:
+            self._reply(session, session.creates)
+
+    def _cancel(self, session: Session, event: dict[str, Any]) -> None:
+        if session.active is None:
+            code = "response_cancel_not_active"
+            _tell_error(session, event, {"code": code, "message": "no active response found", "param": None})
+        else:
+            self._interrupt(session, "client_cancelled")
+
+    def _interrupt(self, session: Session, reason: str) -> None:
+        """The active response ends; one that a test left unfinished is only forgotten."""
+        response, session.active = session.active, None
+        if response is not None and response.is_paced:
+            details = {"type": "cancelled", "reason": reason}
+            session.send(response.done("cancelled", session.meter.bill(), details))
 
     def _update(self, session: Session, event: dict[str, Any]) -> None:
         behaviour = session.behaviour
@@ -283,6 +255,9 @@ class FakeRealtime:
                 "event_id": event.get("event_id"),
             }
             session.send({"type": "error", "error": error})
+        elif behaviour.refuses_tools and event["session"].get("tools"):
+            refused = {"code": "unknown_parameter", "message": "no such parameter", "param": "session.tools"}
+            _tell_error(session, event, refused)
         elif behaviour.updates:
             session.session = echoed = json.loads(json.dumps(event["session"]))
             turns = echoed["audio"]["input"].setdefault("turn_detection", {"type": "server_vad"})
@@ -297,17 +272,18 @@ class FakeRealtime:
         session.audio += audio
         session.arrivals.append((time.monotonic(), len(session.audio)))
         if session.behaviour.echoes:
-            session.send(_delta("resp_echo", "item_echo", audio))
+            session.send(delta("resp_echo", "item_echo", audio))
         elif session.behaviour.hears:
             began, ended = vad.hear(audio, session.heard_ms)
             if began:
                 vad.item = session.speech_started(at_ms=vad.began_ms)
+                self._interrupt(session, "turn_detected")
             elif ended:
                 item, vad.item = vad.item, ""
                 session.speech_stopped(item, f"words of {item}", at_ms=vad.ended_ms)
-                self._reply(session)
+                self._reply(session, session.turns)
 
-    def _reply(self, session: Session) -> None:
+    def _reply(self, session: Session, script: deque[Turn]) -> None:
         behaviour = session.behaviour
         if behaviour.stalls or behaviour.stalls_after == 0:
             return
@@ -315,56 +291,82 @@ class FakeRealtime:
             behaviour.stalls_after -= 1
         if behaviour.fails_replies:
             behaviour.fails_replies -= 1
-            response = f"resp_{next(_numbers)}"
+            response = f"resp_failed{next(_numbers)}"
             session.send({"type": "response.created", "response": {"id": response, "status": "in_progress"}})
             details = {"type": "failed", "error": {"type": "server_error", "code": "rate_limit_exceeded"}}
             done = {"id": response, "status": "failed", "status_details": details, "output": []}
             session.send({"type": "response.done", "response": done})
             return
-        audio = tone(behaviour.reply_ms, seed=session.number)
+        turn = script.popleft() if script else Turn()
         if behaviour.dies_after_ms is not None:
-            self._start_reply(session, audio[: behaviour.dies_after_ms * BYTES_PER_MS], "a reply that", False)
+            audio = self._scripted(session, turn).audio[: behaviour.dies_after_ms * BYTES_PER_MS]
+            self._give(session, self._response(session, audio, "a reply that"), False)
             self._loop.call_later(0.2, session.die)
             return
-        self._start_reply(session, audio, f"reply of session {session.number}", True)
+        self._give(session, self._scripted(session, turn))
 
-    def _start_reply(self, session: Session, audio: bytes, text: str, finish: bool) -> str:
-        number = next(_numbers)
-        response, item = f"resp_{number}", f"item_a{number}"
-        at = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
-        send = session.send
-        send({"type": "response.created", "response": {"id": response, "status": "in_progress"}})
-        send({"type": "response.output_audio_transcript.delta", **at, "delta": text})
-        step = session.behaviour.delta_ms * BYTES_PER_MS
-        for start in range(0, len(audio), step):
-            send(_delta(response, item, audio[start : start + step]))
+    def _scripted(self, session: Session, turn: Turn) -> Response:
+        behaviour = session.behaviour
+        session.replies += 1
+        of = f"{session.replies} of session" if behaviour.numbers_replies else "of session"
+        text = f"reply {of} {session.number}" if turn.says is None else turn.says
+        ms = behaviour.reply_ms if turn.ms is None else turn.ms
+        audio = tone(ms, seed=session.number) if text else b""
+        return self._response(session, audio, text, turn)
+
+    def _response(self, session: Session, audio: bytes, text: str, turn: Turn = Turn()) -> Response:  # noqa: B008
+        return Response(audio, text, turn.calls, turn.calls_first, session.behaviour.delta_ms)
+
+    def _give(self, session: Session, response: Response, finish: bool = True) -> str:
+        """Says a response: at once, or in a task that takes the time a model takes."""
+        session.active = response
+        response.is_paced = finish and session.behaviour.pace > 0
+        session.send(response.created())
+        if response.is_paced:
+            asyncio.run_coroutine_threadsafe(self._generate(session, response), self._loop)
+            return response.item
+        for _, event in response.steps(finish):
+            _tell(session, response, event)
         if finish:
-            send({"type": "response.output_audio.done", **at})
-            send({"type": "response.output_audio_transcript.done", **at, "transcript": text})
-            usage = {
-                "total_tokens": 30,
-                "input_tokens": 10,
-                "output_tokens": 20,
-                "input_token_details": {"text_tokens": 4, "audio_tokens": 6, "cached_tokens": 0},
-                "output_token_details": {"text_tokens": 5, "audio_tokens": 15},
-            }
-            done = {"id": response, "status": "completed", "output": [], "usage": usage}
-            send({"type": "response.done", "response": done})
-        return item
+            _finish(session, response)
+        return response.item
+
+    async def _generate(self, session: Session, response: Response) -> None:
+        for ms, event in response.steps():
+            await asyncio.sleep(ms / 1000 / session.behaviour.pace)
+            if session.active is not response:
+                return  # it was interrupted
+            _tell(session, response, event)
+        _finish(session, response)
+
+
+def _tell(session: Session, response: Response, event: dict[str, Any]) -> None:
+    """One event of a response; what it says is in the conversation before anybody can answer it."""
+    item = event.get("item") or {}
+    if event["type"] == "response.output_audio_transcript.done" and event["transcript"]:
+        session.conversation.said(event["transcript"])
+    if event["type"] == "response.output_item.done" and item["type"] == "function_call":
+        session.conversation.called(response.id, item["call_id"], ToolUse(item["name"], item["arguments"]))
+    session.send(event)
+
+
+def _finish(session: Session, response: Response) -> None:
+    session.active = None
+    session.send(response.done("completed", session.meter.bill()))
+
+
+def _refuse(session: Session, event: dict[str, Any], error: dict[str, Any]) -> None:
+    """An error that no client of ours should ever bring about."""
+    session.offences.append(f"{event['type']}: {error['code']}: {error['message']}")
+    _tell_error(session, event, error)
+
+
+def _tell_error(session: Session, event: dict[str, Any], error: dict[str, Any]) -> None:
+    told = {"type": "invalid_request_error", **error, "event_id": event.get("event_id")}
+    session.send({"type": "error", "error": told})
 
 
 def _expire(session: Session) -> None:
     error = {"type": "invalid_request_error", "code": "session_expired", "message": "sixty minutes are over"}
     session.send({"type": "error", "error": error})
     session.close(1001)
-
-
-def _delta(response: str, item: str, audio: bytes) -> dict[str, Any]:
-    return {
-        "type": "response.output_audio.delta",
-        "response_id": response,
-        "item_id": item,
-        "output_index": 0,
-        "content_index": 0,
-        "delta": base64.b64encode(audio).decode(),
-    }

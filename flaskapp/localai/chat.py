@@ -117,7 +117,27 @@ async def create(request: web.Request, _desk: Desk) -> web.Response:
         raise Refused("unsupported_value", "This server does not stream completions.", "stream")
     if not asked["messages"]:
         raise missing("messages")
+    _check_tool_answers(asked["messages"])
     return web.json_response(_completion(asked))
+
+
+def _check_tool_answers(messages: list[dict[str, Any]]) -> None:
+    """As the real API has it: each tool call is answered right after it, and nothing else is.
+
+    Raises:
+        Refused: a call without its answer, or an answer without its call.
+    """
+    unanswered: list[str] = []
+    for at, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in unanswered:
+                raise invalid(f"messages[{at}].tool_call_id", "the id of a tool call right before it")
+            unanswered.remove(message["tool_call_id"])
+        elif unanswered:
+            raise invalid(f"messages[{at}].role", f"'tool', with the answer to {unanswered[0]!r}")
+        unanswered += [call["id"] for call in message.get("tool_calls") or []]
+    if unanswered:
+        raise invalid(f"messages[{len(messages)}]", f"a tool message that answers {unanswered[0]!r}")
 
 
 async def body_of(request: web.Request) -> dict[str, Any]:
@@ -141,7 +161,8 @@ def _completion(asked: dict[str, Any]) -> dict[str, Any]:
     if isinstance(decision, mind.Call):
         function = {"name": decision.name, "arguments": decision.arguments}
         message["tool_calls"] = [{"id": new_id("call"), "type": "function", "function": function}]
-        reason, said = "tool_calls", f"{decision.name} {decision.arguments}"
+        message["content"] = decision.saying or None
+        reason, said = "tool_calls", f"{decision.saying} {decision.name} {decision.arguments}"
     else:
         message["content"] = said = decision.text
         reason = "stop"

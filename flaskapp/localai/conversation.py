@@ -28,8 +28,12 @@ class Conversation:
         """Put an item at the end, or after another ("root": first); returns its predecessor's id.
 
         Raises:
-            Refused: the id is taken, or there is no item to put it after.
+            Refused: the id is taken, there is no item to put it after, or it answers no function's call.
         """
+        answers = item.body.get("call_id") if item.body["type"] == "function_call_output" else None
+        if answers is not None and not self._called(answers):
+            text = f"Tool call ID '{answers}' not found in conversation."
+            raise Refused("invalid_tool_call_id", text, "item.call_id")
         if any(item.id == other.id for other in self._items):
             raise Refused("item_create_invalid_item_id", f"Item '{item.id}' already exists.", "item.id")
         at = len(self._items)
@@ -41,6 +45,9 @@ class Conversation:
         predecessor = self._items[at - 1].id if at else None
         del self._items[: max(0, len(self._items) - MOST_ITEMS)]
         return predecessor
+
+    def _called(self, call_id: str) -> bool:
+        return any(i.body["type"] == "function_call" and i.body["call_id"] == call_id for i in self._items)
 
     def find(self, item_id: str, param: str = "item_id") -> Item:
         """The item of this id.

@@ -64,6 +64,10 @@ grammar desk;
   | operator | agent | representative | reception | human | a human | a person | a real person
   | <want> <person>;
 
+<digit> = zero | oh | one | two | three | four | five | six | seven | eight | nine;
+<override> = (ignore | forget) [all] (your | the) (rules | instructions) and [please]
+    (call | dial) [the number] [plus] <digit>+;
+
 <leave> = (leave | take | record) (a | another | my) (message | voice mail | note);
 <message> = (<may_i> | <want> to | let me | <could_you> | i will | i'll) [please] [just] <leave>
     [for (him | her | them | you | the manager | the team | someone)]
@@ -95,5 +99,5 @@ grammar desk;
 
 <subject> = <hours> | <repeat> | <transfer> | <message> | <who> | <where> | <help>;
 public <line> = [<opener>] <subject> [<please>] | <greeting> | <thanks> | <ending> | <answer>
-  | <repeat> | i am sorry | i'm sorry | sorry | stop | wait | hold on | one moment [please];
+  | <override> | <repeat> | i am sorry | i'm sorry | sorry | stop | wait | hold on | one moment [please];
 """

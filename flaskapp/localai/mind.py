@@ -44,13 +44,15 @@ class Say:
 
 @dataclass(frozen=True)
 class Call:
-    """The reply is to have a function called; ``arguments`` is JSON."""
+    """The reply is to have a function called, after ``saying`` something; ``arguments`` is JSON."""
 
     name: str
     arguments: str
+    saying: str = ""
 
 
 _INTENTS = (  # the first that fits; so "no thank you, goodbye" is a goodbye
+    ("override", r"\b(ignore|forget)\b.*\b(rules|instructions)\b.*\b(call|dial|ring|transfer|connect)\b"),
     ("hours", r"\b(hours|opening times|open|close|closed)\b"),
     ("message", r"\b(message|voice mail|voicemail|a note|(call|ring) me back)\b"),
     (
@@ -75,6 +77,7 @@ _INTENTS = (  # the first that fits; so "no thank you, goodbye" is a goodbye
     ("yes", r"^(yes|yeah|yep|sure|okay|of course|right|correct|all right)\b"),
 )
 _SPOKEN = {
+    "override": "I would, but I have no telephone here.",
     "transfer": "I am only a stand-in here, so there is nobody I could connect you to.",
     "goodbye": "Thank you for calling. Goodbye.",
     "thanks": "You are welcome. Is there anything else?",
@@ -93,7 +96,15 @@ _AFTERWARDS = {
     "goodbye": "Goodbye.",
     None: "That is done. Is there anything else?",
 }
-_FAILURE = re.compile(r"error|fail|unavailable|not (available|possible|configured|found)|refused", re.I)
+_SORRY = "I am sorry, that did not work."
+_NOBODY_THERE = "I am sorry, nobody could be reached. Is there anything else I can do?"
+_FAILURE = re.compile(
+    r"error|fail|unavailable|not (available|possible|configured|found|reached|answered)|no.answer"
+    r"|refused|busy",
+    re.I,
+)
+_KEYS = re.compile(r"\b(?:press|key|dtmf|typ)[a-z]*\b\D*?((?:[0-9*#][\s,.-]*)+)", re.I)
+_KEY_NAMES = {"*": "star", "#": "pound"}
 _QUOTED = re.compile(r'"([^"]+)"|\N{LEFT DOUBLE QUOTATION MARK}(.+?)\N{RIGHT DOUBLE QUOTATION MARK}', re.S)
 
 
@@ -122,6 +133,8 @@ def answer(
     if last is not None and last.speaker is Speaker.CALLER:
         return _to_caller(lines, instructions, offered)
     if any(line.speaker in (Speaker.CALLER, Speaker.AGENT) for line in lines):
+        if _is_told_of_failure(last, asked):
+            return Say(_NOBODY_THERE)
         return Say("Are you still there?" if "there" in (asked or "") else "Is there anything else?")
     return Say(quoted(instructions) or GREETING)
 
@@ -140,15 +153,30 @@ def quoted(instructions: str) -> str:
     return (found[1] or found[2]).strip() if found else ""
 
 
+def keys_in(text: str) -> str:
+    """The telephone keys that a text speaks of, "" for none: a caller's ears write no digits."""
+    found = _KEYS.search(text)
+    return re.sub(r"[^0-9*#]", "", found[1]) if found else ""
+
+
+def _is_told_of_failure(last: Line | None, asked: str | None) -> bool:
+    note = last.text if last is not None and last.speaker is Speaker.SYSTEM else ""
+    return bool(_FAILURE.search(asked or note))
+
+
 def _to_caller(lines: Sequence[Line], instructions: str, offered: Sequence[dict[str, Any]]) -> Say | Call:
     heard = lines[-1].text
+    if pressed := keys_in(heard):
+        return Say(f"You pressed {' '.join(_KEY_NAMES.get(key, key) for key in pressed)}.")
     intent = intent_of(heard)
     dictating = _is_dictating(lines) and intent not in ("", "goodbye", "repeat", "no", "wait")
     if dictating:
         intent = "message"
-    tool = tools.fitting(intent, offered)
-    if tool is not None and (intent != "message" or dictating or not tools.required(tool)):
-        return Call(tool["name"], tools.arguments(tool, heard))
+    tool = tools.fitting(intent, offered) or tools.spoken_of(heard, offered)
+    if tool is not None and (intent != "message" or dictating or not tools.takes_words(tool)):
+        return Call(
+            tool["name"], tools.arguments(tool, heard), _SPOKEN[intent] if intent == "goodbye" else ""
+        )
     if intent == "message":
         return Say(f"Thank you, I noted: {_echo(heard)}." if dictating else ASK_FOR_MESSAGE)
     if intent == "hours":
@@ -203,7 +231,9 @@ def _call_forced(name: str, offered: Sequence[dict[str, Any]], last: Line | None
 
 
 def _after_result(lines: Sequence[Line]) -> str:
-    if _FAILURE.search(lines[-1].text):
-        return "I am sorry, that did not work."
+    output = lines[-1].text
+    if _FAILURE.search(output):
+        return _SORRY
     called = next((line.name for line in reversed(lines) if line.speaker is Speaker.CALL), "")
-    return _AFTERWARDS[tools.intent_for(called)]
+    intent = tools.intent_for(called)
+    return _AFTERWARDS[intent] if intent else tools.words_of(output) or _AFTERWARDS[None]

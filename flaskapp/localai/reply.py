@@ -14,9 +14,9 @@ from flaskapp.localai.sound import format_of
 class Reply:
     """The response in progress.
 
-    ``created`` first; then either ``open_message``, any number of ``words``
-    and ``audio`` and ``close_message``, or ``call``; then ``done``. ``cancel``
-    may come at any time and closes what is open.
+    ``created`` first; then ``open_message``, any number of ``words`` and
+    ``audio`` and ``close_message``, or ``call``, or one after the other; then
+    ``complete``. ``cancel`` may come at any time and closes what is open.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Reply:
         item.body["arguments"] = ""
         added = self._item_added(item)
         item.body["arguments"] = arguments
-        about = {"response_id": self.id, "item_id": item.id, "output_index": 0, "call_id": call_id}
+        about = {**self._place(), "item_id": item.id, "call_id": call_id}
         kind = "response.function_call_arguments"
         self._tokens_out += tokens.of_text(f"{name} {arguments}")
         return [
@@ -114,7 +114,7 @@ class Reply:
         self._output.append(item)
 
     def _item_added(self, item: Item) -> list[Event]:
-        added = {"type": "response.output_item.added", "response_id": self.id, "output_index": 0}
+        added = {"type": "response.output_item.added", **self._place()}
         told: list[Event] = [{**added, "item": item.snapshot()}]
         if self.in_conversation:
             told.append(events.item_added(item.snapshot(), self._previous_id))
@@ -126,14 +126,16 @@ class Reply:
         told: list[Event] = []
         if self.in_conversation:
             told.append(events.item_done(item.snapshot(), self._previous_id))
-        done = {"type": "response.output_item.done", "response_id": self.id, "output_index": 0}
+        done = {"type": "response.output_item.done", **self._place()}
         return [*told, {**done, "item": item.snapshot()}]
 
     def _at(self, kind: str, **fields: Any) -> Event:
         """An event about the open message's only part."""
-        item_id = self._output[-1].id
-        place = {"response_id": self.id, "item_id": item_id, "output_index": 0, "content_index": 0}
-        return {"type": kind, **place, **fields}
+        return {"type": kind, **self._place(), "item_id": self._output[-1].id, "content_index": 0, **fields}
+
+    def _place(self) -> Event:
+        """Where the item at work stands."""
+        return {"response_id": self.id, "output_index": len(self._output) - 1}
 
     def _done(self, status: str, details: Event | None) -> Event:
         response = self._as_api(status)

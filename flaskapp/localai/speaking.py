@@ -66,12 +66,11 @@ class Speaking:
         return mind.answer(lines(context), instructions, asked, [] if choice == "none" else offered, forced)
 
     async def _perform(self, decision: mind.Say | mind.Call) -> None:
+        words = decision.saying if isinstance(decision, mind.Call) else decision.text
+        if words or isinstance(decision, mind.Say):
+            await (self._speak(words) if self.reply.is_spoken else self._write(words))
         if isinstance(decision, mind.Call):
             await self._call(decision)
-        elif self.reply.is_spoken:
-            await self._speak(decision.text)
-        else:
-            await self._write(decision.text)
 
     async def _call(self, decision: mind.Call) -> None:
         item = items.agent_call(new_id("item"), new_id("call"), decision.name, decision.arguments)

@@ -9,10 +9,8 @@ Needs no Flask app: without one its parts are made from the environment.
 
 from __future__ import annotations
 
-import codecs
 import logging
 import re
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +22,7 @@ from flaskapp import parts
 from flaskapp.config import Settings, load_settings
 from flaskapp.phone import audio as sound
 from flaskapp.phone.agent import Agents
+from flaskapp.phone.chunks import TooMuchAudio, as_mulaw
 from flaskapp.phone.engines.turns import Answer, TurnEngine
 from flaskapp.phone.errors import AudioError, EngineError
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
@@ -36,32 +35,10 @@ from flaskapp.tickets import Tickets
 log = logging.getLogger(__name__)
 
 CALL_SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-MAX_CHUNK_BYTES = 1 << 20
-WAV_HEADER_BYTES = 4 << 10  # what a file may have around its sound
-RATES_HZ = range(8000, 48_001)
 MAX_HELD_MS = 600_000
 SPEECH_MS, PAUSE_MS, LONGEST_MS = 500, 800, 15_000
 ONE_AT_A_TIME = "upload"
 LEFT_ALONE_S = 5.0  # AI that could not answer a call is not asked for it again with every chunk
-# What other things than sound begin with. Headerless mu-law may begin with anything, and so with
-# a text's first signs too: it is a text if it goes on as one.
-TEXTS = {
-    "HTML or XML": re.compile(rb"\s*<[!?A-Za-z]"),
-    "JSON": re.compile(rb'\s*(\{\s*["}]|\[\s*[\[{"\]])'),
-}
-TEXT_BYTES = 160  # a frame: no voice, and no hum of the mains, stays on one side of zero for so long
-FOREIGN = {
-    "PDF": re.compile(rb"%PDF-"),
-    "an image": re.compile(rb"\x89PNG\r\n|\xff\xd8\xff[\xdb\xe0-\xef]|GIF8[79]a|RIFF....WEBP", re.DOTALL),
-}
-
-
-class ForeignBytes(AudioError):
-    """Something else than sound, and recognisably so."""
-
-
-class TooMuchAudio(AudioError):
-    """More than one chunk, or one call's buffer, may hold."""
 
 
 class NothingHeld(AudioError):
@@ -84,51 +61,6 @@ class Stored:
     format: str
 
 
-def as_mulaw(data: bytes) -> tuple[bytes, str]:
-    """A chunk as mu-law at 8 kHz, and what it was: ``"wav"`` or ``"mulaw"``.
-
-    RIFF/WAVE is read by its header; bytes without one are taken for mu-law at 8 kHz.
-
-    Raises:
-        ForeignBytes: HTML, XML, JSON, a PDF or an image.
-        TooMuchAudio: over 1 MiB.
-        AudioError: a WAV file that is broken, or in a format that telephones do not use.
-    """
-    is_riff = data[:4] == b"RIFF"
-    if len(data) > MAX_CHUNK_BYTES + (WAV_HEADER_BYTES if is_riff else 0):
-        raise TooMuchAudio(f"a chunk has at most {MAX_CHUNK_BYTES} bytes of audio")
-    for name, beginning in (TEXTS | FOREIGN if _is_text(data) else FOREIGN).items():
-        if beginning.match(data):
-            raise ForeignBytes(f"this is {name}, not audio")
-    if not is_riff:
-        return data, "mulaw"
-    wav = sound.read_wav(data)
-    if (channels := _channels(data)) > 2 or wav.rate_hz not in RATES_HZ:
-        raise AudioError(
-            f"a WAV file with {channels} channels at {wav.rate_hz} Hz: 1 or 2 at 8 to 48 kHz are expected"
-        )
-    return sound.pcm16_to_mulaw(wav.at(sound.TELEPHONE_RATE_HZ)), "wav"
-
-
-def _is_text(data: bytes) -> bool:
-    """Whether the first bytes can be printed, as UTF-8; a character cut at their end does not count."""
-    head = data[:TEXT_BYTES]
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head, len(head) == len(data))
-    except UnicodeDecodeError:
-        return False
-    return all(each.isprintable() or each.isspace() for each in text)
-
-
-def _channels(wav: bytes) -> int:
-    """The channels of a WAV file that could be read."""
-    at = 12
-    while wav[at : at + 4] != b"fmt ":
-        size = struct.unpack_from("<I", wav, at + 4)[0]
-        at += 8 + size + (size & 1)
-    return int(struct.unpack_from("<H", wav, at + 10)[0])
-
-
 def _named(error: Exception) -> str:
     return str(error) or type(error).__name__
 
@@ -142,6 +74,7 @@ class AIVoiceIntegration:
         rtmt: the live handler whose streams ``get_streaming_audio_url`` gives away.
         origin: ``https://host`` as carriers reach this server, or None where nobody knows.
         keep: writes lines of a call to its history.
+        is_draining: whether this worker is about to end, and takes no new calls.
     """
 
     def __init__(
@@ -159,6 +92,7 @@ class AIVoiceIntegration:
         rtmt: RTMTAudioHandler | None = None,
         origin: Callable[[], str | None] | None = None,
         keep: Callable[[str, Sequence[Line]], None] | None = None,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         account = {"TWILIO_ACCOUNT_SID": twilio_account_sid, "TWILIO_AUTH_TOKEN": twilio_auth_token}
         known = settings or load_settings({name: value for name, value in account.items() if value})
@@ -173,6 +107,7 @@ class AIVoiceIntegration:
         self._rtmt = rtmt
         self._origin = origin or (lambda: parts.origin(known))
         self._keep = keep or (lambda call_sid, lines: None)
+        self._is_draining = is_draining
         self._ask_again_at: dict[str, float] = {}
 
     # ------------------------------------------------------------------ audio in, an answer out
@@ -331,7 +266,7 @@ class AIVoiceIntegration:
         """A URL that can be dialled as it is, its ticket in the path; None where no stream can be served.
 
         That is: no engine is configured, it is known to be down, the worker is
-        full, or nobody knows where this server can be reached.
+        full or about to end, or nobody knows where this server can be reached.
         """
         origin = self._origin()
         if origin is None or not CALL_SID.fullmatch(call_sid) or self.why_no_stream():
@@ -340,9 +275,14 @@ class AIVoiceIntegration:
         return f"{origin.replace('http', 'ws', 1)}/phone/stream-audio/{call_sid}/{ticket}"
 
     def why_no_stream(self) -> str:
-        """Why no new call should be streamed now: no_engine, engine_down, full; empty if it may."""
+        """Why no new call should be streamed now; empty if it may.
+
+        One of "no_engine", "engine_down", "full" (MAX_CALLS), "draining" (this worker is about to end).
+        """
         if self.settings.engine is None:
             return "no_engine"
+        if self._is_draining():
+            return "draining"
         if self._rtmt is None:
             return ""
         if not self._rtmt.breaker.allows_new_calls:

@@ -10,19 +10,16 @@ brings is dropped on the way to the call.
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import MULAW_BYTES_PER_MS
 from flaskapp.phone.breaker import Breaker
 from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
@@ -32,6 +29,7 @@ from flaskapp.phone.engines.leg import EngineLeg
 from flaskapp.phone.engines.realtime import COMMIT, RealtimeSession, SessionSpec
 from flaskapp.phone.errands import Errands
 from flaskapp.phone.errors import LegClosed, TicketError
+from flaskapp.phone.flow import Flow
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.transcript import Line
 from flaskapp.phone.waiting import native_lock
@@ -56,7 +54,7 @@ class PhoneLeg(Protocol):
     def tick(self, now: float) -> None: ...
 
 
-class Bridge:
+class Bridge(Flow):
     """One call with its two legs.
 
     Args:
@@ -64,8 +62,7 @@ class Bridge:
         on_admitted: the stream is the call's from now on.
         on_ending: the call is over, which nobody has been told yet.
 
-    A keeper may follow the call from another thread: ``take_audio``,
-    ``take_lines``, ``heard_until_ms``, once ``keeps`` was called.
+    A keeper may follow the call from another thread (``flow.py``).
     """
 
     def __init__(
@@ -84,17 +81,16 @@ class Bridge:
         on_transcript: Callable[[dict[str, Any]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.call, self.on_transcript, self._told = call, on_transcript, 0
+        super().__init__(call, clock)
+        self.on_transcript, self._told = on_transcript, 0
         self._phone, self._carrier = phone, carrier
         self._engine, self._spec, self._breaker = engine, spec, breaker
         self._session = RealtimeSession()
-        self._listener, self._clock = listener, clock
+        self._listener = listener
         self._admit, self._on_admitted, self._is_admitted = admit, on_admitted, False
         self._on_ending, self._errands = on_ending, errands or Errands()
-        self._memo: dict[str, Any] = {}
         self._leg: EngineLeg | None = None  # the one whose words count
         self._legs: list[EngineLeg] = []  # and those that are not quite gone
-        self._lines: deque[Line] | None = None
         self._inbox: deque[tuple[Sequence[ev.Event], float, EngineLeg | None]] = deque()
         self._at_work = native_lock()
         self._over = threading.Event()
@@ -348,51 +344,6 @@ class Bridge:
     def hang_up(self, reason: str) -> None:
         """End the call now."""
         self._handle([ev.HangUp(reason)], self._clock())
-
-    # ------------------------------------------------------------------ for a keeper
-
-    def keeps(self) -> None:
-        """From now on what a keeper wants to have is kept until it takes it; call this before ``run``."""
-        self._lines, self.call.intake.flow = deque(), deque()
-
-    def take_audio(self) -> tuple[int, bytes] | None:
-        """The caller's audio since the last time: where it begins in the call (ms), and mu-law at 8 kHz."""
-        if not (taken := _taken(self.call.intake.flow)):
-            return None
-        pieces = [base64.b64decode(payload) for _, payload in taken]
-        start_ms = taken[0][0] - len(pieces[0]) / MULAW_BYTES_PER_MS
-        return self.call.talk.base_ms + round(start_ms), b"".join(pieces)
-
-    def take_lines(self) -> list[Line]:
-        """The transcript's lines that are new or have changed since the last time, each as it is now."""
-        return list({line.item_id: line for line in _taken(self._lines)}.values())
-
-    def take_memo(self) -> dict[str, Any] | None:
-        """What the call's next leg must know beside its lines, if that has changed since the last time."""
-        memo = self.call.memo()
-        if memo == self._memo:
-            return None
-        self._memo = memo
-        return memo
-
-    @property
-    def cost_usd(self) -> float:
-        """What this leg has cost so far."""
-        return self.call.leg_cost_usd
-
-    @property
-    def heard_until_ms(self) -> int:
-        """All caller audio before this has reached a transcript, or was silence to the engine."""
-        return self.call.heard_until_ms(self._clock())
-
-
-def _taken(flow: deque[Any] | None) -> list[Any]:
-    """All that is in it, while others may add to it."""
-    taken: list[Any] = []
-    with contextlib.suppress(IndexError):  # the oldest went just now
-        for _ in range(len(flow or ())):
-            taken.append(cast(deque[Any], flow).popleft())
-    return taken
 
 
 _PERFORM: dict[type, Callable[[Bridge, Any, float], None]] = {

@@ -7,17 +7,16 @@ Nothing here reads a clock or a socket: time is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone import keypad
 from flaskapp.phone.agent import Agent
+from flaskapp.phone.attention import Attention, Price, free
 from flaskapp.phone.conversation import Conversation
-from flaskapp.phone.directives import EndCall, Message, TransferTo
 from flaskapp.phone.endings import Endings, Limits
-from flaskapp.phone.exits import IN_SESSION, ON_THE_LINE, STANDING, Exits, Handler, State
+from flaskapp.phone.exits import IN_SESSION, ON_THE_LINE, STANDING, Handler, State
 from flaskapp.phone.greeting import Greeting
 from flaskapp.phone.intake import Intake
 from flaskapp.phone.past import NOTHING, Past
@@ -43,12 +42,7 @@ LAST_MOMENT, LAST_MOMENT_S = 0.1, 30.0  # and so long before its end at any mome
 ENGINE_FORMATS = {"audio/pcmu"}
 
 
-def free(usage: Mapping[str, float]) -> float:
-    """What a call costs where nobody has said any prices, in USD."""
-    return 0.0
-
-
-class Call(Exits):
+class Call(Attention):
     """What happens to one caller, from the stream's start to the end.
 
     Args:
@@ -71,11 +65,11 @@ class Call(Exits):
         now: float,
         past: Past = NOTHING,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        price: Callable[[Mapping[str, float]], float] = free,
+        price: Price = free,
         greeting: Clip | None = None,
     ) -> None:
         self.call_sid, self.agent, self._began = call_sid, agent, now
-        self._past, self._limits, self._price = past, limits, price
+        self._limits, self._price, self._cost_before_usd = limits, price, past.cost_usd
         talk = Conversation(transcript=Transcript(past=list(past.lines)), base_ms=past.base_ms)
         talk.has_answered = talk.transcript.last_spoken is not None
         talk.greeting = Greeting(agent.greeting, None if talk.has_answered else greeting)
@@ -111,17 +105,9 @@ class Call(Exits):
         told = [*self.talk.settle(at), *self._lifeline.keep_company(self.clip, at)]
         if memory.moves_by is not None and self._may_move(at, memory.moves_by):
             return [*told, *self._move(at)]
-        return [*told, *self._attend(at)] if memory.state in STANDING else told
-
-    def _attend(self, at: float) -> list[do.Command]:
-        """What a session that stands is told because of the time."""
-        told = self._keys_told(at)
-        if self.memory.state is State.LIVE and (limit := self.endings.over_limit(at, self.cost_usd)):
-            self.endings.begin(limit)
-            told += self._last_sentence(at)
-        told += [*self.talk.ask_if_due(at), *self.endings.watch(at, self.tools.running_since is not None)]
-        if self.endings.is_due(at):
-            return [*told, *self._close(at)]
+        if memory.state not in STANDING:
+            return told
+        told += self._attend_to_time(at)
         return [*told, *self._renew(at)] if self._wants_renewal(at) else told
 
     def ms(self, now: float) -> int:
@@ -131,21 +117,6 @@ class Call(Exits):
     def heard_until_ms(self, now: float) -> int:
         """All caller audio before this has reached a transcript, or was silence to the engine; as ``ms``."""
         return self.talk.base_ms + int(self._lifeline.unheard_from(now - self._began))
-
-    @property
-    def cost_usd(self) -> float:
-        """Of the whole call so far."""
-        return self._past.cost_usd + self.leg_cost_usd
-
-    @property
-    def leg_cost_usd(self) -> float:
-        """Of this stream so far."""
-        return self._price(self.talk.usage)
-
-    def memo(self) -> dict[str, Any]:
-        """What another worker must know beside the transcript, as JSON carries it."""
-        tools = self.tools.remembered()
-        return {"tools": tools} if tools else {}
 
     @property
     def is_over(self) -> bool:
@@ -270,87 +241,18 @@ class Call(Exits):
     def _wants_renewal(self, at: float) -> bool:
         """Whether the session is old, and this the moment for another: a pause, as long as there is time."""
         limit_s, since = self._limits.session_s, self.recovery.live_at
-        if not limit_s or since is None or self.endings.closing is not None:
+        if not limit_s or since is None or self.memory.state is not State.LIVE or self.endings.closing:
             return False
         age_s = at - since
         if age_s >= limit_s - min(LAST_MOMENT_S, limit_s * LAST_MOMENT):
             return True
         return age_s >= limit_s * RENEWED_FROM and self._is_pause(at)
 
-    def _is_pause(self, at: float) -> bool:
-        return self.talk.is_idle(at) and self.tools.running_since is None and not self.keypad.keys
-
     def _renew(self, at: float) -> list[do.Command]:
         """Another session in the place of one that the engine would end soon."""
         told = [do.TellEvent("session_renewed"), *self._lifeline.part(at, EXPIRED)]
         self.recovery.lost(at, EXPIRED)
         return [*told, do.CloseEngine(), *self._open(at)]
-
-    # ------------------------------------------------------------------ tools, keys, last words
-
-    def _tool_called(self, event: ev.ToolCalled, at: float) -> list[do.Command]:
-        had_words = self.talk.tool_called()
-        return self.tools.called(event, self.talk.transcript.next_position, at, had_words)
-
-    def _tool_answered(self, event: ev.ToolAnswered, at: float) -> list[do.Command]:
-        """A function is done; what it asks of the call comes after what the agent says to it."""
-        use = self.tools.answered(event)
-        if use is None:
-            return []
-        told = [self.tools.tell(use)] if self.memory.state in STANDING else []
-        if event.is_error:
-            told.append(do.TellFault("tool_failed", use.name))
-        self.talk.quiet_from = at
-        match event.directive:
-            case EndCall(reason=reason):
-                self.endings.goodbye(reason, use.had_words, at)
-                return told
-            case TransferTo() as to:
-                self.endings.transfer(to, use.had_words, at)
-                return [*told, *self._last_sentence(at)]
-            case Message() as message:
-                told.append(do.TellMessage(message))
-        if self.memory.state not in STANDING:
-            return told  # a session that follows is told of it, and asked
-        self.talk.is_due = self.tools.running_since is None
-        return [*told, *self.talk.ask_if_due(at)]
-
-    def _last_sentence(self, at: float) -> list[do.Command]:
-        """Nobody interrupts what the agent says now; what the caller says meanwhile is understood later."""
-        if self.memory.state is not State.LIVE:
-            return []
-        self.recovery.unheard_ms = self._lifeline.unheard_from(at)
-        self.talk.is_speaking = False
-        self._enter(State.CLOSING, None)
-        return []
-
-    def _pressed(self, event: ev.Digit, at: float) -> list[do.Command]:
-        """A key: the agent listens, as to a word."""
-        self.keypad.pressed(event.digit, at)
-        self.endings.caller_speaks()
-        return self.talk.interrupt(at) if self.memory.state is State.LIVE else []
-
-    def _keys_told(self, at: float) -> list[do.Command]:
-        keys = self.keypad.take(at)
-        return self.talk.keys_pressed(keys, keypad.told(keys), at) if keys else []
-
-    def _speech_started(self, event: ev.SpeechStarted, at: float) -> list[do.Command]:
-        self.endings.caller_speaks()
-        return self.talk.speech_started(event, at)
-
-    # ------------------------------------------------------------------ another worker
-
-    def _moves(self, event: ev.MoveAway, at: float) -> list[do.Command]:
-        self.memory.moves_by = at + event.within_s
-        return []
-
-    def _may_move(self, at: float, by: float) -> bool:
-        """Whether this is a moment at which a caller hardly notices that another worker takes over."""
-        if at >= by:
-            return True
-        if self.memory.state in STANDING:
-            return self._is_pause(at) and self.endings.closing is None
-        return not self.talk.playout.is_playing(at)
 
 
 def _talk(method: Handler) -> Handler:

@@ -1,17 +1,17 @@
 """TwiML: what the carrier shall do with a call, as documents.
 
 Source: Twilio's pages on ``<Connect>``, ``<Stream>``, ``<Say>``, ``<Record>``,
-``<Pause>``, ``<Redirect>``. Every document ends in something the caller hears,
-or in the next request for one.
+``<Pause>``, ``<Redirect>``, ``<Dial>``, ``<Reject>``. Every document ends in something the
+caller hears, or in the next request for one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from twilio.twiml.voice_response import Connect, VoiceResponse
+from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
 
 from flaskapp.phone.next_step import Step, Then
 from flaskapp.phone.voice import sayable
@@ -20,21 +20,39 @@ SILENCE_ENDS_RECORDING_S = 2
 LONGEST_RECORDING_S = 120
 LONGEST_MESSAGE_S = 300
 PAUSE_S = 1
+RINGS_FOR_S = 25  # shorter than most mailboxes wait: a machine is nobody to be transferred to
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where one call's next requests go: ``https://...`` and ``wss://...`` origins as carriers know them."""
+    """Where one call's next requests go: ``https://...`` and ``wss://...`` origins as carriers know them.
+
+    Attributes:
+        asked: path and query of the present request, for asking the same again.
+    """
 
     call_sid: str
     origin: str
     socket_origin: str
+    asked: str = ""
 
     def process_voice(self, **numbers: object) -> str:
         """The recording path's next question; numbers that are zero or empty stay away."""
         told = {name: value for name, value in numbers.items() if value}
         query = f"?{urlencode(told)}" if told else ""
         return f"{self.origin}/phone/process-voice/{self.call_sid}{query}"
+
+    def transfer_ended(self, destination: str) -> str:
+        """Where the carrier tells what became of a transfer."""
+        query = urlencode({"destination": destination})
+        return f"{self.origin}/phone/transfer-ended/{self.call_sid}?{query}"
+
+    def once_more(self, waits: int) -> str:
+        """The present request again; how often it was is part of its address."""
+        asked = urlsplit(self.asked or "/phone/fallback")
+        query = [each for each in parse_qsl(asked.query, keep_blank_values=True) if each[0] != "wait"]
+        path = urlunsplit(("", "", asked.path, urlencode([*query, ("wait", waits)]), ""))
+        return f"{self.origin}{path}"
 
 
 def render(step: Step, where: Addresses, ticket: Callable[[], str]) -> str:
@@ -62,11 +80,12 @@ def _record(response: VoiceResponse, step: Step, where: Addresses, ticket: Calla
     """Record; an empty recording makes no request of its own, so the verb after it does."""
     is_message = step.then is Then.MESSAGE
     about = {"message": int(is_message), "silences": step.silences, "troubles": step.troubles}
+    usual_s = LONGEST_MESSAGE_S if is_message else LONGEST_RECORDING_S
     response.record(
         action=where.process_voice(**about),
         method="POST",
         timeout=SILENCE_ENDS_RECORDING_S,
-        max_length=LONGEST_MESSAGE_S if is_message else LONGEST_RECORDING_S,
+        max_length=min(step.within_s or usual_s, usual_s),
         finish_on_key="#",
         play_beep=True,
         trim="trim-silence",
@@ -84,6 +103,27 @@ def _wait(response: VoiceResponse, step: Step, where: Addresses, ticket: Callabl
     response.redirect(where.process_voice(**about), method="POST")
 
 
+def _dial(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
+    """Join the caller to a person; whatever becomes of it is told to the action, which goes on from there."""
+    dial = Dial(
+        action=where.transfer_ended(step.destination),
+        method="POST",
+        timeout=RINGS_FOR_S,
+        answer_on_bridge=True,
+    )
+    dial.number(step.number)
+    response.append(dial)
+
+
+def _ask_again(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
+    response.pause(length=PAUSE_S)
+    response.redirect(where.once_more(step.waits), method="POST")
+
+
+def _reject(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
+    response.reject(reason="busy")
+
+
 def _hang_up(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
     response.hangup()
 
@@ -93,5 +133,8 @@ _FOLLOWS: Mapping[Then, Callable[[VoiceResponse, Step, Addresses, Callable[[], s
     Then.MESSAGE: _record,
     Then.STREAM: _stream,
     Then.WAIT: _wait,
+    Then.DIAL: _dial,
+    Then.ASK_AGAIN: _ask_again,
+    Then.REJECT: _reject,
     Then.HANG_UP: _hang_up,
 }

@@ -1,4 +1,4 @@
-"""What a call wants done that takes its time: tools, transfers, keeping a greeting - each off the audio's path."""
+"""What takes its time on a call - a tool, a transfer, a greeting to be kept - off the audio's path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
@@ -14,21 +13,15 @@ from flaskapp.phone import events as ev
 log = logging.getLogger(__name__)
 
 Report = Callable[[ev.Event], None]
-
-
-class Tools(Protocol):
-    """Carries out one call's functions (``toolbench.py``)."""
-
-    def start(
-        self, tool_call_id: str, name: str, arguments_json: str, done: Callable[[ev.ToolAnswered], None]
-    ) -> None: ...
+Use = Callable[[str, str, str, Callable[[ev.ToolAnswered], None]], None]
 
 
 class Errands:
     """One call's.
 
     Args:
-        tools: carries out functions; without them the engine is told that there is none.
+        use: has a tool carried out (its call's id, name, arguments as JSON, and whom to tell);
+            without it the engine is told that there is none.
         transfer: has the carrier join the caller to a number; whether it will.
         keep_greeting: puts the sound of the greeting away, in mu-law.
     """
@@ -36,11 +29,11 @@ class Errands:
     def __init__(
         self,
         call_sid: str = "",
-        tools: Tools | None = None,
+        use: Use | None = None,
         transfer: Callable[[str], bool] | None = None,
         keep_greeting: Callable[[bytes], None] | None = None,
     ) -> None:
-        self._call_sid, self._tools = call_sid, tools
+        self._call_sid, self._use_tool = call_sid, use
         self._transfer, self._keep_greeting = transfer, keep_greeting
 
     def run(self, command: do.RunTool | do.TransferCaller | do.KeepGreeting, report: Report) -> None:
@@ -53,10 +46,10 @@ class Errands:
             self._elsewhere(lambda: self._put_away(command))
 
     def _use(self, command: do.RunTool, report: Report) -> None:
-        if self._tools is None:
+        if self._use_tool is None:
             report(ev.ToolAnswered(command.tool_call_id, "There is no such function.", is_error=True))
             return
-        self._tools.start(command.tool_call_id, command.name, command.arguments, report)
+        self._use_tool(command.tool_call_id, command.name, command.arguments, report)
 
     def _have_transferred(self, command: do.TransferCaller, report: Report) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from flaskapp.phone.agent import Agent
@@ -12,6 +12,8 @@ SILENCES = 2  # recordings without a word before we say goodbye
 TROUBLES = 3  # recordings that could not be used before we only take a message
 WAIT_S = 20.0  # how long a caller waits for an answer
 FILLER_EVERY_POLLS = 2  # each takes up to two seconds: nobody is left in silence for four
+MOST_WAITS = 30  # whoever is asked again so often is not going away
+SHORTEST_RECORDING_S = 5  # however little time a call has left
 
 
 class Then(StrEnum):
@@ -21,6 +23,9 @@ class Then(StrEnum):
     MESSAGE = "message"  # record once more, without an answer
     STREAM = "stream"
     WAIT = "wait"
+    DIAL = "dial"  # a person
+    ASK_AGAIN = "ask_again"  # ask the same once more, in a second
+    REJECT = "reject"  # never answered, never billed
     HANG_UP = "hang_up"
 
 
@@ -41,6 +46,9 @@ class Step:
         silences, troubles: how often in a row it went that way; they ride on the next request's address.
         key, poll: the turn that is waited for, and for the how-manieth time it is asked for.
         why: an ending's reason, for the history.
+        destination, number: whom to dial: the name in the agent's configuration, and the number there.
+        waits: how often the same was asked again already.
+        within_s: for how long may be recorded; 0: as long as usual.
     """
 
     said: tuple[Spoken, ...]
@@ -50,6 +58,10 @@ class Step:
     key: str = ""
     poll: int = 0
     why: str = ""
+    destination: str = ""
+    number: str = ""
+    waits: int = 0
+    within_s: int = 0
 
 
 class Path:
@@ -92,11 +104,27 @@ class Path:
             return Step(self._house("goodbye"), Then.HANG_UP, why="caller_silent")
         return Step(self._house("not_heard"), Then.RECORD, silences=silences)
 
-    def answered(self, response: str, play_url: str, is_goodbye: bool, to_live: bool) -> Step:
-        """The answer is there; then the next turn, live if that is possible again."""
+    def answered(
+        self,
+        response: str,
+        play_url: str,
+        is_goodbye: bool,
+        to_live: bool,
+        *,
+        why: str = "goodbye",
+        ending: Step | None = None,
+    ) -> Step:
+        """The answer is there; then the next turn, live if that is possible again.
+
+        Args:
+            why: the reason of an ending by goodbye.
+            ending: how the call must end now, whatever was answered.
+        """
         said = (Spoken(response, self._tag, play_url),) if sayable(response).strip() else ()
         if is_goodbye:
-            return Step(said or self._house("goodbye"), Then.HANG_UP, why="goodbye")
+            return Step(said or self._house("goodbye"), Then.HANG_UP, why=why)
+        if ending is not None:
+            return replace(ending, said=(*said, *ending.said))
         return Step(said or self._house("no_answer"), Then.STREAM if to_live else Then.RECORD)
 
     def unusable(self, troubles: int) -> Step:
@@ -108,6 +136,29 @@ class Path:
     def unavailable(self) -> Step:
         """AI cannot answer at all: the words are kept, and more may be left."""
         return Step(self._house("unavailable"), Then.MESSAGE)
+
+    def transferring(self, destination: str, number: str, response: str = "", play_url: str = "") -> Step:
+        """The caller is joined to a person; the agent's own words come first, or the house's."""
+        said = (Spoken(response, self._tag, play_url),) if sayable(response).strip() else ()
+        return Step(said or self._house("connecting"), Then.DIAL, destination=destination, number=number)
+
+    def transfer_failed(self) -> Step:
+        """Nobody was reached: the caller is back, and may go on here."""
+        return Step((*self._house("not_connected"), *self._own(self._consent)), Then.RECORD)
+
+    def time_is_up(self) -> Step:
+        """The call has lasted as long as a call may."""
+        return Step(self._house("time_is_up"), Then.HANG_UP, why="max_duration")
+
+    def too_dear(self) -> Step:
+        """The call has cost as much as a call may; the caller need not know that it is money."""
+        return Step(self._house("time_is_up"), Then.HANG_UP, why="max_cost")
+
+    def asking_again(self, waits: int) -> Step:
+        """Somebody else is about to answer: the same is asked once more, in a second."""
+        if waits >= MOST_WAITS:
+            return self.unavailable()
+        return Step(self._house("one_moment") if waits == 0 else (), Then.ASK_AGAIN, waits=waits + 1)
 
     def message_left(self) -> Step:
         """The message is taken."""
@@ -121,3 +172,5 @@ class Path:
 
 
 HANG_UP = Step((), Then.HANG_UP)
+JOIN = Step((), Then.STREAM)
+REJECT = Step((), Then.REJECT)

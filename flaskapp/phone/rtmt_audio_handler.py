@@ -13,8 +13,9 @@ import base64
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,16 +23,21 @@ from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.audio import MULAW_BYTES_PER_MS
 from flaskapp.phone.breaker import Breaker, probe
 from flaskapp.phone.bridge import Bridge, PhoneLeg
-from flaskapp.phone.call import Call
+from flaskapp.phone.call import Call, free
 from flaskapp.phone.carriers.base import Carrier
 from flaskapp.phone.carriers.twilio import TwilioStream
+from flaskapp.phone.cost import Prices
+from flaskapp.phone.endings import Limits
 from flaskapp.phone.engines.connection import AZURE_SCOPE, Endpoint, Engine, endpoint
 from flaskapp.phone.engines.realtime import SessionSpec
+from flaskapp.phone.errands import Errands
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import Listener
+from flaskapp.phone.past import NOTHING, Past
 from flaskapp.phone.playout import Clip
 from flaskapp.phone.script_leg import ScriptLeg
-from flaskapp.phone.transcript import Line
+from flaskapp.phone.toolbench import Toolbench
+from flaskapp.phone.tools import CallContext
 from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -49,6 +55,13 @@ class Keeper(Protocol):
 
     def release(self, call_sid: str) -> object:
         """The leg is over (of several, the oldest): take the rest at once."""
+
+
+class Greetings(Protocol):
+    """Where greetings are kept as the engine spoke them (``store/greetings.py``)."""
+
+    def find(self, *depends_on: str) -> Clip | None: ...
+    def keep(self, mulaw: bytes, *depends_on: str) -> None: ...
 
 
 class Leg(Protocol):
@@ -76,6 +89,11 @@ class RTMTAudioHandler:
         listener: is told what happens on every call.
         keeper: puts every call's audio and lines where they survive this process.
         breaker: knows how the engine does; by default one of this handler's own.
+        tools: what agents may use; by default those that are built in.
+        transfer: has the carrier join a call (its SID) to a number; whether it will.
+        greetings: keeps how the engine speaks them, so that the next caller hears one at once.
+        limits: what a call may take; an agent's own come first.
+        prices: what usage costs.
 
     Attributes:
         sessions: open calls by call SID.
@@ -97,6 +115,11 @@ class RTMTAudioHandler:
         listener: Listener | None = None,
         keeper: Keeper | None = None,
         breaker: Breaker | None = None,
+        tools: Toolbench | None = None,
+        transfer: Callable[[str, str], bool] | None = None,
+        greetings: Greetings | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        prices: Prices | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = Engine(_endpoint(endpoint, scope), deployment, credentials)
@@ -106,6 +129,8 @@ class RTMTAudioHandler:
         self.listener = listener or Listener()
         self.keeper = keeper
         self.breaker = breaker or Breaker(lambda wants_reply: probe(self.engine, wants_reply))
+        self.tools, self._transfer, self._greetings = tools or Toolbench(), transfer, greetings
+        self._limits, self._prices = limits, prices
         self.sessions: dict[str, Bridge] = {}
         self._bridges: set[Bridge] = set()  # also those whose stream has not been admitted yet
         self.on_transcript: Callable[[dict[str, Any]], None] | None = None
@@ -119,24 +144,23 @@ class RTMTAudioHandler:
         call_sid: str,
         *,
         called: str = "",
+        caller: str = "",
         carrier: Carrier | None = None,
         admit: Callable[[StreamStarted], None] = _welcome,
-        past: Sequence[Line] = (),
-        base_ms: int = 0,
+        past: Past = NOTHING,
     ) -> None:
         """Serve one call on this leg; blocks until the call is over and the leg closed.
 
         Args:
             called: the number that was dialled: chooses the agent.
+            caller: who calls; tools are told.
             carrier: the leg's codec; Twilio's by default.
             admit: raises ``TicketError`` to refuse the stream when it starts.
-            past: what was said on this call before this leg, in order.
-            base_ms: where in the call this leg begins.
+            past: what was said and done on this call before this leg.
         """
         agent = self.agents.for_number(called)
         phone: PhoneLeg = leg if isinstance(leg, Wire) else ScriptLeg(leg)
-        call = Call(call_sid, agent, self._clock(), past, base_ms)
-        call.clip = hold_clip(agent.language)
+        call = self._call(call_sid, agent, past)
         bridge = Bridge(
             call,
             phone,
@@ -148,6 +172,7 @@ class RTMTAudioHandler:
             lambda: self._take_over(call_sid, bridge),
             lambda: self._release(call_sid),
             self.breaker,
+            self._errands(CallContext(call_sid, caller, called, agent)),
             self.on_transcript,
             self._clock,
         )
@@ -169,9 +194,42 @@ class RTMTAudioHandler:
         bridge.hang_up(reason)
         return True
 
+    def move_all(self, within_s: float) -> None:
+        """Have other workers take over all open calls: each at a good moment, at the latest then."""
+        for bridge in tuple(self._bridges):
+            bridge.move(within_s)
+
+    def _call(self, call_sid: str, agent: Agent, past: Past) -> Call:
+        own = agent.limits
+        limits = replace(
+            self._limits,
+            call_s=own.max_call_seconds or self._limits.call_s,
+            cost_usd=own.max_call_cost_usd or self._limits.cost_usd,
+        )
+        price = self._prices.cost_usd if self._prices else free
+        greeting = self._greetings.find(*self._greeting_key(agent)) if self._greetings else None
+        call = Call(call_sid, agent, self._clock(), past, limits, price, greeting)
+        call.clip = hold_clip(agent.language)
+        return call
+
+    def _greeting_key(self, agent: Agent) -> tuple[str, ...]:
+        voice = agent.voice or self.voice_choice
+        return (agent.name, agent.greeting, agent.language, voice, self.engine.model, "audio/pcmu")
+
+    def _errands(self, context: CallContext) -> Errands:
+        sid, transfer, greetings = context.call_sid, self._transfer, self._greetings
+        key = self._greeting_key(context.agent)
+        return Errands(
+            sid,
+            partial(self.tools.start, context),
+            (lambda number: transfer(sid, number)) if transfer else None,
+            (lambda mulaw: greetings.keep(mulaw, *key)) if greetings else None,
+        )
+
     def _spec(self, agent: Agent) -> SessionSpec:
         voice = agent.voice or self.voice_choice
-        return SessionSpec(agent.told(), voice, agent.language, self.transcribe_model)
+        tools = self.tools.schemas(agent)
+        return SessionSpec(agent.told(), voice, agent.language, self.transcribe_model, tools)
 
     def _enter(self, bridge: Bridge) -> None:
         with self._guard:

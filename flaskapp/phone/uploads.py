@@ -13,15 +13,12 @@ from werkzeug.exceptions import Forbidden, Unauthorized
 
 from flaskapp.access import checked_call_sid, is_local, is_operator, settings
 from flaskapp.phone.ai_integration import (
-    MAX_CHUNK_BYTES,
-    WAV_HEADER_BYTES,
     AIVoiceIntegration,
     AnsweredElsewhere,
-    ForeignBytes,
     NothingHeld,
     StreamBringsAudio,
-    TooMuchAudio,
 )
+from flaskapp.phone.chunks import MAX_CHUNK_BYTES, WAV_HEADER_BYTES, ForeignBytes, TooMuchAudio
 from flaskapp.phone.errors import AudioError, EngineError, TicketError
 from flaskapp.store.turns import TurnBook
 from flaskapp.tickets import Tickets

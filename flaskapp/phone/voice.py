@@ -29,6 +29,9 @@ class Sentences:
     unavailable: str
     kept: str
     goodbye: str
+    connecting: str
+    not_connected: str
+    time_is_up: str
 
 
 _SENTENCES = {
@@ -47,6 +50,11 @@ _SENTENCES = {
         " You may leave a message after the tone; it will be listened to.",
         kept="Thank you. Your message is kept. Goodbye.",
         goodbye="Thank you for calling. Goodbye.",
+        connecting="One moment, please, I am connecting you.",
+        not_connected="I am sorry, nobody could be reached."
+        " You may tell me after the tone what it is about; it will be passed on.",
+        time_is_up="I am sorry, I have to end this call now."
+        " Please call again if there is anything else. Goodbye.",
     ),
     "de": Sentences(
         tag="de-DE",
@@ -64,6 +72,11 @@ _SENTENCES = {
         " Sie können nach dem Ton eine Nachricht hinterlassen; sie wird angehört.",
         kept="Vielen Dank. Ihre Nachricht ist aufbewahrt. Auf Wiederhören.",
         goodbye="Vielen Dank für Ihren Anruf. Auf Wiederhören.",
+        connecting="Einen Moment, bitte, ich verbinde Sie.",
+        not_connected="Es tut mir leid, es war niemand zu erreichen."
+        " Sagen Sie mir gern nach dem Ton, worum es geht; ich gebe es weiter.",
+        time_is_up="Es tut mir leid, ich muss das Gespräch jetzt beenden."
+        " Rufen Sie gern wieder an. Auf Wiederhören.",
     ),
     "es": Sentences(
         tag="es-ES",
@@ -80,6 +93,10 @@ _SENTENCES = {
         " Puede dejar un mensaje después del tono; será escuchado.",
         kept="Gracias. Su mensaje está guardado. Adiós.",
         goodbye="Gracias por llamar. Adiós.",
+        connecting="Un momento, por favor, le comunico.",
+        not_connected="Lo siento, no se ha podido localizar a nadie."
+        " Después del tono puede decirme de qué se trata; lo transmitiré.",
+        time_is_up="Lo siento, tengo que terminar esta llamada. Llame de nuevo si necesita algo más. Adiós.",
     ),
     "fr": Sentences(
         tag="fr-FR",
@@ -96,6 +113,10 @@ _SENTENCES = {
         " Vous pouvez laisser un message après le bip ; il sera écouté.",
         kept="Merci. Votre message est conservé. Au revoir.",
         goodbye="Merci de votre appel. Au revoir.",
+        connecting="Un instant, s'il vous plaît, je vous mets en relation.",
+        not_connected="Je suis désolé, personne n'a pu être joint."
+        " Dites-moi après le bip de quoi il s'agit ; je transmettrai.",
+        time_is_up="Je suis désolé, je dois mettre fin à cet appel. N'hésitez pas à rappeler. Au revoir.",
     ),
     "hi": Sentences(
         tag="hi-IN",
@@ -110,6 +131,10 @@ _SENTENCES = {
         unavailable="क्षमा कीजिए, हमारा सहायक अभी उत्तर नहीं दे सकता। आप बीप के बाद संदेश छोड़ सकते हैं; उसे सुना जाएगा।",
         kept="धन्यवाद। आपका संदेश सुरक्षित है। नमस्ते।",
         goodbye="फ़ोन करने के लिए धन्यवाद। नमस्ते।",
+        connecting="एक क्षण, कृपया, मैं आपकी बात कराता हूँ।",
+        not_connected="क्षमा कीजिए, किसी से संपर्क नहीं हो सका।"
+        " आप बीप के बाद अपनी बात बता सकते हैं; वह पहुँचा दी जाएगी।",
+        time_is_up="क्षमा कीजिए, मुझे अब यह कॉल समाप्त करनी होगी। कुछ और हो तो फिर फ़ोन कीजिए। नमस्ते।",
     ),
 }
 

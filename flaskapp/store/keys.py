@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 DAY_S = 86_400
+GREETING_KEPT_S = 30 * DAY_S
 #: A call's own keys, after each write. A turn that waits for AI outlives its call, and so does its audio.
 CALL_KEPT_S = DAY_S
 AUDIO_KEPT_S = DAY_S
@@ -18,6 +19,11 @@ FORGOTTEN_S = 60
 LIVE_CALLS = "calls:live"
 OPEN_TURNS = "open-turns"
 SWEEPING = "sweeping"
+
+
+def greeting(digest: str) -> str:
+    """Bytes: how the engine speaks a greeting."""
+    return f"greeting:{digest}"
 
 
 def call(call_sid: str) -> str:

@@ -6,7 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, DateTime, ForeignKey, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Double,
+    ForeignKey,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -68,6 +78,9 @@ class Call(db.Model):  # type: ignore[name-defined]
     model: Mapped[str | None] = mapped_column(Text)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     status_sequence: Mapped[int | None]
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    message: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    cost_usd: Mapped[float | None] = mapped_column(Double)
 
 
 class Turn(db.Model):  # type: ignore[name-defined]
@@ -128,3 +141,24 @@ class Event(db.Model):  # type: ignore[name-defined]
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
     # Of the event itself: the same one written twice is still one.
     digest: Mapped[str] = mapped_column(String(32))
+
+
+class Delivery(db.Model):  # type: ignore[name-defined]
+    """What is still to be done about a call that is over: its outcome settled, its operator told.
+
+    `due_at` is when that is tried (again), null once it is done or given up; `event_id` is what the
+    receiver knows the event by, the same at every attempt.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (UniqueConstraint("call_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    call_id: Mapped[int] = mapped_column(ForeignKey("calls.id", ondelete="CASCADE"))
+    event_id: Mapped[str] = mapped_column(String(64))
+    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
+    attempts: Mapped[int]
+    last_error: Mapped[str | None] = mapped_column(Text)
+    accepted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    given_up_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime)

@@ -25,6 +25,7 @@ TOOL: Any = {
         },
     },
 }
+END_CALL: Any = {"type": "function", "function": {"name": "end_call"}}
 
 
 def said(role: str, content: Any, **fields: Any) -> Any:
@@ -105,6 +106,26 @@ def test_a_function_can_be_forced_or_forbidden(server):
     assert answer.choices[0].message.tool_calls[0].function.name == "transfer_call"
     answer = ask(server, said("user", "transfer me to sales"), tools=[TOOL], tool_choice="none")
     assert answer.choices[0].message.tool_calls is None
+
+
+def test_goodbye_is_written_beside_the_call_that_ends(server):
+    message = ask(server, said("user", "goodbye"), tools=[END_CALL]).choices[0].message
+    assert message.content == "Thank you for calling. Goodbye."
+    assert message.tool_calls[0].function.name == "end_call"
+
+
+def test_every_call_is_to_be_answered_and_nothing_else(server):
+    asked = said("user", "please transfer me to support")
+    message = ask(server, asked, tools=[TOOL]).choices[0].message.model_dump(exclude_none=True)
+    answered = said("tool", "ok", tool_call_id=message["tool_calls"][0]["id"])
+    for wrong in (
+        (asked, message),
+        (asked, message, said("user", "hello?")),
+        (asked, message, answered, answered),
+        (asked, said("tool", "ok", tool_call_id="call_of_nobody")),
+    ):
+        with pytest.raises(openai.BadRequestError):
+            ask(server, *wrong, tools=[TOOL])
 
 
 def test_what_the_script_cannot_heed_is_taken_all_the_same(server):

@@ -55,7 +55,7 @@ def talk_of_everything(caller: Caller) -> None:
         },
     )
     caller.say("goodbye")
-    call = caller.until("response.done")["response"]["output"][0]
+    call = caller.until("response.done")["response"]["output"][1]
     result = {"type": "function_call_output", "call_id": call["call_id"], "output": "ok"}
     caller.send("conversation.item.create", item=result)
     caller.send("response.create", response={"output_modalities": ["text"]})

@@ -52,3 +52,22 @@ def test_recordings_of_before_keep_their_rows_on_the_way_up_and_down(engine):
         with engine.connect() as connection:
             row = connection.execute(text("SELECT recording_sid, call_id, status FROM recordings")).all()
         assert row == [("RE1", 1, "answered")]
+
+
+def test_calls_of_before_keep_their_turns_on_the_way_up_and_down(engine):
+    upgrade(revision="0002")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO calls (id, call_sid, status) VALUES (1, 'CA1', 'completed')"))
+        connection.execute(
+            text(
+                "INSERT INTO turns (call_id, item, position, speaker, text, start_ms, end_ms, mode,"
+                " interrupted, is_final) VALUES (1, 'a', 0, 'caller', 'hello', 0, 900, 'live', false, true)"
+            )
+        )
+    for step in (upgrade, lambda: downgrade(revision="0002"), upgrade):
+        step()
+        with engine.connect() as connection:
+            kept = connection.execute(
+                text("SELECT call_sid, text FROM turns JOIN calls ON calls.id = call_id")
+            )
+            assert kept.all() == [("CA1", "hello")]

@@ -228,7 +228,7 @@ def _response_done(parsed: _Message) -> ev.Event:
 
 
 def _usage(usage: dict[str, Any] | None) -> dict[str, float]:
-    """Counts flattened: ``input_tokens``, ``input_text_tokens``, ``input_cached_audio_tokens``, ``seconds`` ..."""
+    """Counts flattened: ``input_tokens``, ``input_text_tokens``, ``input_cached_text_tokens`` ..."""
     flat: dict[str, float] = {}
     for name, value in (usage or {}).items():
         if isinstance(value, dict):

@@ -1,0 +1,65 @@
+"""What a keeper takes from a live call, from another thread: audio, lines, what else must not be lost."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS
+from flaskapp.phone.call import Call
+from flaskapp.phone.transcript import Line
+
+
+class Flow:
+    """One leg's; ``keeps`` is called before its bridge runs, if anybody keeps anything."""
+
+    def __init__(self, call: Call, clock: Callable[[], float]) -> None:
+        self.call, self._clock = call, clock
+        self._lines: deque[Line] | None = None
+        self._memo: dict[str, Any] = {}
+
+    def keeps(self) -> None:
+        """From now on what a keeper wants to have is kept until it takes it; call this before ``run``."""
+        self._lines, self.call.intake.flow = deque(), deque()
+
+    def take_audio(self) -> tuple[int, bytes] | None:
+        """The caller's audio since the last time: where it begins in the call (ms), and mu-law at 8 kHz."""
+        if not (taken := _taken(self.call.intake.flow)):
+            return None
+        pieces = [base64.b64decode(payload) for _, payload in taken]
+        start_ms = taken[0][0] - len(pieces[0]) / MULAW_BYTES_PER_MS
+        return self.call.talk.base_ms + round(start_ms), b"".join(pieces)
+
+    def take_lines(self) -> list[Line]:
+        """The transcript's lines that are new or have changed since the last time, each as it is now."""
+        return list({line.item_id: line for line in _taken(self._lines)}.values())
+
+    def take_memo(self) -> dict[str, Any] | None:
+        """What the call's next leg must know beside its lines, if that has changed since the last time."""
+        memo = self.call.memo()
+        if memo == self._memo:
+            return None
+        self._memo = memo
+        return memo
+
+    @property
+    def cost_usd(self) -> float:
+        """What this leg has cost so far."""
+        return self.call.leg_cost_usd
+
+    @property
+    def heard_until_ms(self) -> int:
+        """All caller audio before this has reached a transcript, or was silence to the engine."""
+        return self.call.heard_until_ms(self._clock())
+
+
+def _taken(flow: deque[Any] | None) -> list[Any]:
+    """All that is in it, while others may add to it."""
+    taken: list[Any] = []
+    with contextlib.suppress(IndexError):  # the oldest went just now
+        for _ in range(len(flow or ())):
+            taken.append(cast(deque[Any], flow).popleft())
+    return taken
