@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from flaskapp import create_app, simulator
 from flaskapp.phone.ai_integration import ONE_AT_A_TIME
-from flaskapp.phone.chunks import as_mulaw
 from flaskapp.phone.audio import pcm16_to_mulaw, read_wav
+from flaskapp.phone.chunks import as_mulaw
 from flaskapp.phone.engines.turns import Answer
 from flaskapp.phone.errors import EngineUnreachable, TicketError
 

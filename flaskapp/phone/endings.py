@@ -14,7 +14,6 @@ from flaskapp.phone.directives import TransferTo
 from flaskapp.phone.farewell import is_goodbye
 from flaskapp.phone.transcript import AGENT, CALLER
 
-SILENT_S = 10.0  # so long nobody says anything: the caller is asked whether he is there, then the call ends
 SILENT_AFTER_GOODBYE_S = 3.0
 LAST_WORDS_S = 15.0  # a closing's last words are waited for at most so long
 CARRIER_TRANSFERS_S = 6.0
@@ -42,11 +41,13 @@ class Limits:
 
     Attributes:
         session_s: so long an engine lets one session last; zero: for ever.
+        silence_s: so long nobody says anything: the caller is asked whether he is there, then the call ends.
     """
 
     call_s: float = 1800.0
     cost_usd: float = 0.0
     session_s: float = 3600.0
+    silence_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -142,9 +143,14 @@ class Endings:
         quiet_s = 0.0 if waits_for_tool else at - talk.quiet_since()
         if self._both_said_goodbye():
             self._begin(Closing("goodbye", at + LAST_WORDS_S))
-        elif quiet_s >= (SILENT_AFTER_GOODBYE_S if self._is_farewell else SILENT_S):
+        elif 0 < self._patience_s <= quiet_s:
             return self._silent(at)
         return []
+
+    @property
+    def _patience_s(self) -> float:
+        silence_s = self._limits.silence_s
+        return min(silence_s, SILENT_AFTER_GOODBYE_S) if self._is_farewell else silence_s
 
     def _silent(self, at: float) -> list[do.Command]:
         if self._is_farewell:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import Call
+from flaskapp.phone.directives import EndCall, Message
 from tests.phone.scene import AGENT, BEGAN_AT
 
 REPLIES = st.sampled_from(["r1", "r2", "r3"])
@@ -46,11 +46,13 @@ ENGINE = (
     st.builds(ev.ReplyAudioEnded, REPLIES, ITEMS),
     st.builds(ev.ReplyWords, REPLIES, ITEMS, WORDS, st.booleans()),
     st.builds(ev.ToolCalled, REPLIES, st.just("c1"), st.just("f"), WORDS),
+    st.builds(ev.ToolAnswered, st.just("c1"), WORDS, st.sampled_from([None, EndCall(), Message("x")])),
+    st.just(ev.TransferFailed("x")),
     st.builds(ev.ReplyEnded, REPLIES, st.sampled_from(["completed", "failed", "cancelled", ""]), usage=USAGE),
     st.builds(ev.EngineFault, st.sampled_from(["x", "response_cancel_not_active"])),
     st.builds(ev.EngineClosed, st.just("engine_lost")),
 )
-TALK = st.one_of(*CARRIER[1:4], *ENGINE[2:13])  # what does not end a call
+TALK = st.one_of(*CARRIER[1:4], *ENGINE[2:15])  # what does not end a call
 ANYTHING = st.one_of(*CARRIER, *ENGINE)
 PAUSE = st.integers(0, 48).map(lambda sixteenths: sixteenths / 16)  # exact in binary
 TO_LIVE = [
@@ -92,11 +94,6 @@ class Run:
         self.now += step.pause
         told = self.call.tick(self.now)
         return told + (self.call.receive(step.event, self.now) if step.event is not None else [])
-
-    def moved(self, by: float) -> Run:
-        """The same call, stored as JSON and taken up on another clock."""
-        data = json.loads(json.dumps(self.call.snapshot(self.now)))
-        return Run(Call.restore(data, AGENT, self.now + by), self.now + by)
 
 
 def fresh() -> Run:

@@ -9,11 +9,14 @@ from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.call import Call
+from flaskapp.phone.endings import Closing, Limits
+from flaskapp.phone.past import NOTHING, Past
 
 AGENT = Agent(name="Test", greeting="Good day.")
 SILENT = Agent(name="Test", greeting="")
 START = ev.StreamStarted("MZ1", "CA1", "audio/pcmu")
 READY = ev.SessionReady("audio/pcmu", "audio/pcmu", interrupts_itself=True, silence_ms=500)
+PATIENT = Limits(silence_s=0.0, session_s=0.0)  # for scenes in which nothing happens for long
 SILENCES = b"\xff\x7f\xfe\x7e"  # in mu-law
 BEGAN_AT = 100.0  # on the scene's clock; exact in binary, as all times in these tests should be
 
@@ -45,9 +48,9 @@ def heard_words(text: str, item: str = "u1", is_final: bool = True) -> ev.Caller
 class Scene:
     """One call on a clock of its own."""
 
-    def __init__(self, agent: Agent = SILENT) -> None:
+    def __init__(self, agent: Agent = SILENT, limits: Limits = PATIENT, past: Past = NOTHING) -> None:
         self.now = BEGAN_AT
-        self.call = Call("CA1", agent, self.now)
+        self.call = Call("CA1", agent, self.now, past, limits)
         self.told: list[do.Command] = []
 
     def hears(self, *events: ev.Event, after: float = 0.0) -> list[do.Command]:
@@ -120,6 +123,11 @@ def stage(name: str) -> Scene:
     }
     if name in makers:
         return makers[name]()
+    if name == "closing":
+        scene = live()
+        scene.call.endings.begin(Closing("max_duration", 60.0, "Say goodbye.", yields=False))
+        scene.call._last_sentence(0.0)
+        return scene
     if name == "lingering":
         scene = opening()
         scene.hears(voice(), ev.EngineClosed("engine_rejected", status=401))

@@ -101,17 +101,25 @@ def test_a_greeting_that_never_comes_is_a_stall_too():
 @pytest.mark.parametrize(
     "events",
     [
-        [ev.ReplyStarted("r1"), ev.ToolCalled("r1", "c1", "hours", "{}")],
-        [ev.ReplyStarted("r1"), ev.ToolCalled("r1", "c1", "hours", "{}"), ev.ReplyEnded("r1", "completed")],
         [ev.ReplyStarted("r1"), ev.ReplyEnded("r1", "completed")],
         [ev.SpeechStarted("u2", 1500)],
     ],
-    ids=["a tool", "a tool called", "no words", "he goes on"],
+    ids=["no words", "he goes on"],
 )
 def test_who_need_not_speak_does_not_stall(events):
     scene = stalled()
     scene.hears(*events)
     assert [command for _, command in ticks(scene, 12.0)] == []
+
+
+@pytest.mark.parametrize("more", [[], [ev.ReplyEnded("r1", "completed")]], ids=["in a reply", "after it"])
+def test_who_waits_for_a_tool_is_kept_company_and_the_engine_does_not_stall(more):
+    scene = stalled()
+    scene.hears(ev.ReplyStarted("r1"), ev.ToolCalled("r1", "c1", "hours", "{}"), *more)
+    told = ticks(scene, 12.0)
+    assert clips(told) and stalls_at(told) == []
+    scene.hears(ev.ToolAnswered("c1", "nine to five"))
+    assert do.AnswerTool("c1", "nine to five") in scene.told
 
 
 def stalls_at(told: list[tuple[float, do.Command]]) -> list[float]:

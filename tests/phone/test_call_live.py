@@ -82,14 +82,17 @@ def test_other_errors_are_told_and_the_call_goes_on():
 
 
 def test_a_key_is_told_without_saying_which():
-    commands = live().hears(ev.Digit("5"))
-    assert commands == [do.TellEvent("dtmf")]
-    assert "5" not in repr(commands)
+    scene = live()
+    assert scene.hears(ev.Digit("5")) == []
+    assert do.TellEvent("dtmf", {"keys": 1}) in scene.waits(1.5)
 
 
 def test_a_tool_is_told_by_its_name_only():
     commands = live().hears(ev.ToolCalled("r1", "c1", "transfer", '{"to": "+1234"}'))
-    assert commands == [do.TellEvent("tool_called", {"name": "transfer"})]
+    assert commands == [
+        do.RunTool("c1", "transfer", '{"to": "+1234"}'),
+        do.TellEvent("tool_called", {"name": "transfer"}),
+    ]
 
 
 def test_the_first_sound_of_a_reply_is_marked_and_told():

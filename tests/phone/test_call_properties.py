@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
-from flaskapp.phone.call import Call, State
 from tests.phone.histories import Run, Step, fresh, histories
-from tests.phone.scene import AGENT, READY, frame, heard_words, live, speaking, stage, words
 
 thorough = settings(
     max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -125,49 +122,3 @@ def test_when_a_call_is_over_no_line_is_left_open(history):
 def test_marks_have_names_of_their_own(history):
     names = [each.name for each in commands(history) if isinstance(each, do.SetMark)]
     assert len(names) == len(set(names))
-
-
-@thorough
-@given(histories, histories)
-def test_a_restored_call_goes_on_as_the_original(before, after):
-    original = fresh()
-    for step in before:
-        original.take(step)
-    forget_audio(original.call)
-    moved = original.moved(by=-64.0)
-    assert [moved.take(step) for step in after] == [original.take(step) for step in after]
-
-
-def forget_audio(call: Call) -> None:
-    """Audio is not stored."""
-    call.intake.kept.clear()
-    call.intake.kept_from_ms = call.intake.received_ms
-
-
-@pytest.mark.parametrize("state", [str(each) for each in State])
-def test_a_call_can_be_stored_and_restored_in_every_state(state):
-    scene = stage(state)
-    moved = Run(scene.call, scene.now).moved(by=1000.0)
-    assert moved.call.memory == scene.call.memory
-    assert moved.call.talk == scene.call.talk
-    assert moved.call.tick(moved.now + 60.0) == scene.call.tick(scene.now + 60.0)
-
-
-def test_early_audio_that_was_not_stored_moves_the_engines_clock():
-    scene = stage("configuring")
-    scene.hears(*[frame()] * 50)
-    moved = Run(scene.call, scene.now).moved(by=0.0)
-    told = [
-        moved.take(Step(0.0, event)) for event in (READY, ev.SpeechStarted("u1", 200), heard_words("Hi."))
-    ]
-    assert told[-1][0].start_ms == 1200
-
-
-def test_a_call_that_was_greeted_is_not_greeted_again_on_another_engine():
-    scene = speaking(scene=live(AGENT))
-    scene.hears(words("Good day.", is_final=True), ev.ReplyEnded("r1", "completed"))
-    scene.waits(5.0)
-    data = scene.call.snapshot(scene.now)
-    data["memory"]["state"] = "configuring"
-    moved = Call.restore(data, AGENT, scene.now)
-    assert moved.receive(READY, scene.now) == [do.Recite("agent", "Good day.")]

@@ -6,8 +6,8 @@ import pytest
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
-from flaskapp.phone.call import Call
 from flaskapp.phone.conversation import HEARD_ONLY
+from flaskapp.phone.past import Past
 from flaskapp.phone.resume import GO_ON
 from flaskapp.phone.transcript import Line
 from tests.phone.outage import LOST, REOPENED, rejoined, ticks
@@ -209,8 +209,7 @@ def test_a_live_call_keeps_no_more_audio_than_another_session_could_need(pending
 
 def later(past: list[Line]) -> Scene:
     """A second stream of a call, a minute after its beginning."""
-    scene = Scene(AGENT)
-    scene.call = Call("CA1", AGENT, scene.now, past, 60_000)
+    scene = Scene(AGENT, past=Past(past, 60_000))
     scene.hears(START, ev.EngineOpened())
     return scene
 

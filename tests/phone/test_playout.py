@@ -162,10 +162,3 @@ def test_an_item_partly_played_is_not_forgotten_in_part():
     playout.sent("a1", 0, 4000, now=21.0)
     playout.sent("a2", 0, 1000, now=26.0)
     assert playout.heard("a1", 26.0) == Heard("a1", 0, 6000, 6000)
-
-
-def test_it_can_be_stored_and_taken_up_again():
-    playout = Playout()
-    playout.sent("a1", 0, 1000, now=10.0)
-    playout.mark()
-    assert Playout.from_dict(playout.to_dict()) == playout

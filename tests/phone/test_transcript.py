@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,9 +57,3 @@ def test_words_are_awaited_for_the_callers_open_lines_only():
     assert transcript.awaits_words()
     line.is_final = True
     assert not transcript.awaits_words()
-
-
-def test_it_can_be_stored_and_taken_up_again():
-    transcript = Transcript()
-    transcript.line("u1", CALLER, 5).text = "grüß Gott"
-    assert Transcript.from_dict(json.loads(json.dumps(transcript.to_dict()))) == transcript
