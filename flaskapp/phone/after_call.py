@@ -163,8 +163,8 @@ class AfterCall:
         elif not self._url:
             self._history.deliveries.given_up(due, NO_URL, self._now())
         else:
-            told = {**self._told({**call, **found}, turns, recordings), "id": due.event_id}
-            self._send(due, {"event": EVENT, **told, "is_complete": whole})
+            told = self._told({**call, **found}, turns, recordings)
+            self._send(due, {"event": EVENT, "id": due.event_id, **told, "is_complete": whole})
 
     def _settled(self, call: Row, turns: Sequence[Row], recordings: Sequence[Row]) -> dict[str, Any]:
         """What came of the call, kept in its row."""
@@ -177,27 +177,18 @@ class AfterCall:
 
     def _told(self, call: Row, turns: Sequence[Row], recordings: Sequence[Row]) -> dict[str, Any]:
         """The call, as its operator's system is told."""
-        as_it_is = (
-            "carrier",
-            "caller",
-            "called",
-            "duration_ms",
-            "mode",
-            "ended_reason",
-            "outcome",
-            "message",
-        )
+        first = ("call_sid", "carrier", "caller", "called")
+        then = ("duration_ms", "mode", "ended_reason", "outcome", "message")
         return {
-            "id": "",
-            "call_sid": call["call_sid"],
-            **{name: call[name] for name in as_it_is},
+            **{name: call[name] for name in first},
             "agent": self._agents.for_number(call["called"] or "").name,
             "started_at": _moment(call["started_at"]),
             "ended_at": _moment(call["ended_at"]),
+            **{name: call[name] for name in then},
             "transcript": transcript(turns),
-            "recordings": [self._recording(each) for each in recordings if _is_carriers(each)],
             "usage": call["usage"] or {},
             "cost_usd": call["cost_usd"],
+            "recordings": [self._recording(each) for each in recordings if _is_carriers(each)],
         }
 
     def _recording(self, row: Row) -> dict[str, Any]:
