@@ -21,9 +21,9 @@ from pathlib import Path
 import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn import sock
 from gunicorn.glogging import Logger
 from gunicorn.http.errors import NoMoreData
-from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 PROJECT = Path(__file__).resolve().parent
@@ -87,15 +87,15 @@ class CallWorker(GeventWorker):
             self.handle_quit(sig, frame)
         self._is_leaving = True
 
-    def handle_request(self, listener_name, req, sock, addr):
+    def handle_request(self, listener_name, req, client, addr):
         """One request; a worker that is about to end keeps no connection for another one."""
         if self._is_leaving:
             self.cfg.set("keepalive", 0)
-        return super().handle_request(listener_name, req, sock, addr)
+        return super().handle_request(listener_name, req, client, addr)
 
     def run(self):
         """Serve until told to leave, then leave in order."""
-        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        tls = {"ssl_context": sock.ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         for each in self.sockets:
             each.setblocking(1)
             pool = Pool(self.worker_connections)
