@@ -108,6 +108,7 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
     own["jobs"] = Jobs(settings.redis_url, connections, {"turn": turns.perform, "deliver": after.deliver})
     own["leftovers"] = leftovers = Leftovers(book, audio, live, own["jobs"], scribe.note)
     scribe.left_over = leftovers.live_ended
+    scribe.over = leftovers.over = after.over
     own["sweeper"] = Sweeper(book, own["jobs"], live, own["history"], leftovers.abandoned)
     own["desk"] = AIVoiceIntegration(
         settings=settings,
