@@ -47,8 +47,7 @@ def take_message(text: SomeWords, name: Words = "", callback: Words = "") -> Res
 def transfer_tool(names: tuple[str, ...]) -> Tool:
     """Hands a caller over to one of these, whose numbers are the agent's configuration's."""
 
-    @tool(name=TRANSFER)
-    def transfer(call: CallContext, destination: Literal[names]) -> Result:  # type: ignore[valid-type]
+    def transfer(call: CallContext, destination: str) -> Result:
         """Connect the caller to a person, by telephone.
 
         Use it when the caller asks for a person, or when you cannot help and a person could. Tell the
@@ -63,7 +62,8 @@ def transfer_tool(names: tuple[str, ...]) -> Tool:
             raise ToolError("Nobody of that name can be reached.")
         return Result(f"The caller is being connected to {destination}.", TransferTo(destination, number))
 
-    return transfer
+    transfer.__annotations__["destination"] = Literal[names]
+    return tool(name=TRANSFER)(transfer)
 
 
 BUILT_IN = (end_call, take_message)
