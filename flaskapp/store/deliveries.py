@@ -54,7 +54,7 @@ class Deliveries:
             .limit(limit)
         )
         with self._engine.connect() as connection:
-            return [(call_sid, due_at) for call_sid, due_at in connection.execute(query)]
+            return [(row.call_sid, row.due_at) for row in connection.execute(query)]
 
     def of(self, call_sid: str) -> dict[str, Any] | None:
         """One call's row, or None."""
