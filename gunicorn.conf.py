@@ -13,10 +13,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn import sock
 from gunicorn.glogging import Logger
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
@@ -37,17 +42,33 @@ except ConfigurationError as error:
 
 OWN_FOLDER = "answerline-metrics-"
 LAST_CHANCE_S = 1.0
+LOOKS_EVERY_S = 0.1
+# After a signal to the whole server, each worker has had its own so soon.
+OTHERS_TOLD_S = 0.7
+# A worker that was just forked serves so soon, or never will.
+BOOTS_WITHIN_S = 10.0
+# Balancers and proxies have seen by then that /ready says 503.
+ACCEPTS_AT_LEAST_S = 2.0
+# The carrier asks so soon what follows the last stream.
+WHAT_NEXT_S = 0.5
+# Of what is left after the calls: requests that are under way, notes that are not written yet.
+REQUESTS_S = 1.5
+SETTLES_S = 2.0
 
 
 class CallWorker(GeventWorker):
-    """gevent's worker, which on its way out closes the connections that ask for nothing.
+    """gevent's worker, which hands its calls over before it ends, and tells its siblings so.
 
-    Without that, a proxy's idle connections would hold it until its last second.
+    Where siblings go on serving it accepts nothing more, and all that comes goes to them. Where the
+    whole server ends it accepts until its calls are gone, and asks every carrier to ask again: by
+    then another server may answer. A second SIGTERM ends it at once.
     """
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self._idle = set()
+        self._is_leaving = False
+        self._servers = []
 
     @contextmanager
     def timeout_ctx(self):
@@ -61,13 +82,88 @@ class CallWorker(GeventWorker):
             self._idle.discard(waiting)
 
     def handle_exit(self, sig, frame):
-        """SIGTERM: no new connections; a request that is under way still gets in."""
-        super().handle_exit(sig, frame)
+        """SIGTERM; what it takes is done by ``run``, for nobody may wait in here."""
+        if self._is_leaving:
+            self.handle_quit(sig, frame)
+        self._is_leaving = True
+
+    def handle_request(self, listener_name, req, client, addr):
+        """One request; a worker that is about to end keeps no connection for another one."""
+        if self._is_leaving:
+            self.cfg.set("keepalive", 0)
+        return super().handle_request(listener_name, req, client, addr)
+
+    def run(self):
+        """Serve until told to leave, then leave in order."""
+        tls = {"ssl_context": sock.ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        for each in self.sockets:
+            each.setblocking(1)
+            pool = Pool(self.worker_connections)
+            server = StreamServer(each, handle=partial(self.handle, each), spawn=pool, **tls)
+            if self.cfg.workers > 1:
+                server.max_accept = 1
+            server.start()
+            self._servers.append(server)
+        beats_at = 0.0
+        while self.alive and not self._is_leaving:
+            if time.monotonic() >= beats_at:
+                self.notify()
+                beats_at = time.monotonic() + 1.0
+            gevent.sleep(LOOKS_EVERY_S)
+        if self.alive:
+            self._leave()
+
+    def _leave(self):
+        began = time.monotonic()
+        drain, seconds = self.wsgi.extensions["drain"], settings.drain_seconds
+        drain.begin()
+        _tell("draining", self.pid)
+        moves_by = began + max(seconds - REQUESTS_S - SETTLES_S, 0.0)
+        self._wait(lambda: self._knows_its_place(began), began + BOOTS_WITHIN_S)
+        drain.move(max(moves_by - time.monotonic() - LAST_CHANCE_S, 0.0))
+        accepts_until = began + min(ACCEPTS_AT_LEAST_S, seconds)
+        self._wait(lambda: not drain.calls and time.monotonic() >= accepts_until, moves_by)
+        self._wait(lambda: False, time.monotonic() + WHAT_NEXT_S)
+        self.alive = False
+        for server in self._servers:
+            server.close()
         gevent.spawn_later(LAST_CHANCE_S, self._end_idle)
+        drained = all(server.pool.join(REQUESTS_S) for server in self._servers)
+        if not drained:
+            self.log.warning("Worker %s ends with open connections", self.pid)
+        drain.settle(SETTLES_S)
+
+    def _wait(self, is_done, until):
+        """Until something is done: show signs of life, and leave what comes to siblings that serve."""
+        while not is_done() and time.monotonic() < until:
+            self.notify()
+            has_siblings = any(is_ready for is_ready in _siblings(self.pid).values())
+            for server in self._servers:
+                (server.stop_accepting if has_siblings else server.start_accepting)()
+            gevent.sleep(LOOKS_EVERY_S)
+
+    def _knows_its_place(self, began):
+        """Whether it is clear who goes on serving: siblings that do already, or nobody."""
+        siblings = _siblings(self.pid)
+        is_told = time.monotonic() - began >= OTHERS_TOLD_S
+        return is_told and (not siblings or any(siblings.values()))
 
     def _end_idle(self):
         for waiting in tuple(self._idle):
             waiting.kill(NoMoreData(), block=False)
+
+
+def _tell(what, pid):
+    """Let this worker's siblings know of it."""
+    (Path(os.environ[SHARED_FOLDER]) / f"{what}-{pid}").touch()
+
+
+def _siblings(pid):
+    """The other workers that were not told to leave: process id -> whether it serves already."""
+    folder = Path(os.environ[SHARED_FOLDER])
+    told = {each.name for each in folder.glob("*-*") if not each.suffix}
+    others = {int(name.partition("-")[2]) for name in told if name.startswith("forked-")} - {pid}
+    return {each: f"serves-{each}" in told for each in others if f"draining-{each}" not in told}
 
 
 class RedactingLogger(Logger):
@@ -120,8 +216,20 @@ def on_starting(server):
         _empty(Path(os.environ[SHARED_FOLDER]))
 
 
+def post_fork(server, worker):
+    """From now on there is one worker more, though it does not serve yet."""
+    _tell("forked", worker.pid)
+
+
+def post_worker_init(worker):
+    """The app is loaded: siblings may leave calls to this worker."""
+    _tell("serves", worker.pid)
+
+
 def child_exit(server, worker):
     """A worker that is gone holds no calls: its gauges go with it."""
+    for what in ("forked", "serves", "draining"):
+        (Path(os.environ[SHARED_FOLDER]) / f"{what}-{worker.pid}").unlink(missing_ok=True)
     for figures in Path(os.environ[SHARED_FOLDER]).glob(f"gauge_live*_{worker.pid}.db"):
         figures.unlink(missing_ok=True)
 
@@ -135,8 +243,9 @@ def on_exit(server):
 def _empty(folder):
     """A folder that the operator named: an earlier server's figures are not ours."""
     folder.mkdir(parents=True, exist_ok=True)
-    for figures in folder.glob("*.db"):
-        figures.unlink(missing_ok=True)
+    for pattern in ("*.db", "forked-*", "serves-*", "draining-*"):
+        for figures in folder.glob(pattern):
+            figures.unlink(missing_ok=True)
 
 
 def _refuse_taken(address):

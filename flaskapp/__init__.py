@@ -47,6 +47,7 @@ def equip(app: Flask) -> None:
     """Everything that answering calls takes, on any Flask app; its settings come from the environment."""
     from flaskapp import health, parts
     from flaskapp.config import load_settings
+    from flaskapp.drain import Drain
     from flaskapp.metrics import Metrics
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
@@ -70,6 +71,8 @@ def equip(app: Flask) -> None:
     app.extensions["scribe"] = _scribe(app, settings)
     app.extensions["keeper"] = _keeper(app)
     app.extensions["rtmt"] = _live_handler(app, settings)
+    settlers = (app.extensions["keeper"].settle, app.extensions["scribe"].settle)
+    app.extensions["drain"] = Drain(app.extensions["rtmt"], settlers)
     _equip_recording_path(app, settings, connections)
     health.register_health(app)
     app.register_blueprint(phone_blueprint)
@@ -79,6 +82,7 @@ def equip(app: Flask) -> None:
 def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> None:
     """What understands recordings, who does the work, and the desk that hands it in."""
     from flaskapp import parts
+    from flaskapp.phone.after_call import AfterCall
     from flaskapp.phone.ai_integration import AIVoiceIntegration
     from flaskapp.phone.leftovers import Leftovers
     from flaskapp.phone.recording import RecordedTurns
@@ -100,9 +104,11 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
         deletes=settings.delete_recordings,
     )
     own["recorded_turns"] = turns
-    own["jobs"] = Jobs(settings.redis_url, connections, {"turn": turns.perform})
+    own["after_call"] = after = AfterCall(own["history"], scribe.note, own["agents"], settings)
+    own["jobs"] = Jobs(settings.redis_url, connections, {"turn": turns.perform, "deliver": after.deliver})
     own["leftovers"] = leftovers = Leftovers(book, audio, live, own["jobs"], scribe.note)
     scribe.left_over = leftovers.live_ended
+    scribe.over = leftovers.over = after.over
     own["sweeper"] = Sweeper(book, own["jobs"], live, own["history"], leftovers.abandoned)
     own["desk"] = AIVoiceIntegration(
         settings=settings,
@@ -114,6 +120,7 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
         tickets=own["tickets"],
         rtmt=own["rtmt"],
         keep=scribe.recorded,
+        is_draining=own["drain"].is_set,
     )
 
 

@@ -151,9 +151,74 @@ def test_no_refusal_echoes_what_was_typed():
     assert len(text.splitlines()) == len(wrong) + 1
 
 
+def test_limits_and_what_a_call_does_when_nothing_is_set():
+    read = settings()
+    assert (read.max_call_seconds, read.max_calls_per_caller, read.busy) == (1800, 0, "record")
+    assert (read.max_call_cost_usd, read.engine_session_seconds, read.drain_seconds) == (0, 3600, 20)
+    assert (read.call_webhook_url, read.call_webhook_secret, read.tools) == ("", None, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_CALL_SECONDS", "0"),
+        ("MAX_CALLS_PER_CALLER", "-1"),
+        ("BUSY", "hang up"),
+        ("MAX_CALL_COST_USD", "-0.1"),
+        ("MAX_CALL_COST_USD", "nan"),
+        ("MAX_CALL_COST_USD", "inf"),
+        ("ENGINE_SESSION_SECONDS", "1"),
+        ("DRAIN_SECONDS", "-1"),
+        ("PRICES_USD_PER_MILLION", "audio=1"),
+        ("CALL_WEBHOOK_URL", "example.com/calls"),
+        ("CALL_WEBHOOK_URL", "ftp://example.com/calls"),
+        ("CALL_WEBHOOK_URL", "https://user:password@example.com/calls"),
+        ("CALL_WEBHOOK_URL", "https://example.com/calls#here"),
+        ("CALL_WEBHOOK_URL", "https:///calls"),
+        ("TOOLS", "my tools"),
+        ("TOOLS", "tools.py, ../tools"),
+    ],
+)
+def test_a_wrong_limit_address_or_module_is_refused_by_its_name(name, value):
+    assert refusal(**{name: value}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9000/calls", "https://example.com", "https://example.com/hooks/a?key=b"]
+)
+def test_the_address_that_is_told_of_calls_is_taken_as_it_is(url):
+    assert settings(CALL_WEBHOOK_URL=url).call_webhook_url == url
+
+
+def test_every_wrong_price_is_named_and_no_price_is_repeated():
+    text = refusal(PRICES_USD_PER_MILLION=f"audio=1, speech=2, input_audio_tokens={SECRET}")
+    assert "audio; no count is called speech; input_audio_tokens needs" in text
+    assert SECRET not in text
+
+
+def test_the_engine_s_list_is_what_calls_cost_and_the_local_one_is_free():
+    usage = {"output_audio_tokens": 1_000_000}
+    own = {"PRICES_USD_PER_MILLION": "output_audio_tokens=3"}
+    local = {"LOCALAI_URL": "http://127.0.0.1:9000/v1"}
+    assert settings(OPENAI_API_KEY="key").prices.cost_usd(usage) == 64
+    assert settings(OPENAI_API_KEY="key", **own).prices.cost_usd(usage) == 3
+    assert settings(**local).prices.cost_usd(usage) == 0
+    assert settings(**local, **own).prices.cost_usd(usage) == 3
+
+
+def test_modules_of_tools_are_named_as_python_imports_them():
+    assert settings(TOOLS=" shop.hours,shop.orders ,").tools == "shop.hours, shop.orders"
+
+
 def test_settings_do_not_print_their_secrets():
     printed = repr(
-        settings(TWILIO_AUTH_TOKEN=SECRET, REDIS_URL=f"redis://:{SECRET}@h", OPENAI_API_KEY=SECRET)
+        settings(
+            TWILIO_AUTH_TOKEN=SECRET,
+            REDIS_URL=f"redis://:{SECRET}@h",
+            OPENAI_API_KEY=SECRET,
+            CALL_WEBHOOK_URL=f"https://example.com/{SECRET}",
+            CALL_WEBHOOK_SECRET=SECRET,
+        )
     )
     assert SECRET not in printed
 
@@ -197,6 +262,14 @@ def test_the_signing_key_follows_from_the_secrets(tmp_path):
     assert first != settings(tmp_path / "one", OPENAI_API_KEY="b").secret_key
     assert not (tmp_path / "one").exists()
     assert settings(SECRET_KEY="mine").secret_key.get_secret_value() == "mine"
+
+
+def test_whoever_is_told_of_calls_cannot_sign_tickets(tmp_path):
+    """He knows the webhook's secret: the signing key must not follow from it."""
+    told = {"CALL_WEBHOOK_SECRET": "shared"}
+    assert settings(tmp_path / "one", **told).secret_key != settings(tmp_path / "two", **told).secret_key
+    both = settings(OPENAI_API_KEY="a", **told).secret_key
+    assert both == settings(OPENAI_API_KEY="a").secret_key
 
 
 @pytest.mark.parametrize("known", [{}, {"DASHBOARD_PASSWORD": "guessable"}])

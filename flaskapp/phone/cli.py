@@ -145,6 +145,17 @@ def curl_command(path: str, fields: tuple[str, ...]) -> None:
     click.echo(curl_line(url, form, _auth_token()))
 
 
+@phone_cli.command("webhook-secret")
+def webhook_secret_command() -> None:
+    """Print the secret by which a receiver of CALL_WEBHOOK_URL knows that it was us."""
+    from flaskapp.phone.after_call import secret
+
+    settings = current_app.extensions["settings"]
+    if not settings.call_webhook_url:
+        click.echo("CALL_WEBHOOK_URL is not set: nobody is told of calls.", err=True)
+    click.echo(secret(settings))
+
+
 def _order(url: str, public_url: str | None, *, record_path: bool = False) -> Order:
     """An order to this URL, by this machine's settings."""
     from flaskapp.simulator import orders

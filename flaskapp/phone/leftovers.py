@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from flaskapp.phone.audio import SPEECH_MS, mulaw_to_pcm16, voiced_ms
 from flaskapp.phone.listener import CallEnded
+from flaskapp.phone.resumption import cost_usd, write_down
 from flaskapp.phone.transcript import CALLER
 from flaskapp.store.audio import AudioBuffer
 from flaskapp.store.history import CallChanged, Entry, RecordingChanged
@@ -19,6 +21,10 @@ from flaskapp.store.live import LiveStore
 from flaskapp.store.turns import Turn, TurnBook
 
 log = logging.getLogger(__name__)
+
+#: A call in one of these states waits for its next leg; so does one whose stream broke, as far as is known.
+UNDER_WAY = ("live", "moving", "transferring")
+BROKE = "carrier_lost"
 
 
 class Leftovers:
@@ -37,9 +43,16 @@ class Leftovers:
         note: Callable[..., None],
     ) -> None:
         self._book, self._audio, self._live, self._jobs, self._note = book, audio, live, jobs, note
+        #: Is told that a call is over for good; possibly more than once.
+        self.over: Callable[[str], None] = lambda call_sid: None
 
     def live_ended(self, ended: CallEnded) -> str:
-        """A live stream is over: the key of the turn that its unanswered words became, or an empty text."""
+        """A live stream is over: the key of the turn that its unanswered words became, or an empty text.
+
+        If the call may go on on another stream, all is left for that one to hear.
+        """
+        if ended.moves or (ended.reason == BROKE and not ended.needs_fallback):
+            return ""
         key = self.take(ended.call_sid, ended.heard_until_ms, ended.needs_fallback)
         if key or not (ended.needs_fallback and ended.owes_reply):
             return key
@@ -109,17 +122,39 @@ class Leftovers:
         if known.get("state") == "ended" and not known.get("pending_turn"):
             self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
 
-    def abandoned(self, call_sid: str) -> None:
-        """A worker went away with this call, and nobody took it up: close its books."""
+    def fall(self, call_sid: str, known: dict[str, str]) -> str:
+        """A live leg broke off, and none follows it: the turn that its unheard words became, if any."""
+        write_down(call_sid, self._live, self._note)
+        key = self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=True)
+        self._live.remember(call_sid, state="ended", needs_fallback="1", pending_turn=key)
+        self._live.count(call_sid, "falls")
+        self._live.remember(call_sid, fell_at_ms=str(self._live.elapsed_ms(call_sid)))
+        return key
+
+    def abandoned(self, call_sid: str, why: str = "worker_lost") -> None:
+        """Nobody takes this call up any more: close its books.
+
+        Args:
+            why: the ending's reason for the history, unless its stream's end has one.
+        """
         known = self._live.recall(call_sid)
-        if known.get("state") != "live":
+        if known.get("state") not in UNDER_WAY:
             return
-        log.warning("A call's worker is gone", extra={"call_sid": call_sid})
+        log.warning("Nobody took a call up: %s", why, extra={"call_sid": call_sid})
+        write_down(call_sid, self._live, self._note)
         self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
-        self._note(CallChanged(call_sid, {"ended_reason": "worker_lost", "ended_at": datetime.now(UTC)}))
+        broke = known["state"] == "moving" and known.get("reason") == BROKE and why == "worker_lost"
+        self._note(CallChanged(call_sid, _ending(known, "" if broke else why)))
         # Last of all: should any of this fail, the sweeper comes again.
-        self._live.remember(call_sid, state="ended", reason="worker_lost", needs_fallback="1")
+        self._live.remember(call_sid, state="ended", reason=BROKE if broke else why, needs_fallback="1")
         self._live.forget_soon(call_sid)
+        self.over(call_sid)
+
+
+def _ending(known: dict[str, str], why: str) -> dict[str, Any]:
+    """What the history is told; with no reason it keeps the one that it has."""
+    cost = {"cost_usd": cost_usd(known)} if cost_usd(known) else {}
+    return {**cost, **({"ended_reason": why, "ended_at": datetime.now(UTC)} if why else {})}
 
 
 def _claimed(turn: Turn) -> Entry:

@@ -9,26 +9,34 @@ from __future__ import annotations
 
 import logging
 import time
-from hashlib import blake2b
+from dataclasses import replace
 from typing import cast
 
 from flask import Blueprint, Response, request
 from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.access import carrier_signed, checked_call_sid, origin, socket_origin
 from flaskapp.config import Settings
-from flaskapp.phone import documents
-from flaskapp.phone.agent import Agents
+from flaskapp.phone import admission, allowance, documents
+from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.ai_integration import AIVoiceIntegration
-from flaskapp.phone.errors import BlockedUrl
-from flaskapp.phone.fetch import RecordingHost
+from flaskapp.phone.claims import (
+    claim,
+    completed,
+    is_an_echo,
+    lost,
+    note_for_later,
+    recording_key,
+    turn_book,
+)
+from flaskapp.phone.directives import EndCall, TransferTo
 from flaskapp.phone.next_step import HANG_UP, WAIT_S, Path, Step, Then
 from flaskapp.phone.registry import begin, has_lines, is_over, known_call, live_store, note, over, part, whole
+from flaskapp.phone.turn_tools import from_json
 from flaskapp.redaction import mask_number
-from flaskapp.store.history import CallChanged, History, RecordingChanged
+from flaskapp.store.history import CallChanged
 from flaskapp.store.jobs import Jobs
-from flaskapp.store.turns import Outcome, Turn, TurnBook
+from flaskapp.store.turns import Outcome
 from flaskapp.tickets import Tickets
 
 log = logging.getLogger(__name__)
@@ -43,26 +51,37 @@ LOST = {"absent", "failed"}
 recorded = Blueprint("recorded", __name__)
 
 
-def _book() -> TurnBook:
-    return cast(TurnBook, part("turn_book"))
-
-
 def path(known: dict[str, str]) -> Path:
     """The recording path of a call, in the voice of the agent that its number has."""
-    agents, settings = cast(Agents, part("agents")), cast(Settings, part("settings"))
+    return Path(_agent(known), cast(Settings, part("settings")).consent_text)
+
+
+def _agent(known: dict[str, str]) -> Agent:
     called = known.get("called") or request.values.get("To", "")
-    return Path(agents.for_number(called), settings.consent_text)
+    return cast(Agents, part("agents")).for_number(called)
 
 
 def perform(call_sid: str, step: Step) -> Response:
-    """A step as the answer to a webhook."""
+    """A step as the answer to a webhook, and in the call's books."""
+    live = live_store()
     if step.then is Then.HANG_UP:
         over(call_sid, step.why)
-    if step.then is Then.STREAM:
+    elif step.then is Then.STREAM:
         fresh = {"path": "live", "state": "ringing", "needs_fallback": "0", "pending_turn": ""}
-        live_store().remember(call_sid, **fresh)
-        live_store().count(call_sid, "streams")
-    where = documents.Addresses(call_sid, origin(), socket_origin())
+        live.remember(call_sid, origin=origin(), **fresh)
+        live.count(call_sid, "streams")
+    elif step.then is Then.DIAL:
+        live.remember(call_sid, state="dialling", dialled=step.destination)
+        live.count(call_sid, "dials")
+    elif step.then in (Then.RECORD, Then.MESSAGE):
+        agent = _agent(live.recall(call_sid))
+        step = replace(step, within_s=allowance.longest_recording_s(call_sid, agent))
+    return document(call_sid, step)
+
+
+def document(call_sid: str, step: Step) -> Response:
+    """A step as the answer to a webhook that changes nothing."""
+    where = documents.Addresses(call_sid, origin(), socket_origin(), request.full_path.rstrip("?"))
     ticket = cast(Tickets, part("tickets"))
     return Response(documents.render(step, where, lambda: ticket.for_stream(call_sid)), mimetype="text/xml")
 
@@ -82,6 +101,8 @@ def incoming_call() -> Response:
     call_sid = checked_call_sid(request.values.get("CallSid"))
     caller = mask_number(request.values.get("From", ""))
     log.info("Received recorded call from %s", caller, extra={"call_sid": call_sid})
+    if refused := admission.refusal(call_sid, request.values.get("From", ""), wants_stream=False):
+        return document(call_sid, refused)
     if is_over(call_sid):
         return perform(call_sid, HANG_UP)
     known = begin(call_sid, "recorded")
@@ -105,9 +126,9 @@ def process_voice(call_sid: str) -> Response:
             return perform(call_sid, _taken(call_sid, known))
         except RedisError as error:
             return perform(call_sid, _kept_for_later(call_sid, known, error))
-    if _number("message"):
-        return perform(call_sid, path(known).silent(2))
-    return perform(call_sid, path(known).silent(_number("silences")))
+    if ending := _ending(call_sid, known):
+        return perform(call_sid, ending)
+    return perform(call_sid, path(known).silent(2 if _number("message") else _number("silences")))
 
 
 @recorded.post("/recording-status/<call_sid>")
@@ -120,37 +141,13 @@ def recording_status(call_sid: str) -> tuple[str, int]:
         return "", 204
     try:
         if status in LOST:
-            _lost(call_sid, key, status)
+            lost(call_sid, key, status)
         elif status == "completed":
-            _completed(call_sid, key)
+            completed(call_sid, key)
     except RedisError as error:
         if status == "completed":
-            _noted_for_later(call_sid, key, error)
+            note_for_later(call_sid, key, error)
     return "", 204
-
-
-def _lost(call_sid: str, key: str, status: str) -> None:
-    """There will be no recording."""
-    why = request.values.get("ErrorCode", "")
-    outcome = Outcome(status, detail=f"the carrier says {status} {why}".strip())
-    note(RecordingChanged(call_sid, key, {"status": status, "error": outcome.detail}))
-    _book().finish(call_sid, key, outcome)
-    _book().close(call_sid, key)
-
-
-def _completed(call_sid: str, key: str) -> None:
-    """A recording is there. While its call goes on, the caller's own request brings it, sooner or later."""
-    known, book = known_call(call_sid), _book()
-    if book.find(call_sid, key) is not None:
-        if book.outcome(call_sid, key) is None:
-            cast(Jobs, part("jobs")).submit("turn", call_sid, key)
-    elif known and not known.get("is_over"):
-        refused, account = _identified(call_sid)
-        if not refused:  # should nobody bring it, the sweeper finds it in the history
-            about = {"source": "recording", "account_sid": account, "duration_ms": _duration_ms()}
-            note(RecordingChanged(call_sid, key, {"status": "claimed", **about}))
-    elif _is_new(call_sid, known, key):
-        _claim(call_sid, known, wants_reply=False)
 
 
 # ---------------------------------------------------------------------- one turn
@@ -160,41 +157,30 @@ def _taken(call_sid: str, known: dict[str, str]) -> Step:
     """A recording is brought: claim it, and answer at once if the answer comes at once."""
     has_gone = request.values.get("Digits") == "hangup" or request.values.get("CallStatus") == "completed"
     is_message = bool(_number("message"))
-    if not known and _is_an_echo(call_sid):
+    if not known and is_an_echo(call_sid):
         return HANG_UP
-    key = _claim(call_sid, known, wants_reply=not (has_gone or is_message))
+    ending = _ending(call_sid, known)
+    wants_reply = not (has_gone or is_message or ending)
+    key = claim(call_sid, known, wants_reply=wants_reply, is_message=is_message)
     if has_gone:
         over(call_sid, "caller_hung_up")
         return HANG_UP
-    return path(known).message_left() if is_message else _answer(call_sid, known, key)
+    if is_message:
+        return path(known).message_left()
+    return ending or _answer(call_sid, known, key)
 
 
-def _is_an_echo(call_sid: str) -> bool:
-    """Whether this recording was brought before, on a call that is long over: it changes nothing.
-
-    The book is asked first: if that is away, the call may be unknown for that reason only.
-    """
-    key = request.values.get("RecordingSid", "")
-    return key.isalnum() and _book().find(call_sid, key) is None and not _is_new(call_sid, {}, key)
+def _ending(call_sid: str, known: dict[str, str]) -> Step | None:
+    """How the call must end now, for it has lasted or cost enough; its last words are kept all the same."""
+    return allowance.ending(call_sid, known, _agent(known), path(known))
 
 
 def _kept_for_later(call_sid: str, known: dict[str, str], error: RedisError) -> Step:
     """The book of turns is away: the caller leaves it at that, or at a message."""
-    _noted_for_later(call_sid, _key(), error)
+    note_for_later(call_sid, recording_key(), error)
     if request.values.get("Digits") == "hangup":
         return HANG_UP
     return path(known).message_left() if _number("message") else path(known).unavailable()
-
-
-def _noted_for_later(call_sid: str, key: str, error: RedisError) -> None:
-    """The recording goes into the history, which has it understood when the book is back."""
-    log.warning("Redis is away: %s", type(error).__name__, extra={"call_sid": call_sid})
-    refused, account = _identified(call_sid)
-    about = {"source": "recording", "account_sid": account, "duration_ms": _duration_ms()}
-    if not refused:
-        note(RecordingChanged(call_sid, key, {"status": "claimed", **about}))
-    elif request.values.get("RecordingUrl"):
-        note(RecordingChanged(call_sid, key, {"status": "blocked_url", "error": refused, **about}))
 
 
 def _patience(known: dict[str, str], key: str) -> Step:
@@ -203,85 +189,9 @@ def _patience(known: dict[str, str], key: str) -> Step:
     return path(known).waiting(key, poll, poll * QUESTION_S, _number("silences"), _number("troubles"))
 
 
-def _identified(call_sid: str) -> tuple[str, str]:
-    """Why no connection may be made, or whose recording it is."""
-    values = request.values
-    key, account = values.get("RecordingSid", ""), values.get("AccountSid", "")
-    base = cast(Settings, part("settings")).twilio_api_base_url
-    url = values.get("RecordingUrl") or f"{base}/2010-04-01/Accounts/{account}/Recordings/{key}"
-    try:
-        identified = cast(RecordingHost, part("recording_host")).identify(url, key, account)
-    except BlockedUrl as error:
-        log.warning("A recording's address is blocked: %s", error, extra={"call_sid": call_sid})
-        part("metrics").faults.labels("blocked_url").inc()
-        return str(error)[:200], ""
-    return "", identified.account_sid
-
-
-def _is_new(call_sid: str, known: dict[str, str], key: str) -> bool:
-    """Whether no word of this recording is in the books; a call in progress has its own book."""
-    if known and not known.get("is_over"):
-        return True
-    try:
-        return cast(History, part("history")).recording(key) is None
-    except SQLAlchemyError as error:  # understood twice, it is still written once
-        log.warning("The history is away: %s", type(error).__name__, extra={"call_sid": call_sid})
-        return True
-
-
-def _key() -> str:
-    """What a recording is known by: its SID, or where there is none a fingerprint of what came instead."""
-    sid = request.values.get("RecordingSid", "")
-    if sid.isalnum() and len(sid) <= 64:
-        return sid
-    last = request.values.get("RecordingUrl", "").rstrip("/").rpartition("/")[2].partition(".")[0]
-    if last.isalnum() and len(last) <= 64:
-        return last
-    return "odd" + blake2b(request.values.get("RecordingUrl", "").encode(), digest_size=12).hexdigest()
-
-
-def _claim(call_sid: str, known: dict[str, str], *, wants_reply: bool) -> str:
-    """Claim the recording and have it worked on; claimed twice it is worked on once."""
-    live, book, key = live_store(), _book(), _key()
-    if book.find(call_sid, key) is None:
-        refused, account = _identified(call_sid)
-        duration_ms = _duration_ms()
-        turn = Turn(
-            call_sid,
-            key,
-            "recording",
-            account_sid=account,
-            refused=refused,
-            position=live.next_position(call_sid, 2),
-            at_ms=max(live.elapsed_ms(call_sid) - duration_ms, 0),
-            duration_ms=duration_ms,
-            wants_reply=wants_reply,
-            called=known.get("called", ""),
-            claimed_at=time.time(),
-        )
-        if book.claim(turn):
-            _keep_claim(turn)
-    cast(Jobs, part("jobs")).submit("turn", call_sid, key)
-    return key
-
-
-def _keep_claim(turn: Turn) -> None:
-    about = {
-        "source": "recording",
-        "account_sid": turn.account_sid,
-        "duration_ms": turn.duration_ms,
-        "position": turn.position,
-        "at_ms": turn.at_ms,
-    }
-    status = {"status": "blocked_url", "error": turn.refused} if turn.refused else {"status": "claimed"}
-    note(RecordingChanged(turn.call_sid, turn.key, {**about, **status}))
-    if turn.refused:
-        _book().finish(turn.call_sid, turn.key, Outcome("blocked_url", detail=turn.refused))
-
-
 def _answer(call_sid: str, known: dict[str, str], key: str) -> Step:
     """How far a turn is: its answer, or a little more patience."""
-    book, poll = _book(), _number("poll")
+    book, poll = turn_book(), _number("poll")
     outcome = book.wait(call_sid, key, ASK_AGAIN_S)
     turn = book.find(call_sid, key)
     ours = path(known)
@@ -302,15 +212,33 @@ def _told(call_sid: str, known: dict[str, str], outcome: Outcome) -> Step:
     """What became of a turn, as the caller is told."""
     ours = path(known)
     if outcome.kind in ("answered", "understood"):
-        to_live = _may_go_live(call_sid, known)
-        play_url = _speech_url(call_sid, request.args.get("turn", "") or _key(), outcome)
-        return ours.answered(outcome.response, play_url, outcome.is_goodbye, to_live)
+        return _answered(call_sid, known, outcome)
+    if ending := _ending(call_sid, known):
+        return ending
     if outcome.kind == "silent":
         return ours.silent(_number("silences") + 1)
     if outcome.kind in UNUSABLE:
         return ours.unusable(_number("troubles") + 1)
     part("metrics").faults.labels(f"batch_{outcome.kind}").inc()
     return ours.unavailable()
+
+
+def _answered(call_sid: str, known: dict[str, str], outcome: Outcome) -> Step:
+    """The answer, then what the agent's tools want of the call; a person is more than any limit."""
+    ours, asked = path(known), from_json(outcome.directives)
+    play_url = _speech_url(call_sid, request.args.get("turn", "") or recording_key(), outcome)
+    for each in asked:
+        if isinstance(each, TransferTo) and (number := _agent(known).transfer_numbers.get(each.destination)):
+            return ours.transferring(each.destination, number, outcome.response, play_url)
+    endings = [each.reason for each in asked if isinstance(each, EndCall)]
+    return ours.answered(
+        outcome.response,
+        play_url,
+        outcome.is_goodbye or bool(endings),
+        _may_go_live(call_sid, known),
+        why=endings[0] if endings else "goodbye",
+        ending=_ending(call_sid, known),
+    )
 
 
 def _may_go_live(call_sid: str, known: dict[str, str]) -> bool:
@@ -332,7 +260,3 @@ def _speech_url(call_sid: str, key: str, outcome: Outcome) -> str:
 def _number(name: str) -> int:
     """A counter that rides on the address."""
     return whole(request.args.get(name, ""), 1000)
-
-
-def _duration_ms() -> int:
-    return whole(request.values.get("RecordingDuration", ""), 86_400) * 1000

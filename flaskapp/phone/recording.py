@@ -8,23 +8,28 @@ outcome, as often as it takes.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.phone import errors
-from flaskapp.phone.agent import Agents
+from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, Wav, mulaw_to_pcm16
+from flaskapp.phone.cost import FREE, Prices
+from flaskapp.phone.directives import Message
 from flaskapp.phone.engines.turns import Answer, TurnEngine
 from flaskapp.phone.farewell import is_goodbye
 from flaskapp.phone.fetch import Fetched, Recording, RecordingHost
 from flaskapp.phone.next_step import WAIT_S
 from flaskapp.phone.transcript import AGENT, CALLER, Line
+from flaskapp.phone.troubles import AI_BACK_WITHIN_S, TROUBLES, UNDELETED
+from flaskapp.phone.turn_tools import TurnTools, as_json, from_json
 from flaskapp.store import keys
 from flaskapp.store.audio import AudioBuffer
 from flaskapp.store.history import CLOSED_RECORDINGS, CallChanged, Entry, History, RecordingChanged, TurnSaved
@@ -34,50 +39,13 @@ from flaskapp.store.turns import Outcome, Turn, TurnBook
 log = logging.getLogger(__name__)
 
 READY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # asked again so soon for a recording that is not there yet
-READY_WITHIN_S = 900.0
 MISTAKEN_FOR_S = 1.0  # so long a host may answer with something else than a recording
-AI_BACK_WITHIN_S = 7 * keys.DAY_S  # what is said on a Friday evening is understood on Monday
-DELETED_WITHIN_S = keys.DAY_S
 WITHIN_S = 14.0
 UNHURRIED_S = 60.0
 HEARD_WITHIN_S = 10.0  # from one question for an answer to the next is never as long
 
-
-@dataclass(frozen=True)
-class Trouble:
-    """What is in the way of a turn, and with how much patience it is tried again.
-
-    Attributes:
-        name: what the history calls it.
-        pauses_s: after the first attempt, the second ...; the last one for all others.
-        within_s: given up when it has been the same trouble for so long.
-        told: what the caller is told meanwhile, as an outcome's kind; empty: to wait.
-    """
-
-    name: str
-    pauses_s: tuple[float, ...]
-    within_s: float
-    told: str = ""
-
-    def pause_s(self, attempts: int) -> float:
-        """How long to wait after so many attempts."""
-        return self.pauses_s[min(attempts, len(self.pauses_s)) - 1]
-
-
-#: The first that an error is an instance of.
-TROUBLES: tuple[tuple[type[Exception], Trouble], ...] = (
-    (errors.NotReady, Trouble("waiting", (15.0,), READY_WITHIN_S)),
-    (errors.Unreachable, Trouble("unreachable", (15.0, 15.0, 30.0, 60.0), AI_BACK_WITHIN_S)),
-    # Wrong credentials are put right within hours or days; the recording is still there then.
-    (errors.FetchRefused, Trouble("refused", (5.0, 15.0, 60.0, 300.0, 600.0), AI_BACK_WITHIN_S, "failed")),
-    (
-        errors.EngineError,
-        Trouble("unavailable", (5.0, 10.0, 20.0, 40.0, 60.0), AI_BACK_WITHIN_S, "unavailable"),
-    ),
-)
 #: These words are kept: the carrier's copy may go.
 UNDERSTOOD = {"answered", "understood", "silent"}
-UNDELETED = Trouble("undeleted", (60.0, 120.0, 300.0, 600.0), DELETED_WITHIN_S)
 
 #: What a fetch's failure is called in the history. What may pass is tried again, the rest is final.
 FINAL = {
@@ -94,6 +62,8 @@ class RecordedTurns:
         ai: understands and answers; None where no engine is configured.
         speaks: make a sound file of every answer (``REPLY_VOICE=play``).
         deletes: have the carrier's copy deleted once the words are kept.
+        prices: what the engine's counts cost.
+        tools: what the agents may use; None: nothing.
     """
 
     def __init__(
@@ -108,12 +78,15 @@ class RecordedTurns:
         *,
         speaks: bool = False,
         deletes: bool = False,
+        prices: Prices = FREE,
+        tools: TurnTools | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._book, self._live, self._audio, self._history = book, live, audio, history
         self._host, self._ai, self._agents = host, ai, agents
         self._speaks, self._deletes = speaks, deletes
+        self._prices, self._tools = prices, tools
         self._sleep, self._now = sleep, now
 
     def perform(self, call_sid: str, key: str) -> None:
@@ -168,8 +141,9 @@ class RecordedTurns:
         agent = self._agents.for_number(turn.called)
         past = self._said_before(turn)
         if turn.source == "words":
-            answer = self._ai_or_raise().reply(past[-1].text if past else "", past[:-1], agent, WITHIN_S)
-            return Outcome("answered", "", answer.response, usage=dict(answer.usage))
+            words, with_tools = past[-1].text if past else "", self._tools_for(turn, agent)
+            answer = self._ai_or_raise().reply(words, past[:-1], agent, WITHIN_S, **with_tools)
+            return Outcome("answered", "", answer.response, **_beside(answer))
         try:
             sound, flaw = self._sound(turn)
         except tuple(FINAL) as error:
@@ -178,7 +152,10 @@ class RecordedTurns:
             return Outcome("silent", detail=flaw)
         # An answer that comes late finds nobody; words alone may take as long as they took to say.
         within_s = WITHIN_S if wants_reply else max(UNHURRIED_S, sound.duration_ms / 1000)
-        answer = self._ai_or_raise().answer(sound, past, agent, wants_reply=wants_reply, within_s=within_s)
+        with_tools = self._tools_for(turn, agent) if wants_reply else {}
+        answer = self._ai_or_raise().answer(
+            sound, past, agent, wants_reply=wants_reply, within_s=within_s, **with_tools
+        )
         if not answer.transcript and not answer.response:
             return Outcome("silent", detail=flaw)
         spoken = wants_reply and self._spoken(turn, answer, agent)
@@ -189,8 +166,13 @@ class RecordedTurns:
             flaw,
             is_goodbye(answer.transcript),
             bool(spoken),
-            dict(answer.usage),
+            **_beside(answer),
         )
+
+    def _tools_for(self, turn: Turn, agent: Agent) -> dict[str, Any]:
+        """What an engine is given to use tools with; nothing where there are none."""
+        schemas = self._tools.schemas(agent) if self._tools else ()
+        return {"tools": schemas, "use": self._tools.use(turn, agent)} if self._tools and schemas else {}
 
     def _ai_or_raise(self) -> TurnEngine:
         if self._ai is None:
@@ -236,7 +218,7 @@ class RecordedTurns:
             if line["text"] and line["position"] < turn.position
         ]
 
-    def _spoken(self, turn: Turn, answer: Answer, agent: Any) -> bool:
+    def _spoken(self, turn: Turn, answer: Answer, agent: Agent) -> bool:
         """Whether a sound file of the answer was made; without one the carrier reads it out."""
         if not self._speaks or self._ai is None or not answer.response:
             return False
@@ -293,7 +275,7 @@ class RecordedTurns:
                       mode, line.interrupted, True)
             for line in lines
         ]  # fmt: skip
-        entries += self._usage(turn, outcome, is_on)
+        entries += [*self._message(turn, outcome, known), *self._usage(turn, outcome, is_on)]
         self._history.write(
             [*entries, self._changed(turn, status=outcome.kind, error=outcome.detail or None)]
         )
@@ -316,14 +298,28 @@ class RecordedTurns:
         sid = turn.call_sid
         if not outcome.usage or self._known_end(turn):
             return []
+        cost_usd = self._prices.cost_usd(outcome.usage)
         if is_on:
             self._live.add_usage(sid, outcome.usage, turn.key)
-            return [CallChanged(sid, {"usage": self._live.usage(sid)})]
-        row = self._history.call(sid)
-        total = dict(row["usage"] or {}) if row else {}
+            spent_usd = self._book.spend(sid, turn.key, cost_usd)
+            return [_costs(sid, self._live.usage(sid), spent_usd)]
+        row = self._history.call(sid) or {}
+        total = dict(row.get("usage") or {})
         for name, amount in outcome.usage.items():
             total[name] = total.get(name, 0) + amount
-        return [CallChanged(sid, {"usage": total})]
+        return [_costs(sid, total, (row.get("cost_usd") or 0.0) + cost_usd)]
+
+    def _message(self, turn: Turn, outcome: Outcome, known: dict[str, str]) -> list[Entry]:
+        """What was left for somebody: by a tool, or after the tone; the first message of a call stays."""
+        left = next((each for each in from_json(outcome.directives) if isinstance(each, Message)), None)
+        if left is None and turn.is_message and outcome.transcript and not known.get("message"):
+            left = Message(outcome.transcript)
+        if left is None:
+            return []
+        told = asdict(left)
+        if known:
+            self._live.remember(turn.call_sid, message=json.dumps(told))
+        return [CallChanged(turn.call_sid, {"message": told})]
 
     def _put_away(self, turn: Turn, status: str) -> None:
         """The history has it: drop the sound, here or at the carrier's, and close the turn."""
@@ -369,3 +365,12 @@ class RecordedTurns:
             lasts_s = self._book.trouble_lasts(turn.call_sid, turn.key, UNDELETED.name)
             return isinstance(error, errors.BlockedUrl) or lasts_s > UNDELETED.within_s
         return True
+
+
+def _beside(answer: Answer) -> dict[str, Any]:
+    """What an outcome keeps of an answer beside the words."""
+    return {"usage": dict(answer.usage), "directives": as_json(getattr(answer, "directives", ()))}
+
+
+def _costs(call_sid: str, usage: dict[str, float], cost_usd: float) -> CallChanged:
+    return CallChanged(call_sid, {"usage": usage, **({"cost_usd": cost_usd} if cost_usd else {})})

@@ -16,6 +16,8 @@ from flaskapp.store.scribe import Scribe
 log = logging.getLogger(__name__)
 
 WENT_LIVE = ("live", "both")
+#: How a call ended is written by its stream's end, where there is or was one.
+ENDED_BY_OTHERS = ("live", "moving", "ended")
 
 
 def part(name: str) -> Any:
@@ -43,7 +45,9 @@ def begin(call_sid: str, mode: str) -> dict[str, str]:
     caller, called = request.values.get("From", ""), request.values.get("To", "")
     note(CallOpened(call_sid, "twilio", caller, called, mode, datetime.now(UTC)))
     live_store().begin(call_sid)
-    known = {"called": called, "path": mode, **({"was_recorded": "1"} if mode == "recorded" else {})}
+    known = {"called": called, "caller": caller, "path": mode}
+    if mode == "recorded":
+        known["was_recorded"] = "1"
     live_store().remember(call_sid, **known)
     return known
 
@@ -75,19 +79,26 @@ def has_lines(call_sid: str) -> bool:
 
 def over(call_sid: str, why: str) -> None:
     """A call has come to its end: close its books, once."""
+    from flaskapp.phone.admission import release  # which itself looks into these books
+
     live = live_store()
     known = live.recall(call_sid)
     if known.get("is_over") or not known or live.count(call_sid, "endings") > 1:
         return
-    if known.get("path") == "recorded":
+    state, has_been_recorded = known.get("state"), known.get("path") == "recorded"
+    if has_been_recorded or state not in ENDED_BY_OTHERS:
         ended = {"ended_reason": why, "ended_at": datetime.now(UTC), "duration_ms": live.elapsed_ms(call_sid)}
         began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
         note(CallChanged(call_sid, ended, began))
-    if known.get("path") == "recorded" or known.get("needs_fallback") == "1":
+    if has_been_recorded or known.get("needs_fallback") == "1":
         part("metrics").calls.labels("twilio", "recorded", why or known.get("reason", "")).inc()
     live.remember(call_sid, is_over="1")
-    if known.get("state") != "live":  # else its stream's end sees to that, or the sweeper
+    release(call_sid)
+    if state == "moving":
+        part("leftovers").abandoned(call_sid, why)
+    elif state != "live":  # else its stream's end sees to that, or the sweeper
         live.forget_soon(call_sid)
+        part("leftovers").over(call_sid)
 
 
 def _row(call_sid: str) -> dict[str, Any] | None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, cast
 
 from flask import Blueprint, Response, abort, request
+from redis.exceptions import RedisError
 
 from flaskapp.access import carrier_signed, checked_call_sid
+from flaskapp.phone.admission import refusal
+from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.ai_integration import AIVoiceIntegration
+from flaskapp.phone.leftovers import UNDER_WAY, Leftovers
 from flaskapp.phone.next_step import HANG_UP, Step, Then
 from flaskapp.phone.recorded import path, perform, record_instead, recorded
 from flaskapp.phone.registry import begin, has_lines, is_over, known_call, live_store, note, over, part, whole
+from flaskapp.phone.resumption import write_down
 from flaskapp.phone.sockets import sockets
 from flaskapp.phone.uploads import uploads
 from flaskapp.problems import register_problems
@@ -20,7 +26,9 @@ from flaskapp.store.history import RANKS, TERMINAL, CallChanged
 
 log = logging.getLogger(__name__)
 
-STREAMS_PER_CALL = 2
+STREAMS_PER_CALL = 2  # that never lived
+BREAKS_PER_MINUTE = 5
+BREAKS_WITHIN_MS = 60_000
 JOIN = Step((), Then.STREAM)
 
 MAX_BODY_BYTES = 64 << 10
@@ -58,6 +66,10 @@ def incoming_call_streaming() -> Response:
     log.info("Received streaming call from %s", caller, extra={"call_sid": call_sid})
     if is_over(call_sid):
         return perform(call_sid, HANG_UP)
+    if part("drain").is_set():
+        return _ask_again(call_sid, {})
+    if (refused := refusal(call_sid, request.values.get("From", ""))) is not None:
+        return perform(call_sid, refused)
     known = begin(call_sid, "live")
     live_store().remember(call_sid, wants_stream="1")
     if why := cast(AIVoiceIntegration, part("desk")).why_no_stream():
@@ -114,27 +126,104 @@ def stream_status(call_sid: str) -> tuple[str, int]:
 
 
 def _what_next(call_sid: str) -> Response:
-    """What ended well ends the call; a stream that never lived is tried again, once; else it is recorded."""
+    """What ended well ends the call; what broke off goes on live where it can; all else is recorded."""
     known = known_call(call_sid)
-    has_ended = known.get("state") == "ended"
     if request.values.get("CallStatus") == "completed":
         over(call_sid, "caller_hung_up")
         return perform(call_sid, HANG_UP)
-    if has_ended and known.get("needs_fallback") != "1":
+    if known.get("state") == "ended" and known.get("needs_fallback") != "1":
         return perform(call_sid, HANG_UP)
+    if known.get("state") == "transferring" and (dialled := _dial(call_sid, known)) is not None:
+        return dialled
+    if known.get("state") == "live":
+        known = _broke_off(call_sid, known)
     why = cast(AIVoiceIntegration, part("desk")).why_no_stream()
-    wants_stream = known.get("wants_stream") == "1" and known.get("path") != "recorded"
-    if wants_stream and not has_ended and not why and int(known.get("streams", "0")) < STREAMS_PER_CALL:
-        return perform(call_sid, JOIN)
-    if wants_stream and not has_ended and int(known.get("streams", "0")) >= STREAMS_PER_CALL:
-        live_store().count(call_sid, "falls")  # the stream never came about
-        live_store().remember(call_sid, fell_at_ms=str(live_store().elapsed_ms(call_sid)))
+    if _may_be_live(known) and why == "draining":
+        return _ask_again(call_sid, known)
+    if _may_be_live(known) and (not why or (why == "full" and known.get("state") in UNDER_WAY)):
+        return _join(call_sid, known)  # MAX_CALLS is about new ones
     if not known and is_over(call_sid):
         return perform(call_sid, HANG_UP)
     if not known:
         known = begin(call_sid, "recorded")
         return perform(call_sid, path(known).opening())
-    return record_instead(call_sid, known, _pick_up(call_sid, known, why))
+    return record_instead(call_sid, known, _pick_up(call_sid, _fallen(call_sid, known), why))
+
+
+def _may_be_live(known: dict[str, str]) -> bool:
+    """Whether the call shall have a stream (again): one that never lived is tried twice."""
+    if known.get("wants_stream") != "1" or known.get("path") == "recorded" or known.get("state") == "ended":
+        return False
+    return int(known.get("streams", "0")) < STREAMS_PER_CALL and len(_breaks(known)) < BREAKS_PER_MINUTE
+
+
+def _join(call_sid: str, known: dict[str, str]) -> Response:
+    """A stream; that an earlier one broke off is known until the next one lives."""
+    response = perform(call_sid, JOIN)
+    if known.get("state") in UNDER_WAY:
+        live_store().remember(call_sid, state="moving")
+        _expect(call_sid, somebody=True)
+    return response
+
+
+def _broke_off(call_sid: str, known: dict[str, str]) -> dict[str, str]:
+    """The stream is gone and nobody said why: its worker died, or does not know yet."""
+    live = live_store()
+    log.warning("A live stream broke off", extra={"call_sid": call_sid})
+    part("metrics").faults.labels("stream_broken").inc()
+    write_down(call_sid, live, note)
+    breaks = " ".join(str(at_ms) for at_ms in [*_breaks(known), live.elapsed_ms(call_sid)])
+    live.remember(call_sid, state="moving", breaks=breaks)
+    return {**known, "state": "moving", "breaks": breaks}
+
+
+def _breaks(known: dict[str, str]) -> list[int]:
+    """When streams of this call broke off within the last minute, in ms of the call."""
+    began = float(known.get("began", "0"))
+    since_ms = (time.time() - began) * 1000 - BREAKS_WITHIN_MS
+    return [at_ms for at_ms in map(int, known.get("breaks", "").split()) if at_ms >= since_ms]
+
+
+def _dial(call_sid: str, known: dict[str, str]) -> Response | None:
+    """Dial the person to whom the agent transfers the caller; None if there is nobody to be dialled now."""
+    destination = known.get("destination", "")
+    number = _agent(known).transfer_numbers.get(destination, "")
+    if not number or "/transfer-ended/" in request.values.get("ErrorUrl", ""):
+        return None
+    _expect(call_sid, somebody=False)
+    return perform(call_sid, Step((), Then.DIAL, destination=destination, number=number))
+
+
+def _agent(known: dict[str, str]) -> Agent:
+    return cast(Agents, part("agents")).for_number(known.get("called", ""))
+
+
+def _expect(call_sid: str, *, somebody: bool) -> None:
+    """Whether the sweeper shall look after the call if no stream of it lives within its patience."""
+    try:
+        if somebody:
+            live_store().touch(call_sid, time.time())
+        else:
+            live_store().let_go(call_sid)
+    except RedisError as error:
+        log.warning("Redis is away: %s", type(error).__name__, extra={"call_sid": call_sid})
+
+
+def _ask_again(call_sid: str, known: dict[str, str]) -> Response:
+    """This worker is about to end: whoever gets the next request takes the call."""
+    return perform(call_sid, path(known).asking_again(whole(request.args.get("wait", ""), 1000)))
+
+
+def _fallen(call_sid: str, known: dict[str, str]) -> dict[str, str]:
+    """The call leaves the live path without a live leg's own end."""
+    if known.get("state") in UNDER_WAY:
+        pending = cast(Leftovers, part("leftovers")).fall(call_sid, known)
+        _expect(call_sid, somebody=False)
+        return {**known, "pending_turn": pending}
+    if known.get("wants_stream") == "1" and known.get("path") != "recorded" and known.get("state") != "ended":
+        live_store().count(call_sid, "falls")  # the stream never came about
+        live_store().remember(call_sid, fell_at_ms=str(live_store().elapsed_ms(call_sid)))
+    return known
 
 
 def _pick_up(call_sid: str, known: dict[str, str], why: str) -> Step:

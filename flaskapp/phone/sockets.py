@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields
+import time
 from typing import Any, cast
 
 import flask_sock
@@ -17,16 +17,16 @@ from werkzeug.exceptions import BadRequest
 from flaskapp.access import check_signature, checked_call_sid, is_local
 from flaskapp.observability import bound_call
 from flaskapp.phone.events import StreamStarted
+from flaskapp.phone.resumption import past_of, take_up
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
-from flaskapp.phone.transcript import Line
 from flaskapp.phone.wire import Wire
 from flaskapp.store.live import LiveStore
+from flaskapp.store.scribe import Scribe
 from flaskapp.tickets import Tickets
 
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 << 10
-LINE_FIELDS = {each.name for each in fields(Line)}
 GUNICORN = "gunicorn -c gunicorn.conf.py wsgi:app"
 
 sockets = Blueprint("sockets", __name__)
@@ -72,6 +72,8 @@ def _check() -> tuple[Response, int] | None:
         abort(501, f"WebSockets are served by gunicorn only: {GUNICORN}")
     check_signature()
     checked_call_sid((request.view_args or {}).get("call_sid"))
+    if current_app.extensions["drain"].is_set():
+        abort(503, "This worker is about to end.")
     if current_app.extensions["rtmt"] is None:
         abort(503, "No AI engine is configured.")
     return None
@@ -79,33 +81,33 @@ def _check() -> tuple[Response, int] | None:
 
 def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
     """Twilio Media Streams, both ways; the ticket comes in the path or as ``<Parameter>``."""
-    metrics = current_app.extensions["metrics"].websockets.labels("carrier")
-    handler = cast(RTMTAudioHandler, current_app.extensions["rtmt"])
-    tickets = cast(Tickets, current_app.extensions["tickets"])
-    live = cast(LiveStore, current_app.extensions["live_store"])
-    called = live.recall(call_sid).get("called", "")
-    past, base_ms = [_line(each) for each in live.lines(call_sid)], live.elapsed_ms(call_sid)
+    own = current_app.extensions
+    metrics = own["metrics"].websockets.labels("carrier")
+    handler, tickets = cast(RTMTAudioHandler, own["rtmt"]), cast(Tickets, own["tickets"])
+    live, scribe = cast(LiveStore, own["live_store"]), cast(Scribe, own["scribe"])
+    known, past = live.recall(call_sid), past_of(call_sid, live, own["audio"], time.time())
+    who = {"called": known.get("called", ""), "caller": known.get("caller", "")}
     local = is_local()
 
     def admit(started: StreamStarted) -> None:
         given = ticket or started.parameters.get("ticket", "")
         if given or not local:
             tickets.spend(given, call_sid)
+        take_up(call_sid, live, scribe.note)
 
     metrics.inc()
     try:
         with bound_call(call_sid):
-            handler.serve(ws.wire, call_sid, called=called, admit=admit, past=past, base_ms=base_ms)
+            if "base_ms" in handler.serve.__code__.co_varnames:  # the handler of before, for a moment still
+                old: Any = {"past": past.lines, "base_ms": past.base_ms, "called": who["called"]}
+                handler.serve(ws.wire, call_sid, admit=admit, **old)
+            else:
+                handler.serve(ws.wire, call_sid, admit=admit, past=past, **who)  # type: ignore
     except Exception:  # the call's edge: what escapes here would be written into the stream as HTTP
         log.exception("A call's socket failed", extra={"call_sid": call_sid})
         ws.wire.close(1011, "internal error")
     finally:
         metrics.dec()
-
-
-def _line(kept: dict[str, Any]) -> Line:
-    """A line of the conversation's earlier part; what it was spoken through is of no interest now."""
-    return Line(**{name: kept[name] for name in kept.keys() & LINE_FIELDS})
 
 
 sock.route("/stream-audio/<call_sid>", bp=sockets)(stream_audio)

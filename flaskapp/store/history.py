@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,11 +13,12 @@ from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy import Engine, Insert, Select, and_, case, func, not_, or_, select, true
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
 
 from flaskapp.config import INSTANCE, Settings
 from flaskapp.store import database
-from flaskapp.store.tables import Call, Event, Recording, Turn, db
+from flaskapp.store.deliveries import Deliveries
+from flaskapp.store.tables import Call, Delivery, Event, Recording, Turn, db
+from flaskapp.store.writing import write
 
 STATUSES = {"queued": 0, "initiated": 1, "ringing": 2, "in-progress": 3}
 TERMINAL = ("completed", "busy", "failed", "no-answer", "canceled")
@@ -30,9 +30,6 @@ CLOSED_RECORDINGS = (
     *("blocked_url", "too_large", "not_audio", "absent", "failed"),
 )
 RECORDING_RANKS = OPEN_RECORDINGS | dict.fromkeys(CLOSED_RECORDINGS, 2)
-# How long a writer waits for another one's transaction, and how often it asks again.
-PATIENCE_S = 5.0
-PAUSE_S = 0.02
 SAME_CALL = timedelta(minutes=1)  # clocks of two machines differ by less
 
 
@@ -101,15 +98,30 @@ class RecordingChanged:
     fields: dict[str, Any]
 
 
-Entry = CallOpened | CallChanged | TurnSaved | EventHappened | RecordingChanged
+@dataclass(frozen=True)
+class CallOver:
+    """A call is over for good, and what follows is due at `due_at`; the first to say it is right."""
+
+    call_sid: str
+    event_id: str
+    at: datetime
+    due_at: datetime
+
+
+Entry = CallOpened | CallChanged | TurnSaved | EventHappened | RecordingChanged | CallOver
 
 
 class History:
-    """What is known of every call. Safe to use from any greenlet or thread, in a request or not."""
+    """What is known of every call. Safe to use from any greenlet or thread, in a request or not.
+
+    Attributes:
+        deliveries: what is still to be told about calls that are over.
+    """
 
     def __init__(self, app: Flask) -> None:
         with app.app_context():
             self._engine: Engine = db.engine
+        self.deliveries = Deliveries(self._engine)
         self._insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
 
     def write(self, entries: Iterable[Entry]) -> None:
@@ -120,19 +132,8 @@ class History:
             sqlalchemy.exc.SQLAlchemyError: the database is away, or locked for more than five seconds.
         """
         statements = [statement for entry in entries for statement in self._statements(entry)]
-        if not statements:
-            return
-        give_up_at = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                with database.writing(self._engine) as connection:
-                    for statement in statements:
-                        connection.execute(statement)
-                return
-            except OperationalError as error:
-                if not database.is_busy(error) or time.monotonic() > give_up_at:
-                    raise
-            time.sleep(PAUSE_S)
+        if statements:
+            write(self._engine, lambda connection: [connection.execute(each) for each in statements])
 
     def call(self, call_sid: str) -> dict[str, Any] | None:
         """One call's columns, or None."""
@@ -287,12 +288,25 @@ def _recording(insert: Inserter, entry: RecordingChanged) -> list[Insert]:
     return [_known(insert, entry.call_sid), upsert]
 
 
+def _over(insert: Inserter, entry: CallOver) -> list[Insert]:
+    statement = insert(Delivery).values(
+        call_id=_id_of(entry.call_sid),
+        event_id=entry.event_id,
+        due_at=entry.due_at,
+        attempts=0,
+        created_at=entry.at,
+    )
+    unsaid = statement.on_conflict_do_nothing(index_elements=["call_id"])
+    return [_known(insert, entry.call_sid), unsaid]
+
+
 STATEMENTS: Mapping[type, Callable[[Inserter, Any], list[Insert]]] = {
     CallOpened: _opened,
     CallChanged: _changed,
     TurnSaved: _turn,
     EventHappened: _event,
     RecordingChanged: _recording,
+    CallOver: _over,
 }
 
 

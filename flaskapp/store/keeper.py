@@ -9,6 +9,7 @@ counted. The writer starts with the first call, and ends with the last.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 RELEASED_WITHIN_S = 1.0
+SETTLED_EVERY_S = 0.1
 CHUNK_BYTES = 1000 * BYTES_PER_MS
 CALL_BYTES = CHUNKS_KEPT * CHUNK_BYTES
 ALL_BYTES = 256 << 20
@@ -44,8 +46,15 @@ class Source(Protocol):
     def take_audio(self) -> tuple[int, bytes] | None:
         """Mu-law that came since the last time, and where in the call it begins, in ms."""
 
+    @property
+    def cost_usd(self) -> float:
+        """What this leg has cost so far; 0.0 where nobody knows prices."""
+
     def take_lines(self) -> Sequence[Line]:
         """Lines that are new, or have changed, since the last time."""
+
+    def take_memo(self) -> dict[str, Any] | None:
+        """What the call's next leg must know, if that has changed since the last time; JSON can carry it."""
 
 
 @dataclass(eq=False)
@@ -57,6 +66,8 @@ class _Followed:
     chunks: deque[tuple[int, bytes]] = field(default_factory=deque)
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     heard_until_ms: int = 0
+    memo: dict[str, Any] | None = None  # one that has still to be written
+    cost_usd: float = 0.0
     waiting: int = 0  # bytes in `chunks`
     stored: int = 0  # bytes in Redis
     positions: int = 0
@@ -77,7 +88,8 @@ class _Followed:
             for line in source.take_lines():
                 self.lines[line.item_id] = {**asdict(line), "mode": "live"}
                 self.positions = max(self.positions, line.position + 1)
-            self.heard_until_ms = source.heard_until_ms
+            self.heard_until_ms, self.cost_usd = source.heard_until_ms, getattr(source, "cost_usd", 0.0)
+            self.memo = getattr(source, "take_memo", lambda: None)() or self.memo
             start_ms, mulaw = taken or (0, b"")
             for at in range(0, len(mulaw), CHUNK_BYTES):
                 self.chunks.append((start_ms + at // BYTES_PER_MS, mulaw[at : at + CHUNK_BYTES]))
@@ -101,7 +113,8 @@ class _Batch:
     followed: _Followed
     chunks: list[tuple[int, bytes]]
     lines: dict[str, dict[str, Any]]
-    heard_until_ms: int
+    fields: dict[str, str | int]
+    memo: dict[str, Any] | None
     is_last: bool
 
     @property
@@ -163,6 +176,16 @@ class Keeper:
             return True
         followed.is_late = True
         return followed.written.is_set()
+
+    def settle(self, within_s: float) -> bool:
+        """Wait until nothing of calls that are over has still to be written; whether it was in time."""
+        give_up_at = time.monotonic() + within_s
+        while any(each.source is None for each in tuple(self._followed)):
+            if time.monotonic() >= give_up_at:
+                return False
+            self._hurry.set()
+            time.sleep(SETTLED_EVERY_S)
+        return True
 
     def _legs(self, call_sid: str) -> list[_Followed]:
         """The call's legs that are not over."""
@@ -254,7 +277,7 @@ class Keeper:
             audio.put(pipe, call_sid, start_ms, mulaw)
         if batch.lines:
             put_lines(pipe, call_sid, batch.lines)
-        pipe.hset(keys.call(call_sid), "heard_until_ms", batch.heard_until_ms)
+        pipe.hset(keys.call(call_sid), mapping=batch.fields)
         pipe.expire(keys.call(call_sid), keys.CALL_KEPT_S)
         if batch.is_last:
             pipe.zrem(keys.LIVE_CALLS, call_sid)
@@ -278,6 +301,8 @@ class Keeper:
             if isinstance(answer, Exception):
                 raise answer
         with followed.guard:
+            if followed.memo is batch.memo:
+                followed.memo = None
             for item, line in batch.lines.items():
                 if followed.lines.get(item) is line:
                     del followed.lines[item]
@@ -327,7 +352,17 @@ def _next_batches(todo: list[_Followed]) -> list[_Batch]:
                 chunks.append(chunk)
                 left -= len(chunk[1])
             is_last = each.source is None
-            batches.append(_Batch(each, chunks, dict(each.lines), each.heard_until_ms, is_last))
+            batches.append(_Batch(each, chunks, dict(each.lines), _fields(each), each.memo, is_last))
         if left <= 0:
             break
     return batches
+
+
+def _fields(followed: _Followed) -> dict[str, str | int]:
+    """What the call's hash is told of its leg."""
+    fields: dict[str, str | int] = {"heard_until_ms": followed.heard_until_ms}
+    if followed.cost_usd and followed.source is not None:  # whoever hears of the leg's end adds it up
+        fields["leg_cost"] = repr(followed.cost_usd)
+    if followed.memo is not None:
+        fields["memo"] = json.dumps(followed.memo)
+    return fields

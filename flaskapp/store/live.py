@@ -235,6 +235,15 @@ class LiveStore:
         """
         return list(self.redis.zrangebyscore(keys.LIVE_CALLS, "-inf", f"({then}", 0, limit))
 
+    def last_sign(self, call_sid: str) -> float | None:
+        """When a live call's worker gave its last sign of life (seconds since 1970); None if nobody knows."""
+        try:
+            score = self.redis.zscore(keys.LIVE_CALLS, call_sid)
+        except RedisError as error:
+            _is_away(error, call_sid)
+            return None
+        return None if score is None else float(score)
+
     def touch(self, call_sid: str, now: float) -> None:
         """A sign of life of a call; the keeper gives them for all calls at once.
 
@@ -262,6 +271,18 @@ class LiveStore:
             if self.redis.exists(keys.call(call_sid)):
                 self.redis.hset(keys.call(call_sid), "forgotten", "1")
             keys.forget(self.redis, call_sid, seconds)
+        except RedisError as error:
+            _is_away(error, call_sid)
+
+    def keep_on(self, call_sid: str) -> None:
+        """A call that was said to be over goes on: nothing of it goes soon."""
+        if not self.is_forgotten(call_sid):
+            return
+        self._own_copy(call_sid).pop("forgotten", None)
+        try:
+            self.redis.hdel(keys.call(call_sid), "forgotten")
+            for name in (keys.call(call_sid), keys.lines(call_sid), keys.audio(call_sid)):
+                self.redis.expire(name, keys.CALL_KEPT_S)
         except RedisError as error:
             _is_away(error, call_sid)
 

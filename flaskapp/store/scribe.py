@@ -8,7 +8,9 @@ away delays nothing but the notes, which are kept and written when it is back.
 
 from __future__ import annotations
 
+import json
 import logging
+import secrets
 import threading
 import time
 from collections import deque
@@ -17,8 +19,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from flaskapp.metrics import Metrics
 from flaskapp.phone.commands import TellLine, TellTurn
+from flaskapp.phone.directives import Message
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.transcript import Line
@@ -31,6 +36,8 @@ WRITE_EVERY_S = 0.2
 RETRY_AFTER_S = 1.0
 ENTRIES_KEPT = 50_000
 ENTRIES_AT_ONCE = 500
+#: Reasons of a leg's end after which the call may go on: its stream broke; somebody else was dialled.
+BROKE, TRANSFERRED, REPLACED = "carrier_lost", "transferred", "replaced"
 
 
 class Scribe(Listener):
@@ -47,13 +54,15 @@ class Scribe(Listener):
         self._carrier, self._engine, self._model = carrier, engine, model
         self._notes: deque[Entry] = deque(maxlen=ENTRIES_KEPT)
         self._bridge_ms: dict[tuple[str, str], int] = {}
-        self._active: set[str] = set()
+        self._active: dict[str, str] = {}  # a call -> the mark of its leg here
         self._guard = threading.Lock()
         self._writer: threading.Thread | None = None
         self._written = threading.Event()
         self._written.set()
         #: Has what the live engine did not understand taken care of: the key of the turn that does it, or "".
         self.left_over: Callable[[CallEnded], str] = lambda ended: ""
+        #: Is told that a call is over for good; possibly more than once.
+        self.over: Callable[[str], None] = lambda call_sid: None
 
     # ------------------------------------------------------------------ what is told
 
@@ -67,10 +76,12 @@ class Scribe(Listener):
                 self._writer.start()
 
     def call_started(self, call_sid: str, started: StreamStarted) -> None:
-        self._active.add(call_sid)
+        mark = self._active[call_sid] = secrets.token_hex(4)
         self._metrics.active_calls.labels(self._carrier).inc()
         mode = "both" if self._live.recall(call_sid).get("was_recorded") else "live"
-        self._live.remember(call_sid, state="live", needs_fallback="0", pending_turn="")
+        self._live.keep_on(call_sid)
+        fresh = {"needs_fallback": "0", "pending_turn": "", "streams": "0"}
+        self._live.remember(call_sid, state="live", leg=mark, **fresh)
         fields = {"mode": mode, "status": "in-progress", "engine": self._engine, "model": self._model}
         self.note(CallChanged(call_sid, {"carrier": self._carrier, **fields}))
 
@@ -135,42 +146,71 @@ class Scribe(Listener):
         self._metrics.frame_delay.observe(in_s)
         self._metrics.frame_delay.observe(out_s)
 
+    def message(self, call_sid: str, message: Message) -> None:
+        told = asdict(message)
+        self._live.remember(call_sid, message=json.dumps(told))
+        self.note(CallChanged(call_sid, {"message": told}))
+
     def call_ended(self, ended: CallEnded) -> None:
-        sid, fallback = ended.call_sid, ended.needs_fallback
+        sid = ended.call_sid
         log.info("Processing streamed audio for call %s", sid, extra={"call_sid": sid})
-        self._hand_on(ended)
-        if sid in self._active:
-            self._active.remove(sid)
+        mark = self._active.pop(sid, None)
+        if mark is not None:
             self._metrics.active_calls.labels(self._carrier).dec()
-        if fallback:  # the call goes on
-            self._metrics.fallbacks.labels(ended.reason).inc()
+        self._keep(ended)
+        self._live.add_usage(sid, ended.usage)
+        if ended.reason == REPLACED or self._live.recall(sid).get("leg", mark) != mark:
+            log.info("Another stream has taken the call over", extra={"call_sid": sid})
         else:
+            self._count(ended)
+            self._hand_on(ended)
+        log.info("Real-time audio processing completed for call %s", sid, extra={"call_sid": sid})
+
+    def _count(self, ended: CallEnded) -> None:
+        """What is over is counted: a call, or a leg of one that live AI could not serve."""
+        if ended.needs_fallback:
+            self._metrics.fallbacks.labels(ended.reason).inc()
+        elif not ended.moves:
             self._metrics.calls.labels(self._carrier, "live", ended.reason).inc()
         if ended.dropped_frames:
             self._metrics.dropped_frames.labels("carrier").inc(ended.dropped_frames)
-        self._live.add_usage(sid, ended.usage)
-        self.note(CallChanged(sid, {**_ending(ended), "usage": self._live.usage(sid) or ended.usage}))
-        log.info("Real-time audio processing completed for call %s", sid, extra={"call_sid": sid})
+
+    def _keep(self, ended: CallEnded) -> None:
+        """The leg's lines, where the call's next leg finds them."""
+        sid, live = ended.call_sid, self._live
+        live.keep_lines(sid, [{**asdict(line), "mode": "live"} for line in ended.lines])
+        live.at_least_position(sid, max((line.position + 1 for line in ended.lines), default=0))
 
     def _hand_on(self, ended: CallEnded) -> None:
         """What the call's next leg must know, and what is left to be understood; the carrier asks at once."""
         sid, live = ended.call_sid, self._live
-        live.keep_lines(sid, [{**asdict(line), "mode": "live"} for line in ended.lines])
-        live.at_least_position(sid, max((line.position + 1 for line in ended.lines), default=0))
         live.remember(sid, heard_until_ms=str(ended.heard_until_ms))
         pending = self.left_over(ended)
         live.remember(
             sid,
-            state="ended",
+            state=_state(ended),
             reason=ended.reason,
             needs_fallback=str(int(ended.needs_fallback)),
             pending_turn=pending,
+            destination=ended.destination,
+            **_to_remember(ended),
         )
-        if ended.needs_fallback and not live.recall(sid).get("is_over"):
+        self.note(CallChanged(sid, {**_ending(ended), "usage": live.usage(sid) or ended.usage}))
+        if live.recall(sid).get("is_over") or (_state(ended) == "ended" and not ended.needs_fallback):
+            live.forget_soon(sid)
+            self.over(sid)
+        elif ended.needs_fallback:
             live.count(sid, "falls")
             live.remember(sid, fell_at_ms=str(live.elapsed_ms(sid)))
-        else:
-            live.forget_soon(sid)
+        elif ended.reason != TRANSFERRED:
+            self._expect_somebody(sid)
+
+    def _expect_somebody(self, call_sid: str) -> None:
+        """A last sign of life: should nobody take the call up, the sweeper closes its books."""
+        try:
+            self._live.touch(call_sid, time.time())
+        except RedisError as error:
+            log.warning("Redis is away: %s", error, extra={"call_sid": call_sid})
 
     # ------------------------------------------------------------------ what is written
 
@@ -209,13 +249,29 @@ class Scribe(Listener):
         return True
 
 
+def _state(ended: CallEnded) -> str:
+    """What has become of the call, as whoever is asked what next reads it."""
+    if ended.needs_fallback:
+        return "ended"
+    if ended.moves or ended.reason == BROKE:
+        return "moving"
+    return "transferring" if ended.destination or ended.reason == TRANSFERRED else "ended"
+
+
 def _ending(ended: CallEnded) -> dict[str, Any]:
-    return {
-        "ended_reason": ended.reason,
-        "ended_at": datetime.now(UTC),
-        "duration_ms": ended.duration_ms,
-        "usage": ended.usage,
-    }
+    """What the history is told of a leg's end; one that moves is none of the call's."""
+    fields: dict[str, Any] = {"duration_ms": ended.duration_ms, "usage": ended.usage}
+    if ended.cost_usd:
+        fields["cost_usd"] = ended.cost_usd
+    if not ended.moves:
+        fields |= {"ended_reason": ended.reason, "ended_at": datetime.now(UTC)}
+    return fields
+
+
+def _to_remember(ended: CallEnded) -> dict[str, str]:
+    """For the call's next leg: what it must know, what the call has cost."""
+    told = {"memo": json.dumps(ended.memo)} if ended.memo else {}
+    return {**told, **({"cost_usd": repr(ended.cost_usd), "leg_cost": "0"} if ended.cost_usd else {})}
 
 
 def _latest(batch: list[Entry]) -> list[Entry]:

@@ -2,7 +2,8 @@
 
 Turns whose worker is gone are submitted again; recordings that only the history
 still knows are claimed anew (Redis lost its memory, or AI was away for hours);
-calls whose worker gave no sign of life for a while are told to be abandoned.
+calls whose worker gave no sign of life for a while are told to be abandoned;
+what is due about calls that are over is submitted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 TURNS_AT_ONCE = 100
+DELIVERIES_AT_ONCE = 100
 #: A lease of four seconds, a round, and two questions in vain: in somebody's hands again within ten seconds.
 TRIED_AGAIN_AFTER_S = 2.0
 ASKED_IN_VAIN = 2
@@ -37,6 +39,8 @@ HISTORY_EVERY_S = 30.0
 #: The web notes a claim in the history a moment after it is in Redis, or before.
 SETTLED_AFTER_S = 30.0
 SILENT_S = 15.0
+#: A call in one of these states is somebody's: on a stream, between two, or on its way to a person.
+IN_HANDS = ("live", "moving", "transferring")
 #: Whoever sweeps goes on sweeping; when it is gone, another process takes over this much later.
 OURS_FOR_MS = 2000
 
@@ -64,7 +68,7 @@ class Sweeper:
         self._thread: threading.Thread | None = None
         self._history_due = 0.0
         self._trouble = ""
-        self._asked: dict[tuple[str, str], tuple[int, float]] = {}
+        self._asked: dict[tuple[str, ...], tuple[int, float]] = {}
 
     def start(self) -> None:
         """Sweep every second from now on, whenever no other process does."""
@@ -85,30 +89,38 @@ class Sweeper:
         """
         for call_sid, key in self._book.due(now, TURNS_AT_ONCE):
             self._book.postpone(call_sid, key, TRIED_AGAIN_AFTER_S)
-            self._jobs.submit("turn", call_sid, key)
-            if self._is_asked_in_vain(call_sid, key, now):
-                self._jobs.run_here("turn", call_sid, key)
+            self._submit(now, ("turn", call_sid, key), "turn", call_sid, key)
         for call_sid in self._live.untouched_since(now - SILENT_S):
             self._look_after(call_sid, now)
         if now >= self._history_due:
             self._history_due = now + HISTORY_EVERY_S
             self._read_history(now)
+        for call_sid, due_at in self._history.deliveries.due(_utc(now), DELIVERIES_AT_ONCE):
+            mark = ("deliver", call_sid, due_at.isoformat())
+            if now - self._asked.get(mark, (0, 0.0))[1] >= TRIED_AGAIN_AFTER_S:
+                self._submit(now, mark, "deliver", call_sid)
 
-    def _is_asked_in_vain(self, call_sid: str, key: str, now: float) -> bool:
-        """Whether this turn was submitted several times in a row, and nothing came of it.
+    def _submit(self, now: float, mark: tuple[str, ...], *job: str) -> None:
+        """Have a job done by a worker; here, where nobody takes it."""
+        self._jobs.submit(*job)
+        if self._is_asked_in_vain(mark, now):
+            self._jobs.run_here(*job)
+
+    def _is_asked_in_vain(self, mark: tuple[str, ...], now: float) -> bool:
+        """Whether the job with this mark was submitted several times in a row, and nothing came of it.
 
         There may be no background worker at all, or none that keeps up.
         """
-        times, last = self._asked.pop((call_sid, key), (0, 0.0))
+        times, last = self._asked.pop(mark, (0, 0.0))
         times = times + 1 if now - last < 2 * TRIED_AGAIN_AFTER_S else 1
-        self._asked[call_sid, key] = (times, now)
+        self._asked[mark] = (times, now)
         if len(self._asked) > ASKED_KEPT:
             del self._asked[next(iter(self._asked))]
         return times > ASKED_IN_VAIN
 
     def _look_after(self, call_sid: str, now: float) -> None:
         """A worker that is killed says no good-bye: nobody follows this call any more."""
-        if self._live.recall(call_sid).get("state") == "live":
+        if self._live.recall(call_sid).get("state") in IN_HANDS:
             log.warning("Nobody follows this call any more", extra={"call_sid": call_sid})
             try:
                 self._on_abandoned(call_sid)
@@ -119,7 +131,7 @@ class Sweeper:
         self._live.let_go(call_sid)
 
     def _read_history(self, now: float) -> None:
-        for row in self._history.open_recordings(datetime.fromtimestamp(now, UTC), TURNS_AT_ONCE):
+        for row in self._history.open_recordings(_utc(now), TURNS_AT_ONCE):
             call_sid, key = row["call_sid"], row["recording_sid"]
             if now - row["created_at"].timestamp() < SETTLED_AFTER_S or self._book.find(call_sid, key):
                 continue
@@ -175,3 +187,7 @@ class Sweeper:
             return False
         redis.pexpire(keys.SWEEPING, OURS_FOR_MS)
         return True
+
+
+def _utc(now: float) -> datetime:
+    return datetime.fromtimestamp(now, UTC)

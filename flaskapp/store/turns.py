@@ -44,6 +44,7 @@ class Turn:
         from_ms, to_ms: the part of the audio buffer.
         position: its place in the transcript; the answer has the next one.
         at_ms, duration_ms: when it was said, since the call began, and for how long.
+        is_message: left for somebody, not said to the agent.
         called: the number that was called.
         claimed_at: seconds since 1970.
     """
@@ -59,6 +60,7 @@ class Turn:
     at_ms: int = 0
     duration_ms: int = 0
     wants_reply: bool = True
+    is_message: bool = False
     called: str = ""
     claimed_at: float = 0.0
 
@@ -67,7 +69,9 @@ class Turn:
 class Outcome:
     """What became of a turn: "answered", "silent", "unavailable" ..., and the words.
 
-    ``is_open``: the caller is told so, while the words are still to be understood.
+    Attributes:
+        is_open: the caller is told so, while the words are still to be understood.
+        directives: what tools asked of the call, as JSON (``turn_tools.py``).
     """
 
     kind: str
@@ -78,6 +82,7 @@ class Outcome:
     has_speech_file: bool = False
     usage: dict[str, float] = field(default_factory=dict)
     is_open: bool = False
+    directives: list[dict[str, Any]] = field(default_factory=list)
 
 
 class TurnBook:
@@ -348,6 +353,38 @@ class TurnBook:
             return 0.0
         since = max(float(json.loads(turn)["claimed_at"]), float(owned_until or 0), float(rests_until or 0))
         return max(0.0, self._now() - since)
+
+    # ------------------------------------------------------------------ its tools
+
+    def first_use(self, call_sid: str, key: str, use: str) -> dict[str, Any] | None:
+        """None for the first who is about to use a tool so, and for nobody else.
+
+        Others get what was kept of it: empty if that use never came to its end.
+        """
+        name, about, mark = keys.turn(call_sid, key), f"use:{use}", json.dumps({"by": secrets.token_hex(8)})
+        with self.redis.pipeline() as pipe:
+            pipe.hsetnx(name, about, mark)
+            pipe.hget(name, about)
+            found = pipe.execute()[-1]
+        kept: dict[str, Any] = json.loads(found)
+        return None if found == mark else dict(kept.get("kept", {}))
+
+    def keep_use(self, call_sid: str, key: str, use: str, answer: dict[str, Any]) -> None:
+        """What came of it, for whoever works on the turn again."""
+        self.redis.hset(keys.turn(call_sid, key), f"use:{use}", json.dumps({"kept": answer}))
+
+    def spend(self, call_sid: str, key: str, cost_usd: float) -> float:
+        """What the call has cost with this turn, which is added once, however often that is said.
+
+        Whoever says so holds the turn.
+        """
+        name, about = keys.call(call_sid), f"cost:{key}"
+        if cost_usd and not self.redis.hexists(name, about):
+            with self.redis.pipeline() as pipe:
+                pipe.hset(name, about, repr(cost_usd))
+                pipe.hincrbyfloat(name, "cost_usd", cost_usd)
+                pipe.execute()
+        return float(self.redis.hget(name, "cost_usd") or 0)
 
     # ------------------------------------------------------------------ its answer as sound
 

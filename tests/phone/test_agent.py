@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from flaskapp.phone.agent import GREETING, INSTRUCTIONS, Agent, Agents, read_agents
+from flaskapp.phone.agent import GREETING, INSTRUCTIONS, Agent, Agents, CallLimits, read_agents
 from flaskapp.phone.errors import ConfigurationError
 
 FILE = """
@@ -121,8 +123,81 @@ def test_a_missing_file_is_named(tmp_path):
         read_agents(tmp_path / "none.yaml")
 
 
-def test_fields_that_are_not_used_yet_are_said_to_be_so(tmp_path, caplog):
-    path = tmp_path / "agent.yml"
-    path.write_text("greeting: Hello.\ntransfer_number: '+15550001111'\nlimits: {seconds: 60}\n")
-    assert read_agents(path).default.greeting == "Hello."
-    assert "limits, transfer_number is not used yet" in caplog.text
+# ---------------------------------------------------------------------- whom it may call in, and its limits
+
+HANDS_OVER = """
+transfer_number: {sales: +1 (415) 555-0101, the workshop: "+49 30 123456"}
+limits: {max_call_seconds: 600, max_call_cost_usd: 1.50}
+tools: [opening_hours, order_status]
+numbers:
+  +15550000001: {transfer_number: +1.555.000.0009}
+  +15550000002: {transfer_number: "", limits: {max_call_seconds: 60}, tools: []}
+  +15550000003: {voice: ash}
+"""
+
+
+def test_callers_may_be_handed_over_to_those_who_are_named(agents):
+    assert agents(HANDS_OVER).default.transfer_numbers == {
+        "sales": "+14155550101",
+        "the workshop": "+4930123456",
+    }
+
+
+def test_a_single_number_is_a_persons(agents):
+    assert agents("transfer_number: +15550001111").default.transfer_numbers == {"person": "+15550001111"}
+    assert agents("name: Desk").default.transfer_numbers == {}
+
+
+def test_a_called_number_has_its_own_people_limits_and_tools_or_the_default_ones(agents):
+    read = agents(HANDS_OVER)
+    other, nobody, same = (read.for_number(f"+1555000000{n}") for n in (1, 2, 3))
+
+    assert other.transfer_numbers == {"person": "+15550000009"}
+    assert (other.limits, other.tools) == (read.default.limits, read.default.tools)
+    assert nobody.transfer_numbers == {}
+    assert nobody.limits == CallLimits(60, 1.5)
+    assert nobody.tools == ()
+    assert same == replace(read.default, voice="ash")
+
+
+def test_without_limits_and_tools_the_settings_hold_and_all_tools_may_be_used(agents):
+    agent = agents("name: Desk").default
+    assert (agent.limits, agent.tools) == (CallLimits(None, None), None)
+
+
+def test_an_agent_can_be_a_key_whoever_it_calls_in(agents):
+    read = agents(HANDS_OVER)
+    assert {read.default: 1}[agents(HANDS_OVER).default] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("transfer_number: sales", "transfer_number must be a number such as +15551234567"),
+        ("transfer_number: 0301234567", "transfer_number must be a number such as"),
+        ("transfer_number: {sales: '911'}", "transfer_number must be a number such as"),
+        ("transfer_number: {sales: +155512345678901234}", "transfer_number must be a number such as"),
+        ("transfer_number: [+15551234567]", "transfer_number must be text"),
+        ("transfer_number: {'': +15551234567}", "needs a name of its own"),
+        ("transfer_number: {a: +15551234567, ' a': +15551234568}", "needs a name of its own"),
+        ('transfer_number: {"a\\nb": +15551234567}', "needs a name of its own"),
+        ("limits: 60", "limits may name max_call_seconds and max_call_cost_usd only"),
+        ("limits: {seconds: 60}", "limits may name max_call_seconds and max_call_cost_usd only"),
+        ("limits: {max_call_seconds: soon}", "limits needs a number for max_call_seconds, 1 or more"),
+        ("limits: {max_call_seconds: 0}", "limits needs a number for max_call_seconds"),
+        ("limits: {max_call_cost_usd: -1}", "limits needs a number for max_call_cost_usd"),
+        ("limits: {max_call_cost_usd: nan}", "limits needs a number for max_call_cost_usd"),
+        ("tools: opening_hours", "tools must be a list of names"),
+        ("tools: [{name: x}]", "tools must be a list of names"),
+        ("numbers: {+15550001111: {transfer_number: x}}", "transfer_number must be a number"),
+    ],
+)
+def test_a_wrong_number_or_limit_is_named_with_what_is_wrong(agents, text, says):
+    with pytest.raises(ConfigurationError) as error:
+        agents(text)
+    assert says in str(error.value)
+
+
+def test_all_that_is_wrong_with_an_agent_is_named_at_once(agents):
+    with pytest.raises(ConfigurationError, match=r"greeting must be text; limits .*; tools must be"):
+        agents("greeting: [a]\nlimits: {a: 1}\ntools: x")

@@ -7,7 +7,7 @@ import time
 import pytest
 from flask_migrate import upgrade
 
-from flaskapp.phone import errors, recording
+from flaskapp.phone import errors, recording, troubles
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.audio import Wav, read_wav
 from flaskapp.phone.engines.turns import Answer
@@ -116,7 +116,7 @@ def test_a_recording_that_is_late_counts_from_when_it_was_first_missed(house):
     assert house.after(600) == "waiting"
     house.host.always = errors.NotReady("HTTP 404")
     assert house.after(600) == "waiting", "it is missed anew"
-    assert house.after(recording.READY_WITHIN_S + 1) == "failed"
+    assert house.after(troubles.READY_WITHIN_S + 1) == "failed"
     assert (house.is_open, house.outcome.kind) == (False, "failed")
 
 
@@ -156,7 +156,7 @@ def test_buffered_words_outlast_a_weekend_without_ai_and_then_nothing_stays(hous
     house.after()
     assert house.outcome.kind == "unavailable"
     ttls = {name: house.book.redis.ttl(name) for name in ("audio:CA1", "turn:CA1:RE1", "turns:CA1")}
-    assert min(ttls.values()) > recording.AI_BACK_WITHIN_S, ttls
+    assert min(ttls.values()) > troubles.AI_BACK_WITHIN_S, ttls
     house.mind.fails = False
     assert house.after(66 * HOUR_S) == "understood"
     left = {name: house.book.redis.ttl(name) for name in house.book.redis.scan_iter()}
