@@ -51,7 +51,9 @@ def equip(app: Flask) -> None:
     from flaskapp.metrics import Metrics
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
+    from flaskapp.phone.transfers import Transfers
     from flaskapp.store.audio import AudioBuffer
+    from flaskapp.store.greetings import Greetings
     from flaskapp.store.history import init_history
     from flaskapp.store.live import LiveStore, connect
     from flaskapp.store.turns import TurnBook
@@ -67,7 +69,11 @@ def equip(app: Flask) -> None:
     app.extensions["turn_book"] = TurnBook(connections)
     app.extensions["metrics"] = Metrics()
     app.extensions["tickets"] = Tickets(parts.secret(settings), app.extensions["live_store"])
-    app.extensions["agents"] = parts.agents(settings)
+    app.extensions["agents"] = agents = parts.agents(settings)
+    app.extensions["toolbench"] = parts.toolbench(settings, agents)
+    app.extensions["prices"] = settings.prices
+    app.extensions["greetings"] = Greetings(connections)
+    app.extensions["transfers"] = Transfers(settings, agents, app.extensions["live_store"])
     app.extensions["scribe"] = _scribe(app, settings)
     app.extensions["keeper"] = _keeper(app)
     app.extensions["rtmt"] = _live_handler(app, settings)
@@ -86,6 +92,7 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
     from flaskapp.phone.ai_integration import AIVoiceIntegration
     from flaskapp.phone.leftovers import Leftovers
     from flaskapp.phone.recording import RecordedTurns
+    from flaskapp.phone.turn_tools import TurnTools
     from flaskapp.store.jobs import Jobs
     from flaskapp.store.sweeper import Sweeper
 
@@ -102,6 +109,8 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
         own["agents"],
         speaks=settings.reply_voice == "play",
         deletes=settings.delete_recordings,
+        prices=own["prices"],
+        tools=TurnTools(own["toolbench"], book, lambda call_sid: live.recall(call_sid).get("caller", "")),
     )
     own["recorded_turns"] = turns
     own["after_call"] = after = AfterCall(own["history"], scribe.note, own["agents"], settings)
@@ -182,7 +191,7 @@ def _live_handler(app: Flask, settings: Settings) -> RTMTAudioHandler | None:
     from flaskapp.phone.engines.connection import Endpoint
     from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 
-    engine = settings.engine
+    engine, own = settings.engine, app.extensions
     if engine is None:
         return None
     return RTMTAudioHandler(
@@ -190,8 +199,13 @@ def _live_handler(app: Flask, settings: Settings) -> RTMTAudioHandler | None:
         engine.model,
         parts.credentials(settings),
         engine.voice,
-        agents=app.extensions["agents"],
+        agents=own["agents"],
         transcribe_model=engine.transcribe_model,
-        listener=app.extensions["scribe"],
-        keeper=app.extensions["keeper"],
+        listener=own["scribe"],
+        keeper=own["keeper"],
+        tools=own["toolbench"],
+        transfer=own["transfers"].transfer,
+        greetings=own["greetings"],
+        limits=parts.limits(settings),
+        prices=own["prices"],
     )

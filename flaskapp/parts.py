@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flaskapp.config import Settings
     from flaskapp.phone.agent import Agents
+    from flaskapp.phone.endings import Limits
     from flaskapp.phone.engines.turns import TurnEngine
     from flaskapp.phone.fetch import RecordingHost
+    from flaskapp.phone.toolbench import Toolbench
 
 
 def credentials(settings: Settings) -> Any:
@@ -29,8 +31,23 @@ def agents(settings: Settings) -> Agents:
 
     if settings.agent_file:
         return read_agents(settings.agent_file)
-    own = {"instructions": settings.agent_instructions, "greeting": settings.agent_greeting}
+    own: dict[str, Any] = {"instructions": settings.agent_instructions, "greeting": settings.agent_greeting}
     return Agents(Agent(**{name: text for name, text in own.items() if text}))
+
+
+def toolbench(settings: Settings, agents: Agents) -> Toolbench:
+    """What agents may use: the built-in tools, and those of the modules in TOOLS."""
+    from flaskapp.phone.toolbench import Toolbench
+    from flaskapp.phone.tools import load_tools
+
+    return Toolbench(load_tools(settings.tools), agents)
+
+
+def limits(settings: Settings) -> Limits:
+    """What a call may take, where its agent has no limits of its own."""
+    from flaskapp.phone.endings import Limits
+
+    return Limits(settings.max_call_seconds, settings.max_call_cost_usd, settings.engine_session_seconds)
 
 
 def turn_engine(settings: Settings) -> TurnEngine | None:

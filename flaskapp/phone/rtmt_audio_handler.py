@@ -204,7 +204,7 @@ class RTMTAudioHandler:
         limits = replace(
             self._limits,
             call_s=own.max_call_seconds or self._limits.call_s,
-            cost_usd=own.max_call_cost_usd or self._limits.cost_usd,
+            cost_usd=self._limits.cost_usd if own.max_call_cost_usd is None else own.max_call_cost_usd,
         )
         price = self._prices.cost_usd if self._prices else free
         greeting = self._greetings.find(*self._greeting_key(agent)) if self._greetings else None

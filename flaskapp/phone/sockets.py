@@ -86,7 +86,7 @@ def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
     handler, tickets = cast(RTMTAudioHandler, own["rtmt"]), cast(Tickets, own["tickets"])
     live, scribe = cast(LiveStore, own["live_store"]), cast(Scribe, own["scribe"])
     known, past = live.recall(call_sid), past_of(call_sid, live, own["audio"], time.time())
-    who = {"called": known.get("called", ""), "caller": known.get("caller", "")}
+    called, caller = known.get("called", ""), known.get("caller", "")
     local = is_local()
 
     def admit(started: StreamStarted) -> None:
@@ -98,11 +98,7 @@ def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
     metrics.inc()
     try:
         with bound_call(call_sid):
-            if "base_ms" in handler.serve.__code__.co_varnames:  # the handler of before, for a moment still
-                old: Any = {"past": past.lines, "base_ms": past.base_ms, "called": who["called"]}
-                handler.serve(ws.wire, call_sid, admit=admit, **old)
-            else:
-                handler.serve(ws.wire, call_sid, admit=admit, past=past, **who)  # type: ignore
+            handler.serve(ws.wire, call_sid, called=called, caller=caller, admit=admit, past=past)
     except Exception:  # the call's edge: what escapes here would be written into the stream as HTTP
         log.exception("A call's socket failed", extra={"call_sid": call_sid})
         ws.wire.close(1011, "internal error")

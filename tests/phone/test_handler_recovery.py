@@ -16,6 +16,7 @@ from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.audio import MULAW_SILENCE
 from flaskapp.phone.commands import TellLine
 from flaskapp.phone.engines.connection import Engine
+from flaskapp.phone.past import Past
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler, hold_clip
 from flaskapp.phone.transcript import Line
 from tests.behaviour import strange
@@ -322,7 +323,7 @@ def test_a_later_leg_of_a_call_goes_on_with_positions_and_times(engine, witness)
         Line("t2", 7, "agent", "Good day.", is_final=True),
     ]
     caller = Caller("CA1")
-    serve = partial(handler.serve, caller, "CA1", past=past, base_ms=60_000)
+    serve = partial(handler.serve, caller, "CA1", past=Past(past, 60_000))
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     caller.starts()

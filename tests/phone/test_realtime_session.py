@@ -112,7 +112,7 @@ def test_a_finished_response_tells_its_cost_flat():
         "completed",
         usage={
             **{"total_tokens": 30, "input_tokens": 10, "output_tokens": 20},
-            **{"input_text_tokens": 4, "input_audio_tokens": 6},
+            **{"input_text_tokens": 4, "input_audio_tokens": 6, "input_cached_text_tokens": 1},
             **{"output_text_tokens": 5, "output_audio_tokens": 15},
         },
     )
