@@ -51,6 +51,10 @@ def equip(app: Flask) -> None:
     from flaskapp.metrics import Metrics
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
+    from flaskapp.phone.toolbench import Toolbench
+    from flaskapp.phone.tools import load_tools
+    from flaskapp.phone.transferred import transferred
+    from flaskapp.phone.transfers import Transfers
     from flaskapp.store.audio import AudioBuffer
     from flaskapp.store.history import init_history
     from flaskapp.store.live import LiveStore, connect
@@ -67,7 +71,9 @@ def equip(app: Flask) -> None:
     app.extensions["turn_book"] = TurnBook(connections)
     app.extensions["metrics"] = Metrics()
     app.extensions["tickets"] = Tickets(parts.secret(settings), app.extensions["live_store"])
-    app.extensions["agents"] = parts.agents(settings)
+    app.extensions["agents"] = agents = parts.agents(settings)
+    app.extensions["toolbench"] = Toolbench(load_tools(settings.tools), agents)
+    app.extensions["transfers"] = Transfers(settings, agents, app.extensions["live_store"])
     app.extensions["scribe"] = _scribe(app, settings)
     app.extensions["keeper"] = _keeper(app)
     app.extensions["rtmt"] = _live_handler(app, settings)
@@ -76,6 +82,7 @@ def equip(app: Flask) -> None:
     _equip_recording_path(app, settings, connections)
     health.register_health(app)
     app.register_blueprint(phone_blueprint)
+    app.register_blueprint(transferred, url_prefix="/phone")
     app.cli.add_command(phone_cli)
 
 
@@ -102,6 +109,7 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
         own["agents"],
         speaks=settings.reply_voice == "play",
         deletes=settings.delete_recordings,
+        prices=settings.prices,
     )
     own["recorded_turns"] = turns
     own["after_call"] = after = AfterCall(own["history"], scribe.note, own["agents"], settings)
