@@ -18,6 +18,21 @@ def config(config):
     return {**config, **ENGINE}
 
 
+LINE = {
+    "speaker": "agent",
+    "start_ms": 0,
+    "end_ms": 10,
+    "is_final": False,
+    "interrupted": False,
+    "mode": "live",
+}
+
+
+def post_status(client, status):
+    data = {**FORM, "CallStatus": status}
+    assert client.post("/phone/call-status", data=data, base_url="http://localhost:5001").status_code == 204
+
+
 def post(client, path, **form):
     return client.post(path, data={**FORM, **form}, base_url="http://localhost:5001")
 
@@ -135,6 +150,113 @@ def test_words_are_answered_once_though_the_way_back_to_live_fails(app, client):
     for _ in range(2):  # no handshake comes about
         say, record, _ = verbs(post(client, "/phone/fallback", ErrorCode="31920"))
         assert ("The answer." in say.text, record.tag) == (False, "Record")
+
+
+def break_off(app, client, state="live"):
+    """A call whose live stream is gone, as Redis shows it."""
+    post(client, "/phone/incoming-call-streaming")
+    live = app.extensions["live_store"]
+    live.remember("CA1", state=state, streams="0")
+    return live
+
+
+@pytest.mark.parametrize("state", ["live", "moving"])
+def test_a_stream_that_broke_off_is_followed_by_another(app, client, state):
+    live = break_off(app, client, state)
+    assert verbs(post(client, "/phone/stream-ended/CA1"))[0].tag == "Connect"
+    assert live.recall("CA1")["state"] == "moving", "until the next one lives"
+    assert live.untouched_since(time.time() + 60) == ["CA1"], "should none come, the sweeper looks after it"
+
+
+def test_what_a_dead_worker_left_open_is_closed_before_the_next_stream(app, client):
+    live = break_off(app, client)
+    live.keep_lines(
+        "CA1",
+        [
+            {**LINE, "item_id": "a", "position": 0, "text": "Hello.", "is_final": True},
+            {**LINE, "item_id": "c", "position": 1, "speaker": "caller", "text": "I wo"},
+        ],
+    )
+    post(client, "/phone/stream-ended/CA1")
+    assert [line["text"] for line in live.lines("CA1")] == ["Hello.", ""]
+    assert app.extensions["scribe"].settle(10)
+    assert [turn["text"] for turn in app.extensions["history"].turns("CA1")] == ["Hello."]
+
+
+def test_a_stream_that_breaks_again_and_again_is_given_up(app, client):
+    live = break_off(app, client)
+    for _ in range(4):
+        assert verbs(post(client, "/phone/stream-ended/CA1"))[0].tag == "Connect"
+        live.remember("CA1", state="live", streams="0")
+    assert [verb.tag for verb in verbs(post(client, "/phone/stream-ended/CA1"))] == RECORDS
+    assert live.recall("CA1")["state"] == "ended"
+
+
+def test_a_resumed_stream_that_never_lives_is_tried_twice(app, client):
+    break_off(app, client)
+    assert verbs(post(client, "/phone/stream-ended/CA1"))[0].tag == "Connect"
+    assert verbs(post(client, "/phone/fallback"))[0].tag == "Connect"
+    assert [verb.tag for verb in verbs(post(client, "/phone/fallback"))] == RECORDS
+
+
+def test_a_full_worker_takes_up_a_call_that_is_no_new_one(app, client, monkeypatch):
+    break_off(app, client)
+    monkeypatch.setattr(app.extensions["desk"], "why_no_stream", lambda: "full")
+    assert verbs(post(client, "/phone/stream-ended/CA1"))[0].tag == "Connect"
+
+
+def test_without_live_ai_what_a_dead_worker_did_not_understand_is_answered_all_the_same(app, client):
+    live = break_off(app, client)
+    live.remember("CA1", heard_until_ms="1000")
+    voice = bytes((40 if at % 20 < 10 else 168) for at in range(24_000))
+    app.extensions["audio"].append("CA1", 1000, voice)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app.extensions["desk"], "why_no_stream", lambda: "engine_down")
+        say, redirect = verbs(post(client, "/phone/stream-ended/CA1"))
+    assert (say.tag, "turn=unheard-CA1-1000" in redirect.text) == ("Say", True)
+    assert live.recall("CA1")["needs_fallback"] == "1"
+
+
+def test_the_agents_person_is_dialled_by_the_document_where_the_carrier_has_no_other_way(config, tmp_path):
+    (tmp_path / "agent.yaml").write_text("transfer_number: '+15557654321'\n")
+    app = create_app({**config, "AGENT_FILE": str(tmp_path / "agent.yaml")})
+    with app.app_context():
+        from flask_migrate import upgrade
+
+        upgrade()
+    client = app.test_client()
+    live = break_off(app, client, "transferring")
+    name = next(iter(app.extensions["agents"].default.transfer_numbers))
+    live.remember("CA1", destination=name)
+    (dial,) = verbs(post(client, "/phone/stream-ended/CA1"))
+    assert (dial.tag, dial[0].text) == ("Dial", "+15557654321")
+    asked = "http://localhost:5001/phone/transfer-ended/CA1?destination=x"
+    back = verbs(post(client, "/phone/fallback", ErrorUrl=asked))
+    assert back[0].tag == "Connect", "he was dialled, and the caller is back"
+
+
+def test_nobody_else_is_dialled(app, client):
+    live = break_off(app, client, "transferring")
+    live.remember("CA1", destination="+15550009999")
+    assert verbs(post(client, "/phone/stream-ended/CA1"))[0].tag == "Connect"
+
+
+def test_a_caller_who_hangs_up_while_his_call_moves_is_gone_and_the_books_say_so(app, client):
+    live = break_off(app, client, "moving")
+    live.keep_lines("CA1", [{**LINE, "item_id": "a", "position": 0, "text": "Hello.", "is_final": True}])
+    post_status(client, "completed")
+    assert live.recall("CA1")["forgotten"] == "1"
+    assert app.extensions["scribe"].settle(10)
+    row = app.extensions["history"].call("CA1")
+    assert (row["ended_reason"], row["ended_at"] is not None) == ("caller_hung_up", True)
+    assert [turn["text"] for turn in app.extensions["history"].turns("CA1")] == ["Hello."]
+
+
+def test_a_caller_who_hangs_up_before_any_stream_is_in_the_books_too(app, client):
+    post(client, "/phone/incoming-call-streaming")
+    post_status(client, "completed")
+    assert app.extensions["scribe"].settle(10)
+    assert app.extensions["history"].call("CA1")["ended_reason"] == "caller_hung_up"
 
 
 def test_a_call_that_the_carrier_calls_over_is_over(client):

@@ -101,10 +101,10 @@ def incoming_call() -> Response:
     call_sid = checked_call_sid(request.values.get("CallSid"))
     caller = mask_number(request.values.get("From", ""))
     log.info("Received recorded call from %s", caller, extra={"call_sid": call_sid})
-    if refused := admission.refusal(call_sid, request.values.get("From", ""), wants_stream=False):
-        return document(call_sid, refused)
     if is_over(call_sid):
         return perform(call_sid, HANG_UP)
+    if refused := admission.refusal(call_sid, request.values.get("From", ""), wants_stream=False):
+        return document(call_sid, refused)
     known = begin(call_sid, "recorded")
     opening = path(known).no_assistant() if part("turn_engine") is None else path(known).opening()
     return perform(call_sid, opening)

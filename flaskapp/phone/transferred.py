@@ -14,6 +14,7 @@ from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.next_step import HANG_UP, JOIN
 from flaskapp.phone.recorded import document, path, perform, record_instead
 from flaskapp.phone.registry import known_call, live_store, note, over, part
+from flaskapp.problems import register_problems
 from flaskapp.store.history import CallChanged
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ WHY = {
 }
 
 transferred = Blueprint("transferred", __name__)
+register_problems(transferred)
 
 
 @transferred.before_request
@@ -46,11 +48,11 @@ def transfer_ended(call_sid: str) -> Response:
     """The dialled call is over, or never came about; told again, it changes nothing."""
     call_sid = checked_call_sid(call_sid)
     known, became = known_call(call_sid), request.values.get("DialCallStatus", "")
-    if not known or known.get("is_over"):
+    if not known or (known.get("is_over") and not known.get("dialled")):
         return document(call_sid, HANG_UP)
-    if became in REACHED:
+    if became in REACHED:  # also where the call's status came first, which knows of no transfer
         return _gone(call_sid, known, "transferred")
-    if request.values.get("CallStatus") == "completed":
+    if known.get("is_over") or request.values.get("CallStatus") == "completed":
         return _gone(call_sid, known, "caller_hung_up")
     return _back(call_sid, known, WHY.get(became, "it did not work"))
 
@@ -74,7 +76,8 @@ def _back(call_sid: str, known: dict[str, str], why: str) -> Response:
     wants_stream = known.get("wants_stream") == "1"
     is_live = wants_stream and not cast(AIVoiceIntegration, part("desk")).why_no_stream()
     step = JOIN if is_live else path(known).transfer_failed()
-    if not live_store().first(call_sid, f"dial:{request.values.get('DialCallSid', '')[:64]}"):
+    attempt = request.values.get("DialCallSid", "")[:64] or known.get("dials", "")
+    if not live_store().first(call_sid, f"dial:{attempt}"):
         return document(call_sid, step)  # told again: the same answer, and nothing else
     destination = _destination(known)
     log.warning("Transfer to %s: %s", destination, why, extra={"call_sid": call_sid})

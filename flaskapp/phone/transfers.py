@@ -74,6 +74,7 @@ class Transfers:
             return False
         # Said first: the stream ends, and may be asked for, before the carrier has answered.
         self._live.remember(call_sid, dialled=destination)
+        self._live.count(call_sid, "dials")
         if self._updated(call_sid, f"transfer to {mask_number(number)}", twiml=twiml):
             return True
         self._live.remember(call_sid, dialled="")

@@ -10,11 +10,14 @@ from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.directives import Directive, EndCall, Message, TransferTo
 from flaskapp.phone.toolbench import Toolbench
 from flaskapp.phone.tools import CallContext
+from flaskapp.store.history import History
 from flaskapp.store.turns import Turn, TurnBook
 
 log = logging.getLogger(__name__)
@@ -37,11 +40,11 @@ class TurnTools:
     """The tools of the agent that answers a turn.
 
     Args:
-        caller_of: a call's caller, as its tools are told; may be empty.
+        history: knows a call's caller, whom tools are told.
     """
 
-    def __init__(self, bench: Toolbench, book: TurnBook, caller_of: Callable[[str], str]) -> None:
-        self._bench, self._book, self._caller_of = bench, book, caller_of
+    def __init__(self, bench: Toolbench, book: TurnBook, history: History) -> None:
+        self._bench, self._book, self._history = bench, book, history
 
     def schemas(self, agent: Agent) -> Sequence[dict[str, Any]]:
         """As engines take them."""
@@ -57,7 +60,7 @@ class TurnTools:
             redis.exceptions.RedisError: the book is away; nothing was done.
         """
         sid = turn.call_sid
-        call = CallContext(sid, self._caller_of(sid), turn.called, agent)
+        call = CallContext(sid, self._caller(sid), turn.called, agent)
 
         def carry_out(tool_call_id: str, name: str, arguments: str) -> ev.ToolAnswered:
             mark = _mark(name, arguments)
@@ -70,6 +73,14 @@ class TurnTools:
             return answered
 
         return carry_out
+
+    def _caller(self, call_sid: str) -> str:
+        try:
+            row = self._history.call(call_sid)
+        except SQLAlchemyError as error:  # a tool can do without
+            log.warning("The history is away: %s", type(error).__name__, extra={"call_sid": call_sid})
+            return ""
+        return (row or {}).get("caller") or ""
 
 
 def as_json(directives: Iterable[Directive]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -23,6 +24,8 @@ class Bridge:
 
     def __init__(self, start_ms: int = 0) -> None:
         self.heard_until_ms = 0
+        self.cost_usd = 0.0
+        self.memo: dict | None = None
         self.said = b""
         self.clock_ms = start_ms
         self.new = bytearray()
@@ -43,6 +46,10 @@ class Bridge:
     def take_lines(self) -> list[Line]:
         lines, self.lines = self.lines, []
         return lines
+
+    def take_memo(self) -> dict | None:
+        memo, self.memo = self.memo, None
+        return memo
 
 
 class Desk:
@@ -97,6 +104,34 @@ def test_audio_and_lines_are_where_other_workers_find_them(desk):
     ]
     assert desk.live.next_position("CA1") == 4
     assert desk.live.untouched_since(time.time() + 60) == []
+
+
+def test_what_the_next_leg_must_know_and_what_this_one_costs_are_there_too(desk):
+    bridge = Bridge()
+    desk.keeper.follow("CA1", bridge)
+    bridge.memo, bridge.cost_usd = {"keys": "12"}, 0.25
+    desk.rounds()
+    bridge.cost_usd = 0.5
+    desk.rounds()
+    known = desk.live.recall("CA1")
+    assert (json.loads(known["memo"]), known["leg_cost"]) == ({"keys": "12"}, "0.5")
+    bridge.memo, bridge.cost_usd = {"keys": "123"}, 0.75
+    assert desk.keeper.release("CA1")
+    known = desk.live.recall("CA1")
+    assert json.loads(known["memo"]) == {"keys": "123"}
+    assert known["leg_cost"] == "0.5", "whoever hears of the leg's end adds it up"
+
+
+def test_all_that_ended_is_waited_for(desk, monkeypatch):
+    monkeypatch.setattr(keeper, "RELEASED_WITHIN_S", 0.0)
+    assert desk.keeper.settle(0)
+    bridge = Bridge()
+    desk.keeper.follow("CA1", bridge)
+    assert desk.keeper.settle(0), "what goes on is not waited for"
+    bridge.say(words(1))
+    desk.keeper.release("CA1")
+    assert desk.keeper.settle(20)
+    assert desk.sound("CA1") == words(1)
 
 
 def test_what_was_said_last_is_written_before_the_release_returns(desk, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +12,10 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from flaskapp.metrics import Metrics
 from flaskapp.phone.commands import TellLine
+from flaskapp.phone.directives import Message
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import CallEnded
+from flaskapp.phone.transcript import Line
 from flaskapp.store.history import CallChanged, CallOpened
 from flaskapp.store.live import LiveStore, connect
 from flaskapp.store.scribe import Scribe
@@ -91,3 +95,125 @@ def test_what_happens_to_a_stranger_is_counted_but_not_written(scribe, shelf):
     assert scribe.settle(20)
     assert shelf.written == []
     assert 'phone_faults_total{kind="not_admitted"} 1.0' in scribe._metrics.render()[0].decode()
+
+
+# ---------------------------------------------------------------------- legs that end, and calls that do not
+
+
+def started(scribe: Scribe, call_sid: str = "CA1") -> None:
+    scribe._live.begin(call_sid)
+    scribe.call_started(call_sid, StreamStarted("MZ1", call_sid, "audio/pcmu"))
+
+
+def known(scribe: Scribe) -> dict[str, str]:
+    return scribe._live.recall("CA1")
+
+
+def figures(scribe: Scribe) -> str:
+    return scribe._metrics.render()[0].decode()
+
+
+@pytest.fixture
+def told(scribe) -> list[str]:
+    """Calls that were told to be over for good."""
+    over: list[str] = []
+    scribe.over = over.append
+    return over
+
+
+def waits_for_somebody(scribe: Scribe) -> bool:
+    return scribe._live.untouched_since(time.time() + 60) == ["CA1"]
+
+
+def test_a_leg_that_moves_is_no_ended_call(scribe, shelf, told):
+    started(scribe)
+    scribe.call_ended(CallEnded("CA1", "moved", False, 9000, moves=True, cost_usd=0.5, memo={"keys": "1"}))
+    live = known(scribe)
+    assert (live["state"], live["needs_fallback"], live["cost_usd"]) == ("moving", "0", "0.5")
+    assert json.loads(live["memo"]) == {"keys": "1"}
+    assert "forgotten" not in live
+    assert waits_for_somebody(scribe)
+    assert told == []
+    assert "phone_calls_total{" not in figures(scribe)
+    assert "phone_fallbacks_total{" not in figures(scribe)
+    assert 'phone_active_calls{carrier="twilio"} 0.0' in figures(scribe)
+    assert scribe.settle(20)
+    changes = [entry.fields for entry in shelf.written if isinstance(entry, CallChanged)]
+    assert changes[-1]["cost_usd"] == 0.5
+    assert not any("ended_at" in fields or "ended_reason" in fields for fields in changes)
+
+
+def test_a_stream_that_broke_may_be_taken_up_again(scribe, told):
+    started(scribe)
+    scribe.call_ended(CallEnded("CA1", "carrier_lost", False, 9000))
+    assert (known(scribe)["state"], told) == ("moving", [])
+    assert waits_for_somebody(scribe)
+    started(scribe)
+    assert known(scribe)["state"] == "live"
+
+
+def test_a_caller_who_shall_be_joined_to_a_person_is_still_on_the_line(scribe, told):
+    started(scribe)
+    scribe.call_ended(CallEnded("CA1", "transferred", False, 9000, destination="sales"))
+    live = known(scribe)
+    assert (live["state"], live["destination"], told) == ("transferring", "sales", [])
+    assert "forgotten" not in live
+
+
+def test_a_call_that_is_over_is_told_to_be_and_forgotten_soon(scribe, told):
+    started(scribe)
+    scribe.call_ended(CallEnded("CA1", "goodbye", False, 9000))
+    assert (known(scribe)["state"], told) == ("ended", ["CA1"])
+    assert known(scribe)["forgotten"] == "1"
+    assert 'ended="goodbye"' in figures(scribe)
+
+
+def test_a_call_that_falls_back_is_not_over(scribe, told):
+    started(scribe)
+    scribe.call_ended(CallEnded("CA1", "engine_lost", True, 9000))
+    assert (known(scribe)["state"], known(scribe)["needs_fallback"], told) == ("ended", "1", [])
+
+
+def test_the_carrier_said_that_it_is_over_while_its_leg_moved(scribe, told):
+    started(scribe)
+    scribe._live.remember("CA1", is_over="1")
+    scribe.call_ended(CallEnded("CA1", "moved", False, 9000, moves=True))
+    assert told == ["CA1"]
+
+
+def test_a_leg_that_learns_late_that_its_stream_is_dead_takes_nothing_from_the_next(scribe, shelf, told):
+    """Two workers, one Redis: the carrier is on its second stream before the first worker knows."""
+    other = Scribe(shelf, scribe._metrics, scribe._live, "twilio", "openai", "m")
+    started(scribe)
+    started(other)
+    line = Line("a", 4, "agent", "Hello.", 0, 900, True)
+    scribe.call_ended(CallEnded("CA1", "carrier_lost", False, 9000, lines=(line,), heard_until_ms=5))
+    assert known(scribe)["state"] == "live"
+    assert known(scribe).get("heard_until_ms") != "5"
+    assert [each["text"] for each in scribe._live.lines("CA1")] == ["Hello."], "its words stay all the same"
+    assert scribe._live.next_position("CA1") == 5
+    other.call_ended(CallEnded("CA1", "goodbye", False, 9000))
+    assert (known(scribe)["state"], told) == ("ended", [])
+
+
+def test_a_stream_that_was_replaced_ends_no_call(scribe, told):
+    started(scribe)
+    scribe.call_ended(CallEnded("CA1", "replaced", False, 9000))
+    assert (known(scribe)["state"], told) == ("live", [])
+
+
+def test_streams_that_lived_do_not_count_as_those_that_never_did(scribe):
+    scribe._live.count("CA1", "streams")
+    started(scribe)
+    assert known(scribe)["streams"] == "0"
+
+
+def test_a_message_is_in_the_books_at_once(scribe, shelf):
+    scribe.message("CA1", Message("Please call back.", "Ann", "0123"))
+    assert json.loads(known(scribe)["message"])["text"] == "Please call back."
+    assert scribe.settle(20)
+    assert shelf.written[-1].fields["message"] == {
+        "text": "Please call back.",
+        "name": "Ann",
+        "callback": "0123",
+    }
