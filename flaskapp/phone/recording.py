@@ -312,7 +312,7 @@ class RecordedTurns:
     def _message(self, turn: Turn, outcome: Outcome, known: dict[str, str]) -> list[Entry]:
         """What was left for somebody: by a tool, or after the tone; the first message of a call stays."""
         left = next((each for each in from_json(outcome.directives) if isinstance(each, Message)), None)
-        if left is None and turn.is_message and outcome.transcript and not known.get("message"):
+        if left is None and turn.is_message and outcome.transcript and not self._has_message(turn, known):
             left = Message(outcome.transcript)
         if left is None:
             return []
@@ -320,6 +320,9 @@ class RecordedTurns:
         if known:
             self._live.remember(turn.call_sid, message=json.dumps(told))
         return [CallChanged(turn.call_sid, {"message": told})]
+
+    def _has_message(self, turn: Turn, known: dict[str, str]) -> bool:
+        return bool(known.get("message") or (self._history.call(turn.call_sid) or {}).get("message"))
 
     def _put_away(self, turn: Turn, status: str) -> None:
         """The history has it: drop the sound, here or at the carrier's, and close the turn."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import asdict, replace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import example, given, settings
@@ -10,7 +12,18 @@ from hypothesis import strategies as st
 
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.documents import Addresses, render
-from flaskapp.phone.next_step import HANG_UP, SILENCES, TROUBLES, WAIT_S, Path, Step, Then
+from flaskapp.phone.next_step import (
+    HANG_UP,
+    MOST_WAITS,
+    REJECT,
+    SILENCES,
+    TROUBLES,
+    WAIT_S,
+    Path,
+    Step,
+    Then,
+)
+from flaskapp.phone.voice import sentences
 
 WHERE = Addresses("CA1", "https://v.example.com", "wss://v.example.com")
 PATH = Path(Agent(greeting="Hello.", language="en"), "This call is recorded.")
@@ -138,3 +151,68 @@ def test_whatever_a_model_says_the_document_can_be_read(text):
 def test_what_no_document_holds_is_left_out_and_the_rest_is_said():
     answer = PATH.answered("don\x19t\x0bworry\0 \ud83d\ufffe😀", "", False, False)
     assert document(answer)[0].text == "dont worry 😀"
+
+
+# ---------------------------------------------------------------------- persons, limits, and asking again
+
+
+def test_a_person_is_dialled_after_the_agents_words_or_the_houses():
+    say, dial = document(PATH.transferring("sales", "+15557654321", "I will put you through."))
+    assert (say.text, dial.tag, dial.get("answerOnBridge")) == ("I will put you through.", "Dial", "true")
+    assert dial.get("action") == "https://v.example.com/phone/transfer-ended/CA1?destination=sales"
+    assert [(each.tag, each.text) for each in dial] == [("Number", "+15557654321")]
+    assert 0 < int(dial.get("timeout")) <= 30
+    assert "connecting" in words(PATH.transferring("sales", "+15557654321"))[0]
+
+
+def test_a_destinations_name_cannot_bend_the_address():
+    *_, dial = document(PATH.transferring('a&b="c/../?', "+15557654321"))
+    address = urlsplit(dial.get("action"))
+    assert address.path == "/phone/transfer-ended/CA1"
+    assert parse_qs(address.query) == {"destination": ['a&b="c/../?']}
+
+
+def test_whom_nobody_answered_may_go_on_here():
+    assert [verb.tag for verb in document(PATH.transfer_failed())] == ["Say", "Say", "Record", "Redirect"]
+
+
+@pytest.mark.parametrize(("step", "why"), [("time_is_up", "max_duration"), ("too_dear", "max_cost")])
+def test_a_limit_ends_with_a_sentence(step, why):
+    ending = getattr(PATH, step)()
+    assert [verb.tag for verb in document(ending)] == ["Say", "Hangup"]
+    assert ending.why == why
+    answer = PATH.answered("At nine.", "", False, True, ending=ending)
+    assert (words(answer)[0], answer.then, answer.why) == ("At nine.", Then.HANG_UP, why)
+
+
+def test_a_goodbye_comes_before_a_limit():
+    answer = PATH.answered("Bye.", "", True, False, ending=PATH.time_is_up())
+    assert (words(answer), answer.why) == (["Bye."], "goodbye")
+
+
+def test_the_same_is_asked_again_with_its_own_question_and_a_count():
+    where = replace(WHERE, asked="/phone/stream-ended/CA1?a=1&wait=2")
+    pause, redirect = list(ET.fromstring(render(PATH.asking_again(2), where, lambda: "T")))
+    assert (pause.tag, pause.get("length")) == ("Pause", "1")
+    assert redirect.text == "https://v.example.com/phone/stream-ended/CA1?a=1&wait=3"
+    assert words(PATH.asking_again(0)) == ["One moment, please."]
+    assert PATH.asking_again(MOST_WAITS).then is Then.MESSAGE
+
+
+def test_who_is_refused_hears_the_busy_tone():
+    (reject,) = document(REJECT)
+    assert (reject.tag, reject.get("reason")) == ("Reject", "busy")
+
+
+@pytest.mark.parametrize(("within_s", "longest_s"), [(0, "120"), (30, "30"), (900, "120")])
+def test_no_recording_is_longer_than_the_call_may_be(within_s, longest_s):
+    record = document(replace(PATH.silent(1), within_s=within_s))[-2]
+    assert record.get("maxLength") == longest_s
+
+
+@pytest.mark.parametrize("language", ["en", "de", "es", "fr", "hi"])
+def test_every_language_has_every_sentence_of_its_own(language):
+    ours, english = sentences(language), sentences("en")
+    said = asdict(ours)
+    assert all(said.values())
+    assert language == "en" or not set(said.values()) & set(asdict(english).values())

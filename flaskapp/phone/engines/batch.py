@@ -7,14 +7,17 @@ for models. Moments (``until``) are of ``time.monotonic``.
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, read_wav, write_wav
 from flaskapp.phone.engines.connection import Endpoint, Engine
+from flaskapp.phone.engines.tool_use import ToolCall
 from flaskapp.phone.errors import (
     AudioError,
     EngineError,
@@ -23,11 +26,15 @@ from flaskapp.phone.errors import (
     EngineUnreachable,
 )
 
+log = logging.getLogger(__name__)
+
 CONNECT_WITHIN_S = 3.0
 PAUSE_S = 0.3  # before the second try
 WORTH_S = 0.5  # with less time left there is no second try
 MOST_BYTES = 16 << 20  # of one answer: ten minutes of speech are fewer
 PASSING = (408, 409, 429)  # like 5xx: may be gone at the second try
+UNTAKEN = (400, 422)  # something of what was asked is not known there
+MANNERS = ("tools without thinking first", "tools", "no tools")
 NO_SUCH_MODEL = {
     *("model_not_found", "DeploymentNotFound", "OperationNotSupported", "invalid_model", "unsupported_model"),
 }
@@ -49,6 +56,23 @@ class Models:
     speech: str = ""
 
 
+@dataclass(frozen=True)
+class Completion:
+    """A chat model's line: what it says, the tools that it asks for, and what it cost."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    usage: Usage = field(default_factory=dict)
+
+    def message(self) -> dict[str, Any]:
+        """As the conversation goes on with it."""
+        calls = [
+            {"id": each.id, "type": "function", "function": {"name": each.name, "arguments": each.arguments}}
+            for each in self.calls
+        ]
+        return {"role": "assistant", "content": self.text or None, "tool_calls": calls}
+
+
 class BatchEngine(Engine):
     """An ``Engine`` that is asked over plain HTTP too, with the same credentials.
 
@@ -61,6 +85,7 @@ class BatchEngine(Engine):
     def __init__(self, at: Endpoint, realtime_model: str, credentials: Any, models: Models) -> None:
         super().__init__(at, realtime_model, credentials)
         self.models = models
+        self._manner: dict[tuple[str, ...], int] = {}  # in which the chat model takes these tools
         self._http: Any = None
         self._http_making = threading.Lock()
 
@@ -82,11 +107,40 @@ class BatchEngine(Engine):
             raise EngineMessageError("a transcription without its text")
         return text.strip(), _counts(getattr(answer, "usage", None))
 
-    def chat(self, messages: list[dict[str, str]], until: float) -> tuple[str, Usage]:
-        """The chat model's next line."""
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        until: float,
+        tools: Sequence[Mapping[str, Any]] = (),
+        may_use: bool = True,
+    ) -> Completion:
+        """The chat model's next line; ``tools`` as a Realtime session takes them.
+
+        Some models take tools only if they do not think first, others know no such word, and some take no
+        tools: each is asked in one manner after the other, and from then on in the one that it took.
+        """
+        manners, names = _manners(tools, may_use), tuple(str(each.get("name")) for each in tools)
+        for at in range(self._manner.get(names, 0), len(manners)):
+            try:
+                completion = self._complete(messages, until, manners[at])
+            except NoSuchModel:
+                raise
+            except EngineRejected as error:
+                if error.status not in UNTAKEN or at == len(manners) - 1:
+                    raise
+                continue
+            if at > self._manner.get(names, 0):
+                log.warning("The chat model takes %s", MANNERS[at])
+                self._manner[names] = at
+            return completion
+        raise AssertionError("there is always a last manner")
+
+    def _complete(
+        self, messages: Sequence[Mapping[str, Any]], until: float, about: Mapping[str, Any]
+    ) -> Completion:
         answer = self._ask(
             lambda http, rules: http.chat.completions.create(
-                model=self.models.chat, messages=messages, **rules
+                model=self.models.chat, messages=messages, **about, **rules
             ),
             until,
         )
@@ -96,7 +150,8 @@ class BatchEngine(Engine):
             raise EngineMessageError("a completion without a message")
         texts = (getattr(message, name, None) for name in ("content", "refusal"))
         text = next((each for each in texts if each and isinstance(each, str)), "")
-        return text, _as_sessions_have_them(_counts(getattr(answer, "usage", None)))
+        usage = _as_sessions_have_them(_counts(getattr(answer, "usage", None)))
+        return Completion(text, _calls(getattr(message, "tool_calls", None)), usage)
 
     def speech(self, text: str, voice: str, until: float) -> bytes:
         """The text spoken, as a WAV file: mono 16-bit PCM at 8 kHz."""
@@ -218,6 +273,30 @@ def _bounded(stream: Any, until: float) -> Any:
             stream.close()
 
     return Bounded()
+
+
+def _manners(tools: Sequence[Mapping[str, Any]], may_use: bool) -> list[dict[str, Any]]:
+    """How to ask for tools, the last one without: what a request has beside its messages."""
+    if not tools:
+        return [{}]
+    functions = [{name: value for name, value in each.items() if name != "type"} for each in tools]
+    plain = {
+        "tools": [{"type": "function", "function": each} for each in functions],
+        **({} if may_use else {"tool_choice": "none"}),
+    }
+    return [{**plain, "reasoning_effort": "none"}, plain, {}]
+
+
+def _calls(asked: Any) -> tuple[ToolCall, ...]:
+    """Calls of functions; arguments that are no text, as some servers have them, are made one."""
+    found = []
+    for at, each in enumerate(asked if isinstance(asked, list) else []):
+        function = getattr(each, "function", None)
+        name, arguments = getattr(function, "name", None), getattr(function, "arguments", None)
+        if name and isinstance(name, str):
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)
+            found.append(ToolCall(str(getattr(each, "id", None) or f"call_{at}"), name, text))
+    return tuple(found)
 
 
 def _counts(usage: Any) -> Usage:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from flaskapp.phone import events as ev
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, Wav, mulaw_to_pcm16, pcm16_to_mulaw, write_wav
 from flaskapp.phone.engines.connection import Engine
 from flaskapp.phone.engines.realtime import COMMIT, SESSION_UPDATE_ID, RealtimeSession
+from flaskapp.phone.engines.tool_use import ROUNDS, ToolCall, ToolUse
 from flaskapp.phone.errors import EngineMessageError, EngineRejected, EngineUnreachable, LegClosed
 from flaskapp.phone.transcript import CALLER, Line
 from flaskapp.phone.wire import Wire
@@ -54,6 +55,7 @@ class Said:
     """What one response brought."""
 
     texts: dict[str, str] = field(default_factory=dict)
+    calls: dict[str, ToolCall] = field(default_factory=dict)
     audio: bytearray = field(default_factory=bytearray)
     status: str = ""
 
@@ -65,14 +67,13 @@ class Said:
 class Turn:
     """One session on its way through one turn. Use it as ``with turn(...) as it``."""
 
-    def __init__(self, wire: Wire, until: float, audio_format: str) -> None:
-        self._wire, self._until = wire, until
+    def __init__(self, wire: Wire, until: float, audio_format: str, used: ToolUse) -> None:
+        self._wire, self._until, self._used = wire, until, used
         self._codec = RealtimeSession(audio_format)
         self._left: list[bytes] = []
         self.words: str | None = None  # None as long as it is not known what was said
         self.are_words_lost = False
         self.said = Said()
-        self.usage: dict[str, float] = {}
 
     # ------------------------------------------------------------------ saying
 
@@ -107,10 +108,33 @@ class Turn:
             self.send(self._codec.append(base64.b64encode(data[start : start + PIECE_BYTES])))
         self.send(COMMIT)
 
-    def ask(self, instructions: str = "") -> None:
+    def ask(self, instructions: str = "", may_use_tools: bool = True) -> None:
         """Have the model respond; what it says is then in ``said``."""
         self.said = Said()
-        self.send(self._codec.response_create(instructions))
+        about = {
+            **({"instructions": instructions} if instructions else {}),
+            **({} if may_use_tools or not self._used.schemas else {"tool_choice": "none"}),
+        }
+        self.send({"type": "response.create", **({"response": about} if about else {})})
+
+    def respond(self, until: float) -> str:
+        """What the model says, after the tools that it wanted first.
+
+        Raises:
+            EngineUnreachable: it was not in time.
+        """
+        used = self._used
+        for rounds_left in range(ROUNDS, -1, -1):
+            self.ask(may_use_tools=rounds_left > 0)
+            if not self.wait(lambda: self.is_answered, until):
+                raise EngineUnreachable("no answer in time")
+            used.said += [self.said.text] if self.said.text else []
+            calls = list(self.said.calls.values()) if rounds_left else []
+            outputs = [_output(each.id, used.perform(each)) for each in calls]
+            if not outputs or used.is_last_word:
+                break
+            self.send(*outputs)
+        return used.last_said
 
     # ------------------------------------------------------------------ listening
 
@@ -165,8 +189,8 @@ class Turn:
 
     def _caller_words(self, event: ev.CallerWords) -> None:
         if event.is_final:
-            self.words = event.text.strip()
-            self._count(event.usage, "transcription_")
+            self.words = self._used.words = event.text.strip()
+            self._used.count(event.usage, "transcription_")
 
     def _lost(self, _event: ev.CallerWordsLost) -> None:
         self.are_words_lost = True
@@ -178,18 +202,18 @@ class Turn:
     def _reply_audio(self, event: ev.ReplyAudio) -> None:
         self.said.audio += base64.b64decode(event.payload)
 
+    def _tool_called(self, event: ev.ToolCalled) -> None:
+        call = ToolCall(event.tool_call_id, event.name, event.arguments)
+        self.said.calls.setdefault(call.id, call)
+
     def _reply_ended(self, event: ev.ReplyEnded) -> None:
-        self._count(event.usage)
+        self._used.count(event.usage)
         if event.status not in ("completed", "incomplete"):
             raise EngineUnreachable(f"the response {event.status}: {event.error_code or event.reason}")
         self.said.status = event.status
 
     def _malformed(self, _event: ev.Malformed) -> None:
         raise EngineMessageError("a message that cannot be read")
-
-    def _count(self, usage: dict[str, Any], prefix: str = "") -> None:
-        for name, value in usage.items():
-            self.usage[prefix + name] = self.usage.get(prefix + name, 0) + value
 
 
 _TAKERS: dict[type, Callable[[Turn, Any], None]] = {
@@ -198,17 +222,22 @@ _TAKERS: dict[type, Callable[[Turn, Any], None]] = {
     ev.CallerWordsLost: Turn._lost,
     ev.ReplyWords: Turn._reply_words,
     ev.ReplyAudio: Turn._reply_audio,
+    ev.ToolCalled: Turn._tool_called,
     ev.ReplyEnded: Turn._reply_ended,
     ev.Malformed: Turn._malformed,
 }
 
-Result = tuple[str, str, dict[str, float]]
-
 
 def answer(
-    engine: Engine, spec: Spec, sound: Wav, history: Sequence[Line], wants_reply: bool, until: float
-) -> Result:
-    """What was said in a recording, what to say to it ("" unless wanted), and what it cost.
+    engine: Engine,
+    spec: Spec,
+    sound: Wav,
+    history: Sequence[Line],
+    wants_reply: bool,
+    until: float,
+    used: ToolUse,
+) -> tuple[str, str]:
+    """What was said in a recording, and what to say to it ("" unless wanted).
 
     Where the server's transcription does not come, the model itself is asked
     for the words. If it does not tell either, a reply counts all the same,
@@ -220,33 +249,28 @@ def answer(
     is_wide = sound.rate_hz > TELEPHONE_RATE_HZ
     hears = PCM if is_wide else PCMU
     data = sound.at(WIDE_RATE_HZ) if is_wide else pcm16_to_mulaw(sound.at(TELEPHONE_RATE_HZ))
-    with _opened(engine, until, hears["type"]) as turn:
-        turn.configure(_text_sessions(spec, hears))
+    with _opened(engine, until, hears["type"], used) as turn:
+        turn.configure(_text_sessions(spec, hears, used.schemas))
         turn.tell(history)
         turn.hear(data)
-        if wants_reply:
-            turn.ask()
-            if not turn.wait(lambda: turn.is_answered, until):
-                raise EngineUnreachable("no answer in time")
-        response = turn.said.text
+        response = turn.respond(until) if wants_reply else ""
         words = _words(turn, wants_reply, until)
-        return words, response if words else "", turn.usage
+        return words, response if words else ""
 
 
-def reply(engine: Engine, spec: Spec, words: str, history: Sequence[Line], until: float) -> Result:
+def reply(
+    engine: Engine, spec: Spec, words: str, history: Sequence[Line], until: float, used: ToolUse
+) -> str:
     """What to say to a line of text.
 
     Raises:
         EngineUnreachable, EngineRejected, EngineMessageError.
     """
     asked = [*history, Line("", len(history), CALLER, words)] if words else history
-    with _opened(engine, until, "audio/pcmu") as turn:
-        turn.configure(_text_sessions(Spec(spec.instructions), PCMU))
+    with _opened(engine, until, "audio/pcmu", used) as turn:
+        turn.configure(_text_sessions(Spec(spec.instructions), PCMU, used.schemas))
         turn.tell(asked)
-        turn.ask()
-        if not turn.wait(lambda: turn.is_answered, until):
-            raise EngineUnreachable("no answer in time")
-        return words, turn.said.text, turn.usage
+        return turn.respond(until)
 
 
 def speak(engine: Engine, text: str, voice: str, until: float) -> bytes:
@@ -262,7 +286,7 @@ def speak(engine: Engine, text: str, voice: str, until: float) -> bytes:
         "output_modalities": ["audio"],
         "audio": {"input": {"format": PCMU, "turn_detection": None}, "output": speaks},
     }
-    with _opened(engine, until, "audio/pcmu") as turn:
+    with _opened(engine, until, "audio/pcmu", ToolUse()) as turn:
         turn.configure([session])
         turn.ask(SAY.format(text.replace('"', "'")))
         if not turn.wait(lambda: turn.is_answered, until):
@@ -279,7 +303,7 @@ def _words(turn: Turn, has_reply: bool, until: float) -> str:
     if turn.words is not None:
         return turn.words
     if until - time.monotonic() >= WORTH_S:
-        turn.ask(WRITE_DOWN)
+        turn.ask(WRITE_DOWN, may_use_tools=False)
         turn.wait(lambda: turn.is_answered or turn.words is not None, until)
         if turn.words is not None:
             return turn.words
@@ -291,7 +315,7 @@ def _words(turn: Turn, has_reply: bool, until: float) -> str:
 
 
 @contextmanager
-def _opened(engine: Engine, until: float, audio_format: str) -> Iterator[Turn]:
+def _opened(engine: Engine, until: float, audio_format: str, used: ToolUse) -> Iterator[Turn]:
     try:
         wire = engine.open()
     except EngineRejected as error:
@@ -299,20 +323,31 @@ def _opened(engine: Engine, until: float, audio_format: str) -> Iterator[Turn]:
             raise EngineUnreachable(f"HTTP {error.status}") from error
         raise
     try:
-        yield Turn(wire, until, audio_format)
+        yield Turn(wire, until, audio_format, used)
         wire.close(1000)
     finally:
         wire.dispose(close_socket=True)
 
 
-def _text_sessions(spec: Spec, hears: dict[str, Any]) -> list[dict[str, Any]]:
-    """A session that hears and writes; then one without transcription, which not every server knows."""
+def _text_sessions(
+    spec: Spec, hears: dict[str, Any], tools: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """A session that hears, writes and uses tools; then ones without what not every server knows."""
     plain = {"format": hears, "turn_detection": None}
     language = {"language": spec.language} if spec.language else {}
     transcribed = {**plain, "transcription": {"model": spec.transcribe_model, **language}}
     session = {"type": "realtime", "instructions": spec.instructions, "output_modalities": ["text"]}
     wanted = [transcribed, plain] if spec.transcribe_model else [plain]
-    return [{**session, "audio": {"input": each}} for each in wanted]
+    return [
+        {**session, **with_tools, "audio": {"input": each}}
+        for with_tools in ([{"tools": list(tools)}] if tools else []) + [{}]
+        for each in wanted
+    ]
+
+
+def _output(tool_call_id: str, output: str) -> dict[str, Any]:
+    item = {"type": "function_call_output", "call_id": tool_call_id, "output": output}
+    return {"type": "conversation.item.create", "item": item}
 
 
 def _item(line: Line, event_id: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass, field
@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 from flaskapp.config import EngineSettings
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, Wav, write_wav
+from flaskapp.phone.directives import Directive
 from flaskapp.phone.engines import realtime_turn
 from flaskapp.phone.engines.batch import BatchEngine, Models, NoSuchModel
 from flaskapp.phone.engines.connection import AZURE_SCOPE, Endpoint
 from flaskapp.phone.engines.speakable import speakable
-from flaskapp.phone.errors import EngineUnreachable
+from flaskapp.phone.engines.tool_use import ROUNDS, ToolUse, Use
+from flaskapp.phone.errors import EngineError, EngineUnreachable
 from flaskapp.phone.transcript import CALLER, Line
 
 log = logging.getLogger(__name__)
@@ -47,11 +49,14 @@ class Answer:
         response: to be read aloud: no markup, at most 1200 characters; "" if none was wanted or none came.
         usage: counts as of a session's; a transcription's begin with ``transcription_``, those of a chat
             model with ``chat_``.
+        directives: what tools ask of the call, in order. Where a tool was used, ``response`` may be "" though
+            one was wanted: the model failed afterwards, and asking again might use the tool again.
     """
 
     transcript: str
     response: str
     usage: dict[str, float] = field(default_factory=dict)
+    directives: tuple[Directive, ...] = ()
 
 
 class TurnEngine:
@@ -78,21 +83,37 @@ class TurnEngine:
         *,
         wants_reply: bool = True,
         within_s: float = 14.0,
+        tools: Sequence[Mapping[str, Any]] = (),
+        use: Use | None = None,
     ) -> Answer:
         """What was said in a recording, and what to say to it.
 
         Args:
             history: the lines heard so far, in order.
-            wants_reply: False for the words alone.
+            wants_reply: False for the words alone; no tool is used for them.
             within_s: for all of it; whatever is not ready then has failed.
+            tools: as a Realtime session takes them.
+            use: carries out one of them: ``(id, name, arguments as JSON) -> ToolAnswered``; called in another
+                thread, once for each call's id. Whatever it raises is raised here.
         """
-        lines = _recent(history)
-        return _in_time(lambda until: self._answer(sound, lines, agent, wants_reply, until), within_s)
+        lines, used = _recent(history), ToolUse(tools if wants_reply else (), use)
+        return _settled(
+            lambda until: self._answer(sound, lines, agent, wants_reply, until, used), within_s, used
+        )
 
-    def reply(self, words: str, history: Sequence[Line], agent: Agent, within_s: float = 14.0) -> Answer:
-        """What to say to the caller's words."""
-        lines = _recent(history)
-        return _in_time(lambda until: self._reply(words, lines, agent, until), within_s)
+    def reply(
+        self,
+        words: str,
+        history: Sequence[Line],
+        agent: Agent,
+        within_s: float = 14.0,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        use: Use | None = None,
+    ) -> Answer:
+        """What to say to the caller's words; ``tools`` and ``use`` as in ``answer``."""
+        lines, used = _recent(history), ToolUse(tools, use)
+        return _settled(lambda until: self._reply(words, lines, agent, until, used), within_s, used)
 
     def speak(self, text: str, agent: Agent, within_s: float = 6.0) -> bytes:
         """The text in the agent's voice, as a WAV file: mono 16-bit PCM at 8 kHz."""
@@ -108,47 +129,75 @@ class TurnEngine:
     # ------------------------------------------------------------------ the two ways
 
     def _answer(
-        self, sound: Wav, history: Sequence[Line], agent: Agent, wants_reply: bool, until: float
+        self,
+        sound: Wav,
+        history: Sequence[Line],
+        agent: Agent,
+        wants_reply: bool,
+        until: float,
+        used: ToolUse,
     ) -> Answer:
         if not self._service.models.chat:
-            return self._answer_in_session(sound, history, agent, wants_reply, until)
+            return self._answer_in_session(sound, history, agent, wants_reply, until, used)
         try:
-            words, usage = self._words(sound, agent, until)
+            words = self._words(sound, agent, until, used)
         except NoSuchModel as error:
             log.warning("No transcription model %s (%s)", self._service.models.transcribe, error)
-            return self._answer_in_session(sound, history, agent, wants_reply, until)
+            return self._answer_in_session(sound, history, agent, wants_reply, until, used)
         if not words or not wants_reply:
-            return Answer(words, "", usage)
-        replied = self._reply(words, history, agent, until)
-        return Answer(words, replied.response, {**usage, **replied.usage})
+            return _answer_of(used, words, "")
+        return self._reply(words, history, agent, until, used)
 
-    def _words(self, sound: Wav, agent: Agent, until: float) -> tuple[str, dict[str, float]]:
-        said, total = [], dict[str, float]()
+    def _words(self, sound: Wav, agent: Agent, until: float, used: ToolUse) -> str:
+        said = []
         for wav in _files(sound):
             words, usage = self._service.words(wav, _language(agent), until)
             said.append(words)
-            for name, count in usage.items():
-                total[f"transcription_{name}"] = total.get(f"transcription_{name}", 0) + count
-        return " ".join(each for each in said if each), total
+            used.count(usage, "transcription_")
+        return " ".join(each for each in said if each)
 
-    def _reply(self, words: str, history: Sequence[Line], agent: Agent, until: float) -> Answer:
-        models = self._service.models
+    def _reply(
+        self, words: str, history: Sequence[Line], agent: Agent, until: float, used: ToolUse
+    ) -> Answer:
+        models, used.words = self._service.models, words
         if models.chat:
             try:
-                text, usage = self._service.chat(_messages(words, history, agent), until)
-                return Answer(words, speakable(text), {f"chat_{name}": n for name, n in usage.items()})
+                return _answer_of(used, words, self._chat(_messages(words, history, agent), until, used))
             except NoSuchModel as error:
                 log.warning("No chat model %s (%s)", models.chat, error)
-        _, text, usage = realtime_turn.reply(self._service, self._spec(agent), words, history, until)
-        return Answer(words, speakable(text), usage)
+        text = realtime_turn.reply(self._service, self._spec(agent), words, history, until, used)
+        return _answer_of(used, words, text)
+
+    def _chat(self, messages: Sequence[Mapping[str, Any]], until: float, used: ToolUse) -> str:
+        """The chat model's line, after the tools that it wanted first."""
+        for rounds_left in range(ROUNDS, -1, -1):
+            line = self._service.chat(messages, until, used.schemas, rounds_left > 0)
+            used.count(line.usage, "chat_")
+            used.said += [line.text] if line.text else []
+            if not line.calls or not rounds_left:
+                break
+            outputs = [
+                {"role": "tool", "tool_call_id": each.id, "content": used.perform(each)}
+                for each in line.calls
+            ]
+            if used.is_last_word:
+                break
+            messages = [*messages, line.message(), *outputs]
+        return used.last_said
 
     def _answer_in_session(
-        self, sound: Wav, history: Sequence[Line], agent: Agent, wants_reply: bool, until: float
+        self,
+        sound: Wav,
+        history: Sequence[Line],
+        agent: Agent,
+        wants_reply: bool,
+        until: float,
+        used: ToolUse,
     ) -> Answer:
-        words, text, usage = realtime_turn.answer(
-            self._service, self._spec(agent), sound, history, wants_reply, until
+        words, text = realtime_turn.answer(
+            self._service, self._spec(agent), sound, history, wants_reply, until, used
         )
-        return Answer(words, speakable(text), usage)
+        return _answer_of(used, words, text)
 
     def _speak(self, text: str, voice: str, until: float) -> bytes:
         models = self._service.models
@@ -168,6 +217,21 @@ def turn_engine(settings: EngineSettings, credentials: Any) -> TurnEngine:
     at = Endpoint(settings.base_url, settings.kind == "azure", settings.token_scope or AZURE_SCOPE)
     models = Models(settings.transcribe_model, settings.chat_model, settings.speech_model)
     return TurnEngine(BatchEngine(at, settings.model, credentials, models), settings.voice)
+
+
+def _settled(work: Callable[[float], Answer], within_s: float, used: ToolUse) -> Answer:
+    """The work's answer; where it fails after a tool was used, what it has come to."""
+    try:
+        return _in_time(work, within_s)
+    except EngineError as error:
+        if not used.give_up():
+            raise
+        log.warning("A recorded turn fails after it used a tool: %s", error)
+        return _answer_of(used, used.words or realtime_turn.UNTRANSCRIBED, used.last_said)
+
+
+def _answer_of(used: ToolUse, words: str, text: str) -> Answer:
+    return Answer(words, speakable(text), dict(used.usage), tuple(used.directives))
 
 
 def _in_time(work: Callable[[float], T], within_s: float) -> T:
