@@ -112,7 +112,7 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
         speaks=settings.reply_voice == "play",
         deletes=settings.delete_recordings,
         prices=own["prices"],
-        tools=TurnTools(own["toolbench"], book, lambda call_sid: live.recall(call_sid).get("caller", "")),
+        tools=TurnTools(own["toolbench"], book, own["history"]),
     )
     own["recorded_turns"] = turns
     own["after_call"] = after = AfterCall(own["history"], scribe.note, own["agents"], settings)
