@@ -9,7 +9,7 @@ import pytest
 from flask_migrate import upgrade
 
 from flaskapp.store import keys, sweeper
-from flaskapp.store.history import CallOpened, RecordingChanged, TurnSaved
+from flaskapp.store.history import CallOpened, CallOver, RecordingChanged, TurnSaved
 from flaskapp.store.jobs import Jobs
 from flaskapp.store.live import Connections, LiveStore, connect
 from flaskapp.store.sweeper import Sweeper
@@ -189,8 +189,9 @@ def test_the_history_is_not_asked_every_second(house):
     assert house.after(sweeper.HISTORY_EVERY_S) == [("turn", "CA1", "RE1")]
 
 
-def test_a_call_without_a_sign_of_life_is_abandoned_once(house):
-    house.live.remember("CA1", state="live")
+@pytest.mark.parametrize("state", ["live", "moving", "transferring"])
+def test_a_call_without_a_sign_of_life_is_abandoned_once(house, state):
+    house.live.remember("CA1", state=state)
     house.live.touch("CA1", house.now)
     house.after(10)
     assert house.abandoned == []
@@ -222,6 +223,40 @@ def test_trouble_with_one_abandoned_call_is_not_the_others(house):
     assert house.abandoned == ["CA0", "CA1", "CA2"]
     house.after(20)
     assert house.abandoned[3:] == ["CA0"]
+
+
+def is_over(house: House, due_s: float = 2.0) -> None:
+    now = datetime.fromtimestamp(house.now, UTC)
+    house.history.write([CallOver("CA1", "evt_1", now, now + timedelta(seconds=due_s))])
+
+
+def test_what_is_due_about_a_call_that_is_over_is_submitted(house):
+    is_over(house)
+    assert house.after(1) == []
+    assert house.after(1.5) == [("deliver", "CA1")]
+    assert house.after(1) == [], "give it a moment"
+    assert house.after(1.5) == [("deliver", "CA1")]
+    claimed = house.history.deliveries.claim("CA1", datetime.fromtimestamp(house.now, UTC))
+    assert house.after(5) == []
+    house.history.deliveries.accepted(claimed, datetime.fromtimestamp(house.now, UTC))
+    assert house.after(3600) == []
+
+
+def test_what_is_due_and_taken_by_no_worker_is_done_here(house):
+    is_over(house)
+    rounds = [len(house.after(3)) for _ in range(4)]
+    assert rounds == [1] * 4
+    assert house.jobs.here == [("deliver", "CA1")] * 2
+
+
+def test_what_is_tried_in_vain_again_and_again_stays_with_the_workers(house):
+    is_over(house)
+    for _ in range(6):
+        assert house.after(3) == [("deliver", "CA1")]
+        now = datetime.fromtimestamp(house.now, UTC)
+        due = house.history.deliveries.claim("CA1", now)
+        house.history.deliveries.failed(due, "HTTP 500", now + timedelta(seconds=2))
+    assert house.jobs.here == []
 
 
 def test_of_several_processes_one_sweeps_and_another_follows_it(real_connections, history, monkeypatch):
