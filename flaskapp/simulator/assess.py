@@ -7,9 +7,19 @@ from dataclasses import replace
 from flaskapp.simulator import ear
 from flaskapp.simulator.journal import Uttered
 from flaskapp.simulator.playout import Piece
-from flaskapp.simulator.report import CallReport, MarkReport, RecordingReport, TurnReport
+from flaskapp.simulator.report import (
+    CallReport,
+    DialReport,
+    MarkReport,
+    RecordingReport,
+    StreamReport,
+    TurnReport,
+)
 from flaskapp.simulator.twilio.call import TwilioCall
+from flaskapp.simulator.twilio.stream import MediaStream
 
+LEAST_S = 0.2  # shorter stretches are the gaps between words
+CUT_S = 2.0  # before a dial: what is thrown away then is thrown away for it
 HINT = "is the server running? `make run`"
 
 
@@ -25,18 +35,28 @@ def report(call: TwilioCall) -> CallReport:
     first = heard[0].start if heard else None
     started = call.streams[0].started_at if call.streams else end
     streamed = ear.first_speech(heard, started)
-    silence = ear.longest_silence(spoken, audible, t0, end, call.listened)
+    elsewhere = [*call.listened, *call.elsewhere]
+    silence = ear.longest_silence(spoken, audible, t0, end, elsewhere)
+    answered_at, gone_at = call.answered_at or end, call.line.ended_at
+    quiet = ear.silences(spoken, audible, answered_at, gone_at, elsewhere) if call.answered_at else []
     result = CallReport(
         call_sid=call.sid,
         status=call.status,
         ended_by=call.line.ended_by,
+        ended_ms=(gone_at - t0) * 1000,
+        goodbye_to_hangup_ms=(gone_at - min(gone_at, heard[-1].end)) * 1000 if heard else None,
+        rejected=call.journal.rejected,
         stream_sids=[stream.stream_sid for stream in call.streams],
-        duration_s=end - (call.answered_at or end),
+        streams=[_stream(stream, heard, t0) for stream in call.streams],
+        duration_s=end - answered_at,
         first_sound_ms=None if first is None else (first - t0) * 1000,
         first_sound_after_start_ms=None if streamed is None else (streamed.start - started) * 1000,
         greeting_ms=(before[-1].end - before[0].start) * 1000 if before else 0.0,
         longest_silence_ms=(silence[1] - silence[0]) * 1000,
         longest_silence_from_ms=(silence[0] - t0) * 1000,
+        silences=[
+            ((start - t0) * 1000, (stop - t0) * 1000) for start, stop in quiet if stop - start >= LEAST_S
+        ],
         turns=_turns(call, heard),
         pacing=ear.pacing(call.line.frames),
         lateness_ms=ear.lateness_ms(call.line.frames),
@@ -44,6 +64,7 @@ def report(call: TwilioCall) -> CallReport:
         webhooks=call.journal.webhooks,
         said=call.journal.said,
         dialled=call.journal.dialled,
+        dials=[_dial(call, each, heard) for each in call.journal.dials],
         recordings=_recordings(call, pieces),
         marks=[MarkReport(m.name, (m.at - t0) * 1000, m.cleared) for s in call.streams for m in s.returned],
         received_media=sum(stream.received_media for stream in call.streams),
@@ -56,6 +77,26 @@ def report(call: TwilioCall) -> CallReport:
     result.why_not = _why_not(call, heard)
     result.answered = not result.why_not
     return result
+
+
+def _stream(stream: MediaStream, heard: list[ear.Sound], t0: float) -> StreamReport:
+    first = next((s for s in heard if stream.started_at <= s.start < stream.ended_at), None)
+    return StreamReport(
+        sid=stream.stream_sid,
+        started_ms=(stream.started_at - t0) * 1000,
+        ended_ms=(stream.ended_at - t0) * 1000,
+        closed_by=stream.closed_by,
+        close_code=stream.close_code,
+        first_sound_ms=None if first is None else (first.start - t0) * 1000,
+    )
+
+
+def _dial(call: TwilioCall, dial: DialReport, heard: list[ear.Sound]) -> DialReport:
+    """A dial with what the caller had heard before it."""
+    at, t0 = call.journal.t0 + dial.at_ms / 1000, call.journal.t0
+    before = [min(sound.end, at) for sound in heard if sound.start < at]
+    cut = sum(each.size for each in call.line.playout.cleared if at - CUT_S <= each.at <= at)
+    return replace(dial, heard_until_ms=(before[-1] - t0) * 1000 if before else None, cut_ms=cut / 8)
 
 
 def _turns(call: TwilioCall, heard: list[ear.Sound]) -> list[TurnReport]:

@@ -103,25 +103,37 @@ def turns(spoken: Sequence[Spoken], heard: Sequence[Sound], t0: float) -> list[T
 Window = tuple[float, float]  # from, until
 
 
+def silences(
+    spoken: Sequence[Spoken],
+    heard: Sequence[Sound],
+    t0: float,
+    end: float,
+    elsewhere: Sequence[Window] = (),
+) -> list[Window]:
+    """The stretches in which the caller heard nothing and did not speak himself, in order.
+
+    ``elsewhere``: while the carrier recorded, after a beep, the floor was the
+    caller's, and while it dialled, he heard it ring: who hears nothing then
+    does not hear a dead line.
+    """
+    windows = [(s.start, s.end) for s in spoken] + [(s.start, s.end) for s in heard] + list(elsewhere)
+    found, quiet_since = [], t0
+    for start, stop in [*sorted(windows), (end, end)]:
+        if start > quiet_since:
+            found.append((quiet_since, start))
+        quiet_since = max(quiet_since, stop)
+    return found
+
+
 def longest_silence(
     spoken: Sequence[Spoken],
     heard: Sequence[Sound],
     t0: float,
     end: float,
-    listening: Sequence[Window] = (),
+    elsewhere: Sequence[Window] = (),
 ) -> Window:
-    """The longest stretch of the call in which neither side could be heard.
-
-    ``listening``: while the carrier recorded, after a beep, the floor was the
-    caller's: who says nothing then does not hear a dead line.
-    """
-    windows = [(s.start, s.end) for s in spoken] + [(s.start, s.end) for s in heard] + list(listening)
-    longest, quiet_since = (t0, t0), t0
-    for start, stop in [*sorted(windows), (end, end)]:
-        if start - quiet_since > longest[1] - longest[0]:
-            longest = (quiet_since, start)
-        quiet_since = max(quiet_since, stop)
-    return longest
+    """The longest of the ``silences``."""
+    return max(silences(spoken, heard, t0, end, elsewhere), key=lambda w: w[1] - w[0], default=(t0, t0))
 
 
 def first_speech(heard: Sequence[Sound], after: float, until: float = float("inf")) -> Sound | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from flaskapp.simulator.report import Message, Problem, WebhookReport
+from flaskapp.simulator.report import DialReport, Message, Problem, WebhookReport
 from flaskapp.simulator.spec import CallSpec
 
 MOST_PROBLEMS = 500
@@ -35,6 +35,8 @@ class Journal:
         self.uttered: list[Uttered] = []
         self.is_stopgap = False  # what is uttered now only bridges the time
         self.dialled: list[str] = []
+        self.dials: list[DialReport] = []
+        self.rejected = ""
         self._spec = spec
         self._once: set[int] = set()
 

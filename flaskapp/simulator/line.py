@@ -52,6 +52,7 @@ class Line:
         self.began_at = 0.0
         self.gone = asyncio.Event()
         self.ended_by = ""
+        self.ended_at = 0.0
         self.listener: Listener | None = None
         self.clock = clock
         self._seconds = seconds
@@ -80,6 +81,7 @@ class Line:
         """Ends the call: ``caller``, ``network`` (TwiML or REST) or ``limit``."""
         if not self.gone.is_set():
             self.ended_by = who
+            self.ended_at = self.clock()
             self.gone.set()
 
     async def hold(self, seconds: float) -> None:

@@ -26,13 +26,20 @@ class Utterance:
     """One thing that the caller says (mu-law at 8000 Hz), then the keys pressed after it.
 
     ``interrupts_after_ms``: begins once the agent has sounded for so long,
-    instead of waiting for the end.
+    instead of waiting for the end. ``silent_s``: when it is his turn he first
+    says nothing for so long, whatever he is asked meanwhile; without sound and
+    keys that is all.
     """
 
     audio: bytes = b""
     name: str = ""
     digits: str = ""
     interrupts_after_ms: int | None = None
+    silent_s: float = 0.0
+
+    @property
+    def is_silence(self) -> bool:
+        return not self.audio and not self.digits
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Person:
         self._heard_ms = 0
         self._last_sound: float | None = None
         self._stale = False
+        self._silent_until: float | None = None
 
     def tick(self, now: float, agent_sounds: bool, listened_to: bool) -> Tick:
         """The next frame, given whether the agent sounds and whether anyone takes our audio."""
@@ -89,12 +97,19 @@ class Person:
         if self._keys:
             return self._press(now, agent_sounds)
         self._listen(now, agent_sounds)
-        if not (listened_to and self._my_turn(now)):
+        if self._keeps_silent(now) or not (listened_to and self._my_turn(now)):
             return Tick(self._quiet())
         if not self._left and self.script.repeat:
             self._left.extend(self.script.utterances)
         if not self._left:
             return Tick(self._quiet(), hang_up=self.script.hang_up != "never")
+        if self._left[0].silent_s and self._silent_until is None:
+            self._silent_until = now + self._left[0].silent_s
+            return Tick(self._quiet())
+        self._silent_until = None
+        if self._left[0].is_silence:
+            self._left.popleft()
+            return Tick(self._quiet())
         self._current, self._at, self._voice_from = self._left.popleft(), 0, None
         self.spoken.append(Spoken(self._current.name, now, now))
         return self._speak(now, agent_sounds, began=self._current)
@@ -114,7 +129,12 @@ class Person:
         if not self._stale:
             self._heard_ms += 20
 
+    def _keeps_silent(self, now: float) -> bool:
+        return self._silent_until is not None and now < self._silent_until
+
     def _my_turn(self, now: float) -> bool:
+        if self._silent_until is not None:
+            return True
         offset = self._left[0].interrupts_after_ms if self._left else None
         if offset is not None and self._heard_ms > offset:
             return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 
@@ -107,28 +108,87 @@ class RecordingReport:
     reply: str = ""
 
 
+@dataclass(frozen=True)
+class StreamReport:
+    """One media stream of the call.
+
+    ``closed_by``: ``server`` (with ``close_code``; 1006 where it broke off without a word) or
+    ``network`` (the caller hung up, or REST took the call elsewhere). ``first_sound_ms``: when
+    the first of its audio was heard, None if none was.
+    """
+
+    sid: str
+    started_ms: float
+    ended_ms: float
+    closed_by: str
+    close_code: int | None = None
+    first_sound_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class DialReport:
+    """One ``<Dial>``: what was rung and what came of it.
+
+    ``number`` is the first of ``numbers``; ``status`` as ``DialCallStatus`` told it.
+    ``heard_until_ms``: when the caller had last heard anybody before, None if never;
+    ``cut_ms``: audio of the agent that was thrown away for it, unheard.
+    """
+
+    number: str
+    numbers: list[str]
+    at_ms: float
+    ended_ms: float
+    status: str
+    talked_s: float = 0.0
+    caller_id: str = ""
+    heard_until_ms: float | None = None
+    cut_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Between two media streams: when one ended, when the next stood, and the longest stretch
+    that touches this time in which the caller heard nothing and did not speak."""
+
+    ended_ms: float
+    resumed_ms: float
+    silence_ms: float
+
+
 @dataclass
 class CallReport:
-    """One simulated call, from dialling to the last callback."""
+    """One simulated call, from dialling to the last callback.
+
+    ``ended_by``: ``caller``, ``network`` (the application's TwiML or REST) or ``limit``, at
+    ``ended_ms``. ``goodbye_to_hangup_ms``: from the agent's last audible sample to that moment,
+    None where he was never heard. ``rejected``: the reason of a ``<Reject>``. ``silences``:
+    see ``dead_air``.
+    """
 
     call_sid: str
     status: str = "queued"
     answered: bool = False
     why_not: str = ""
     ended_by: str = ""
+    ended_ms: float = 0.0
+    goodbye_to_hangup_ms: float | None = None
+    rejected: str = ""
     stream_sids: list[str] = field(default_factory=list)
+    streams: list[StreamReport] = field(default_factory=list)
     duration_s: float = 0.0
     first_sound_ms: float | None = None
     first_sound_after_start_ms: float | None = None
     greeting_ms: float = 0.0
     longest_silence_ms: float = 0.0
     longest_silence_from_ms: float = 0.0
+    silences: list[tuple[float, float]] = field(default_factory=list)
     turns: list[TurnReport] = field(default_factory=list)
     pacing: Pacing = field(default_factory=Pacing)
     problems: list[Problem] = field(default_factory=list)
     webhooks: list[WebhookReport] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     dialled: list[str] = field(default_factory=list)
+    dials: list[DialReport] = field(default_factory=list)
     recordings: list[RecordingReport] = field(default_factory=list)
     marks: list[MarkReport] = field(default_factory=list)
     received_media: int = 0
@@ -142,6 +202,29 @@ class CallReport:
     def errors(self) -> list[Problem]:
         """Problems that make the call a failure, warnings left out."""
         return [problem for problem in self.problems if problem.level == "error"]
+
+    def dead_air(
+        self, least_ms: float = 500.0, since_ms: float = 0.0, until_ms: float = float("inf")
+    ) -> list[tuple[float, float]]:
+        """(from, to) of each stretch after the answer in which the caller heard nothing and did not speak.
+
+        Those that touch the given time, whole, if they are long enough. Recording after a beep,
+        ringing somebody else and talking to him are no dead air.
+        """
+        return [
+            (start, end)
+            for start, end in self.silences
+            if end - start >= least_ms and start <= until_ms and end >= since_ms
+        ]
+
+    def handovers(self) -> list[Handover]:
+        """What the caller went through between each stream and the next one."""
+        found = []
+        for before, after in pairwise(self.streams):
+            quiet = self.dead_air(0.0, before.ended_ms, after.started_ms)
+            longest = max((end - start for start, end in quiet), default=0.0)
+            found.append(Handover(before.ended_ms, after.started_ms, longest))
+        return found
 
     @property
     def failed(self) -> bool:
@@ -165,7 +248,7 @@ class CallReport:
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 2)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: _plain(item) for name, item in dataclasses.asdict(value).items()}

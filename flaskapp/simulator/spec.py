@@ -12,7 +12,11 @@ from flaskapp.simulator.report import Message
 
 @dataclass(frozen=True)
 class DialOutcome:
-    """What comes of a ``<Dial>``: the other side's status after ringing and talking so long."""
+    """What comes of a ``<Dial>``: the other side's status after ringing and talking so long.
+
+    ``status``: answered, busy, no-answer, failed or canceled, as ``DialCallStatus`` has them
+    (answered is told as completed, once the other side has hung up).
+    """
 
     status: str = "no-answer"
     after_s: float = 0.5
@@ -29,6 +33,7 @@ class Choices:
     handshake_s: float = 10.0
 
 
+UpdateFate = Literal["well", "error", "gone", "hangs", "lost"]
 RecordingFate = Literal["well", "never", "absent", "failed", "page", "truncated", "silent"]
 
 
@@ -60,6 +65,9 @@ class Faults:
     for all that follow: ``well``; ``never`` there and nothing said about it; ``absent`` or
     ``failed``, never there and told so by the status callback; a ``page`` of HTML in its place;
     ``truncated``, the file's second half missing; ``silent``, as long as it was and no voice.
+    ``updates``: what becomes of the first REST update of the call, its second, and so on, the
+    last for all that follow: ``well``; ``error``, 500 and nothing done; ``gone``, 404 with code
+    20404 and nothing done; ``hangs``, no answer and nothing done; ``lost``, done, and no answer.
     """
 
     webhook_copies: int = 1
@@ -72,6 +80,7 @@ class Faults:
     stop_reading_at_ms: int | None = None
     sign_with: str | None = None
     recordings: tuple[RecordingFate, ...] = ()
+    updates: tuple[UpdateFate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class CallSpec:
     empty: the one configured for ``to_number``. ``public_url`` is the origin
     that is signed and that the application believes to have; empty: ``url``'s.
     ``seconds`` is the longest that the caller stays on the line, from answer.
+    ``dials``: by number, what comes of dialling it; ``dial`` for all others.
     """
 
     url: str = ""
@@ -95,6 +105,7 @@ class CallSpec:
     signed: bool = True
     carrier: str = "twilio"
     dial: DialOutcome = field(default_factory=DialOutcome)
+    dials: Mapping[str, DialOutcome] = field(default_factory=dict)
     choices: Choices = field(default_factory=Choices)
     faults: Faults = field(default_factory=Faults)
     parameters: Mapping[str, str] = field(default_factory=dict)

@@ -6,11 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from requests.exceptions import Timeout
 from twilio.base.exceptions import TwilioRestException
+from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from flaskapp.simulator import sounds
 from flaskapp.simulator.person import Script
+from flaskapp.simulator.spec import Faults
 from flaskapp.simulator.twilio.account import PhoneNumber
 from tests.simulator.stage import Stage, stage
 from tests.simulator.stub_bridge import Leg, hanging_up, streaming
@@ -47,6 +50,7 @@ async def test_status_completed_ends_the_call_with_a_stop():
         assert updated.sid == sid
         assert (report.ended_by, report.status) == ("network", "completed")
         assert on.bridge.legs[0].received[-1]["event"] == "stop"
+        assert "/after" not in on.bridge.paths()
         with pytest.raises(TwilioRestException) as gone:
             await rest(client(on).calls(sid).update, status="completed")
         assert (gone.value.status, gone.value.code) == (404, 20404)
@@ -73,6 +77,44 @@ async def test_a_new_url_is_asked_for_the_next_document():
         report = await placed
         assert report.said == ["Elsewhere."]
         assert on.bridge.hooks[-1].signed
+
+
+async def test_a_url_is_asked_only_after_the_update_was_answered_and_falls_back():
+    async with stage() as on:
+        on.bridge.answers["/fallback"] = lambda *_: "<Response><Say>Sorry.</Say></Response>"
+        fallback = f"{on.bridge.url}/fallback"
+        placed = asyncio.create_task(on.call(LISTENING, fallback_url=fallback))
+        sid = await until_streaming(on)
+        await rest(client(on).calls(sid).update, url="http://127.0.0.1:9/nobody")
+        report = await placed
+        assert report.said == ["Sorry."]
+        assert on.bridge.hooks[-1].form["ErrorUrl"] == "http://127.0.0.1:9/nobody"
+        assert on.bridge.legs[0].received[-1]["event"] == "stop"
+
+
+@pytest.mark.parametrize(("fate", "code"), [("error", 20500), ("gone", 20404)])
+async def test_an_update_may_fail_and_the_call_goes_on(fate: str, code: int):
+    async with stage() as on:
+        faults = Faults(updates=(fate, "well"))
+        placed = asyncio.create_task(on.call(LISTENING, faults=faults))
+        sid = await until_streaming(on)
+        with pytest.raises(TwilioRestException) as refused:
+            await rest(client(on).calls(sid).update, twiml="<Response><Say>Never.</Say></Response>")
+        assert refused.value.code == code
+        await rest(client(on).calls(sid).update, twiml="<Response><Say>Then.</Say></Response>")
+        assert (await placed).said == ["Then."]
+
+
+@pytest.mark.parametrize(("fate", "said"), [("hangs", []), ("lost", ["There."])])
+async def test_an_update_may_never_be_answered(fate: str, said: list[str]):
+    async with stage() as on:
+        placed = asyncio.create_task(on.call(LISTENING, seconds=6.0, faults=Faults(updates=(fate,))))
+        sid = await until_streaming(on)
+        impatient = client(on)
+        impatient.http_client = TwilioHttpClient(timeout=1.0)
+        with pytest.raises(Timeout):
+            await rest(impatient.calls(sid).update, twiml="<Response><Say>There.</Say></Response>")
+        assert (await placed).said == said
 
 
 async def test_broken_twiml_is_refused_and_the_call_goes_on():

@@ -56,6 +56,17 @@ def test_an_interrupted_reply_that_rings_on_is_not_taken_for_the_answer():
     assert person.spoken[1].start == pytest.approx(4.68, abs=0.05)
 
 
+def test_a_caller_may_say_nothing_for_a_while_whatever_he_is_asked():
+    script = Script((Utterance(WORD.audio, silent_s=5.0),))
+    person = acted(script, agent=[(0.1, 0.5), (3.0, 3.5), (6.0, 6.5)], seconds=9)
+    assert person.spoken[0].start == pytest.approx(1.2 + 5.0, abs=0.06)
+
+
+def test_silence_alone_is_no_utterance():
+    person = acted(Script((Utterance(silent_s=3.0), WORD)), agent=[(0.1, 0.5)], seconds=9)
+    assert [said.start for said in person.spoken] == pytest.approx([1.2 + 3.0], abs=0.08)
+
+
 def test_silence_inside_an_utterances_file_is_not_speech():
     padded = Utterance(SILENCE * 10 + WORD.audio + SILENCE * 25)
     person = acted(Script((padded,), greeting_wait_s=1), agent=[], seconds=4)
@@ -105,6 +116,12 @@ def test_while_the_carrier_records_the_floor_is_the_callers():
     spoken, heard = [Spoken("a", 2.0, 3.0)], [Sound(0.5, 1.5, "beep"), Sound(6.5, 8.0, "say")]
     assert ear.longest_silence(spoken, heard, 0.0, 8.0, [(1.5, 5.0)]) == pytest.approx((5.0, 6.5))
     assert ear.longest_silence([], heard, 0.0, 9.0, [(1.5, 6.5)]) == pytest.approx((8.0, 9.0))
+
+
+def test_silences_are_what_the_caller_waits_through():
+    spoken, heard = [Spoken("a", 2.0, 3.0)], [Sound(0.5, 1.5, "say"), Sound(4.0, 5.0, "stream")]
+    quiet = ear.silences(spoken, heard, 0.0, 9.0, [(6.0, 8.0)])
+    assert quiet == [(0.0, 0.5), (1.5, 2.0), (3.0, 4.0), (5.0, 6.0), (8.0, 9.0)]
 
 
 def test_sounds_are_parted_where_something_new_begins():

@@ -14,6 +14,7 @@ from flaskapp.phone import audio
 from flaskapp.simulator import sounds
 from flaskapp.simulator.person import Script, Utterance
 from flaskapp.simulator.spec import Choices, DialOutcome
+from flaskapp.simulator.twilio.account import PhoneNumber
 from tests.simulator.stage import HELLO, Stage, speaks, stage
 from tests.simulator.stub_bridge import hanging_up
 
@@ -181,10 +182,46 @@ async def test_without_a_fallback_the_call_fails_and_says_why():
         assert len(dead.webhooks) == 2  # one retry
 
 
+async def test_a_connection_that_is_cut_off_is_tried_again_then_the_fallback_is_asked():
+    def cut(_, request, __):
+        request.transport.abort()
+        return web.Response()
+
+    async with stage() as on:
+        on.bridge.answers["/in"] = cut
+        on.bridge.answers["/fallback"] = twiml("<Say>We are sorry.</Say>")
+        number = PhoneNumber("+15550009999", voice_url=f"{on.bridge.url}/in")
+        number.voice_fallback_url = f"{on.bridge.url}/fallback"
+        on.network.account.numbers.append(number)
+        report = await on.call(url="", to_number="+15550009999")
+        assert on.bridge.paths() == ["/in", "/in", "/fallback"]
+        first, second, fallback = on.bridge.hooks
+        assert first.headers["I-Twilio-Idempotency-Token"] == second.headers["I-Twilio-Idempotency-Token"]
+        assert (fallback.form["ErrorCode"], fallback.form["ErrorUrl"]) == ("11205", number.voice_url)
+        assert all(hook.signed for hook in on.bridge.hooks)
+        assert report.said == ["We are sorry."]
+
+
+async def test_a_webhook_that_is_there_the_second_time_needs_no_fallback():
+    asked: list[bool] = []
+
+    def once_cut(_, request, __):
+        asked.append(True)
+        if len(asked) == 1:
+            request.transport.abort()
+        return "<Response><Say>Here.</Say></Response>"
+
+    async with stage() as on:
+        on.bridge.answers["/in"] = once_cut
+        report = await on.call()
+        assert (report.said, report.problems, len(report.webhooks)) == (["Here."], [], 2)
+
+
 async def test_a_rejected_call_is_not_answered():
     async with stage() as on:
         on.bridge.answers["/in"] = twiml('<Reject reason="busy"/>')
         report = await on.call(status_callback=f"{on.bridge.url}/status")
+        assert (report.rejected, report.duration_s, report.silences) == ("busy", 0.0, [])
         assert (report.status, report.reason) == ("busy", "the call was rejected")
         assert on.bridge.hooks[-1].form["CallStatus"] == "busy"
 

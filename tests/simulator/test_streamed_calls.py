@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from itertools import pairwise
 
 import pytest
@@ -217,6 +219,74 @@ async def test_nothing_outside_this_machine_is_ever_called():
         report = await on.call()
         assert codes(report) == [11200]
         assert "out of the simulated network" in report.reason
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "end of file"])
+async def test_a_stream_that_breaks_off_goes_on_with_the_action(reset: bool):
+    async def talk(leg: Leg) -> None:
+        await leg.until("start")
+        await leg.play(GREETING)
+        await asyncio.sleep(0.5)
+        transport = leg.socket._req.transport  # type: ignore[union-attr]
+        if reset:
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+        await asyncio.sleep(0.2)
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        report = await on.call()
+        assert on.bridge.paths()[-1] == "/after"
+        (stream,) = report.streams
+        assert (stream.closed_by, stream.close_code, report.failed) == ("server", 1006, False)
+        assert [problem.code for problem in report.problems] == [31921]
+
+
+async def test_a_handover_is_measured_at_the_ear():
+    async def talk(leg: Leg) -> None:
+        """The first stream plays and ends; the second is silent for half a second, then plays."""
+        await leg.until("start")
+        if len(on.bridge.legs) > 1:
+            await asyncio.sleep(0.5)
+        await leg.play(sounds.tone(0.5, 300))
+        await leg.mark("played")
+        await leg.until("mark")
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        on.bridge.answers["/after"] = lambda bridge, _, __: (
+            f'<Response><Connect><Stream url="{bridge.stream_url}"/></Connect></Response>'
+        )
+        report = await on.call()
+        first, second = report.streams
+        assert (first.closed_by, first.close_code) == ("server", 1000)
+        (handover,) = report.handovers()
+        assert first.ended_ms <= handover.resumed_ms == second.started_ms
+        assert second.first_sound_ms is not None
+        silence = second.first_sound_ms - first.ended_ms
+        assert handover.silence_ms == pytest.approx(silence, abs=60)
+        assert handover.silence_ms >= 480
+        (dead,) = report.dead_air(400, since_ms=first.ended_ms - 50)
+        assert dead[1] == pytest.approx(second.first_sound_ms, abs=1)
+        assert report.to_json()["streams"][1]["sid"] == report.stream_sids[1]
+
+
+async def test_who_ended_the_call_and_how_long_after_the_goodbye():
+    async def talk(leg: Leg) -> None:
+        await leg.until("start")
+        await leg.play(GREETING)
+        await leg.mark("heard")
+        await leg.until("mark")
+        await asyncio.sleep(0.7)
+
+    async with stage() as on:
+        on.bridge.talk = talk
+        report = await on.call(SILENT)
+        assert report.ended_by == "network"
+        assert report.goodbye_to_hangup_ms is not None
+        assert 690 <= report.goodbye_to_hangup_ms < 5000
+        assert report.goodbye_to_hangup_ms == pytest.approx(report.silences[-1][1] - report.silences[-1][0])
 
 
 @pytest.mark.parametrize("manner", ["reset", "vanish"])

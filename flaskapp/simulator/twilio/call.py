@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
@@ -14,7 +15,7 @@ from flaskapp.simulator.line import HungUp, Line
 from flaskapp.simulator.person import Person, Utterance
 from flaskapp.simulator.report import RecordingReport
 from flaskapp.simulator.route import Route, origin_of
-from flaskapp.simulator.spec import CallSpec
+from flaskapp.simulator.spec import CallSpec, UpdateFate
 from flaskapp.simulator.twilio import schema, twiml, verbs
 from flaskapp.simulator.twilio.account import Account, new_sid
 from flaskapp.simulator.twilio.recording import Recordings
@@ -27,6 +28,14 @@ ENDED = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
 
 class CallFailed(Exception):
     """Neither the webhook nor its fallback gave a document."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where a document is to be asked for, once the call has been taken from what it was at."""
+
+    url: str
+    method: str = "POST"
 
 
 class TwilioCall:
@@ -52,12 +61,15 @@ class TwilioCall:
         self.streams: list[MediaStream] = []
         self.made: list[RecordingReport] = []
         self.listened: list[tuple[float, float]] = []
+        self.elsewhere: list[tuple[float, float]] = []  # while somebody else was dialled
+        self.updates = 0  # through REST, so far
+        self.was_completed = False  # through REST
         self.journal = Journal(spec, self.sid)
         self.line = Line(Person(spec.script), spec.seconds, on_speech=self._spoke)
         self.route = Route(spec.public_url or origin_of(spec.url), origin_of(spec.url))
         self.token = spec.faults.sign_with or (account.auth_token if spec.signed else None)
         self.webhooks = Webhooks(session, self.route, self.token, self.journal)
-        self._replacement: twiml.Document | None = None
+        self._replacement: twiml.Document | Elsewhere | None = None
         self._serving: asyncio.Task[twiml.Document | None] | None = None
         self._errands: list[asyncio.Task[None]] = []
 
@@ -114,15 +126,22 @@ class TwilioCall:
         except NoAnswer as error:
             self.journal.complain(error.code, error.text, "warning")
 
-    def replace(self, document: twiml.Document) -> None:
+    def replace(self, replacement: twiml.Document | Elsewhere) -> None:
         """Aborts what is going on and goes on with another document (REST: Url, Twiml)."""
         if self._serving is not None and not self.ended:
-            self._replacement = document
+            self._replacement = replacement
             self._serving.cancel()
 
     def hang_up(self) -> None:
-        """Ends the call from the network's side (REST: Status=completed)."""
+        """Ends the call from the network's side (REST: Status=completed); no action is asked for."""
+        self.was_completed = True
         self.line.hang_up("network")
+
+    def update_fate(self) -> UpdateFate:
+        """What becomes of the REST update that has just come."""
+        fates = self.spec.faults.updates or ("well",)
+        self.updates += 1
+        return fates[min(self.updates, len(fates)) - 1]
 
     def parameters(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The standard parameters of every request about this call."""
@@ -171,6 +190,7 @@ class TwilioCall:
         """Executes documents until none follows; the line lives from the first to the last."""
         if document is not None and document.verbs and isinstance(document.verbs[0], schema.Reject):
             self.status = "busy" if document.verbs[0].reason == "busy" else "failed"
+            self.journal.rejected = document.verbs[0].reason
             self.journal.event("rejected", reason=document.verbs[0].reason)
             return
         self.status, self.answered_at = "in-progress", self.journal.clock()
@@ -191,17 +211,18 @@ class TwilioCall:
     async def _served(self, document: twiml.Document) -> twiml.Document | None:
         """Executes one document; a replacement through REST takes over at any moment."""
         self._serving = asyncio.create_task(verbs.perform(self, document))
+        following: twiml.Document | None = None
         try:
             following = await self._serving
-            # A replacement that came as the last verb ended has nothing to abort, yet it is next.
-            replacement, self._replacement = self._replacement, None
-            return replacement or following
         except asyncio.CancelledError:
-            replacement, self._replacement = self._replacement, None
-            if replacement is None:
+            if self._replacement is None:
                 self._serving.cancel()
                 raise
-            return replacement
+        # A replacement that came as the last verb ended had nothing to abort, yet it is next.
+        replacement, self._replacement = self._replacement, None
+        if isinstance(replacement, Elsewhere):
+            return await self.document(replacement.url, method=replacement.method)
+        return replacement or following
 
     async def _report_status(self) -> None:
         if not self.spec.status_callback:

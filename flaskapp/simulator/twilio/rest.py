@@ -6,9 +6,11 @@ codes 20003 and 20404 (Twilio docs, "Call resource", "Recordings resource").
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,12 +18,13 @@ from aiohttp import web
 
 from flaskapp.simulator.twilio import twiml
 from flaskapp.simulator.twilio.account import Account, PhoneNumber
-from flaskapp.simulator.twilio.call import CallFailed, TwilioCall
+from flaskapp.simulator.twilio.call import Elsewhere, TwilioCall
 from flaskapp.simulator.twilio.recording import Recordings
 
 VERSION = "2010-04-01"
-UNAUTHORIZED, NOT_FOUND, BAD_REQUEST = 20003, 20404, 20001
+UNAUTHORIZED, NOT_FOUND, BAD_REQUEST, INTERNAL = 20003, 20404, 20001, 20500
 MOST_TWIML = 4000
+SILENT_S = 120.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -53,7 +56,7 @@ class RestServer:
         app.router.add_get(f"{account}/IncomingPhoneNumbers.json", self._numbers)
         app.router.add_get(f"{account}/IncomingPhoneNumbers/{{number}}.json", self._show_number)
         app.router.add_post(f"{account}/IncomingPhoneNumbers/{{number}}.json", self._update_number)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
@@ -101,16 +104,17 @@ class RestServer:
         if call is None or call.ended:
             return _not_found(request)
         form = {name: str(value) for name, value in (await request.post()).items()}
-        if form.get("Status") == "completed":
-            call.hang_up()
-        elif "Twiml" in form or "Url" in form:
+        fate = call.update_fate()
+        if fate == "error":
+            return _error(500, INTERNAL, "Internal Server Error")
+        if fate == "gone":
+            return _not_found(request)
+        if fate != "hangs":
             try:
-                call.replace(await _replacement(call, form))
-            except (twiml.BadDocument, CallFailed) as error:
-                return _error(400, getattr(error, "code", BAD_REQUEST), str(error))
-        else:
-            return _error(400, BAD_REQUEST, "none of Status=completed, Url and Twiml is given")
-        return web.json_response(_call_json(call))
+                _update(call, form)
+            except twiml.BadDocument as error:
+                return _error(400, error.code, error.text)
+        return web.json_response(_call_json(call)) if fate == "well" else await _silence(request)
 
     async def _recording(self, request: web.Request) -> web.Response:
         """The sound as WAV, with or without a suffix; 404 until it is ready, or what a faulty host sends."""
@@ -179,12 +183,30 @@ _NUMBER_FIELDS = {
 }
 
 
-async def _replacement(call: TwilioCall, form: Mapping[str, str]) -> twiml.Document:
-    if "Url" in form:
-        return await call.document(form["Url"], method=form.get("Method", "POST"))
-    if len(form["Twiml"]) > MOST_TWIML:
+def _update(call: TwilioCall, form: Mapping[str, str]) -> None:
+    """Ends the call or takes it elsewhere; a URL is asked when the answer has gone out, as Twilio does.
+
+    Raises:
+        BadDocument: what is given instead of TwiML is none.
+    """
+    if form.get("Status") == "completed":
+        call.hang_up()
+    elif "Url" in form:
+        call.replace(Elsewhere(form["Url"], form.get("Method", "POST")))
+    elif "Twiml" not in form:
+        raise twiml.BadDocument(BAD_REQUEST, "none of Status=completed, Url and Twiml is given")
+    elif len(form["Twiml"]) > MOST_TWIML:
         raise twiml.BadDocument(BAD_REQUEST, f"Twiml is longer than {MOST_TWIML} characters")
-    return call.accepted(twiml.read("", form["Twiml"]))
+    else:
+        call.replace(call.accepted(twiml.read("", form["Twiml"])))
+
+
+async def _silence(request: web.Request) -> web.Response:
+    """No answer, for as long as the client waits for one."""
+    until = time.monotonic() + SILENT_S
+    while request.transport is not None and not request.transport.is_closing() and time.monotonic() < until:
+        await asyncio.sleep(0.05)
+    return web.Response(status=504)
 
 
 def _call_json(call: TwilioCall) -> dict[str, Any]:

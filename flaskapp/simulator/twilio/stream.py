@@ -21,6 +21,7 @@ from flaskapp.simulator.twilio import messages
 from flaskapp.simulator.twilio.faulty import FaultyFrames
 
 CLOSE_ERROR, PROTOCOL_ERROR, OVERFLOW = 31921, 31924, 31930
+BROKE_OFF = 1006
 CLOSE_S = 5.0
 VANISHED_S = 60.0
 
@@ -41,6 +42,9 @@ class MediaStream:
     ) -> None:
         self.stream_sid = stream_sid
         self.started_at = 0.0
+        self.ended_at = 0.0
+        self.closed_by = "network"
+        self.close_code: int | None = None
         self.received_media = 0
         self.returned: list[MarkBack] = []
         self._socket = socket
@@ -68,6 +72,7 @@ class MediaStream:
         try:
             await asyncio.wait({reading, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.ended_at = self._journal.clock()
             self._line.listener = None
             self._line.playout.clear(self._journal.clock())
             marking.cancel()
@@ -117,20 +122,22 @@ class MediaStream:
                 await self._take(message.data)
             elif message.type is aiohttp.WSMsgType.PING and not self._silent:
                 await self._socket.pong(message.data)
-            elif message.type is aiohttp.WSMsgType.ERROR:
-                self._journal.complain(PROTOCOL_ERROR, f"WebSocket protocol error: {message.data}")
+            elif message.type is not aiohttp.WSMsgType.PONG and message.type is not aiohttp.WSMsgType.PING:
+                self._closed(message)
                 return
-            elif message.type in (
-                aiohttp.WSMsgType.CLOSE,
-                aiohttp.WSMsgType.CLOSING,
-                aiohttp.WSMsgType.CLOSED,
-            ):
-                if not self._line.gone.is_set():
-                    code = self._socket.close_code
-                    self._journal.complain(
-                        CLOSE_ERROR, f"the server closed the stream with {code}", "warning"
-                    )
-                return
+
+    def _closed(self, message: aiohttp.WSMessage) -> None:
+        """The server is gone: by a close frame, by breaking the protocol, or without a word."""
+        if self._line.gone.is_set() or self.ended_at:
+            return  # it only answers our own close
+        self.closed_by = "server"
+        said_so = message.type is aiohttp.WSMsgType.CLOSE
+        self.close_code = self._socket.close_code if said_so else BROKE_OFF
+        if isinstance(message.data, aiohttp.WebSocketError):
+            self._journal.complain(PROTOCOL_ERROR, f"WebSocket protocol error: {message.data}")
+            return
+        text = f"the server closed the stream with {self.close_code}"
+        self._journal.complain(CLOSE_ERROR, text if said_so else "the stream broke off (1006)", "warning")
 
     async def _take(self, data: str | bytes) -> None:
         """One message: to the playout buffer, or into the problems."""

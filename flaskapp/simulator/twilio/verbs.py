@@ -17,7 +17,7 @@ from flaskapp.phone.errors import AudioError
 from flaskapp.simulator import sounds
 from flaskapp.simulator.line import HungUp
 from flaskapp.simulator.report import RecordingReport
-from flaskapp.simulator.twilio import schema
+from flaskapp.simulator.twilio import schema, transfer
 from flaskapp.simulator.twilio.account import new_sid
 from flaskapp.simulator.twilio.handshake import HandshakeFailed, open_socket
 from flaskapp.simulator.twilio.menu import Menu
@@ -118,7 +118,7 @@ async def _connect(call: TwilioCall, verb: schema.Connect, _: Document) -> Docum
             await _hangup(call, schema.Hangup(), Document("", ()))
     if call.line.gone.is_set():
         call.status = "completed"
-        if verb.action and call.spec.choices.action_after_hangup:
+        if verb.action and call.spec.choices.action_after_hangup and not call.was_completed:
             await call.document(verb.action, method=verb.method)
         raise HungUp
     return await call.document(verb.action, method=verb.method) if verb.action else None
@@ -270,20 +270,6 @@ async def _prompt(call: TwilioCall, verb: schema.Gather, document: Document) -> 
         await _VERBS[type(nested)](call, nested, document)
 
 
-async def _dial(call: TwilioCall, verb: schema.Dial, _: Document) -> Document | None:
-    """Ends as the call's ``DialOutcome`` has it; nobody is really rung."""
-    outcome = call.spec.dial
-    call.journal.dialled.append(verb.text)
-    call.journal.event("dialled", number=verb.text)
-    await call.line.hold(outcome.after_s + outcome.talked_s)
-    if not verb.action:
-        return None
-    about = {"DialCallStatus": outcome.status, "DialCallSid": new_sid("CA")}
-    if outcome.status in ("completed", "answered"):
-        about |= {"DialCallDuration": str(round(outcome.talked_s)), "DialBridged": "true"}
-    return await call.document(verb.action, about, verb.method)
-
-
 _VERBS: dict[type, Callable[[TwilioCall, Any, Document], Awaitable[Document | None]]] = {
     schema.Say: _say,
     schema.Play: _play,
@@ -294,5 +280,5 @@ _VERBS: dict[type, Callable[[TwilioCall, Any, Document], Awaitable[Document | No
     schema.Connect: _connect,
     schema.Record: _record,
     schema.Gather: _gather,
-    schema.Dial: _dial,
+    schema.Dial: transfer.dial,
 }

@@ -1,7 +1,8 @@
 """Requests to the application, signed and timed as Twilio's are.
 
 5 s to connect with one retry, 15 s for everything, redirects followed; a retry
-carries the same idempotency token (Twilio, "Webhooks connection overrides").
+carries the same idempotency token (Twilio, "Webhooks connection overrides"). A
+connection that is cut off before an answer is tried again like one that never stood.
 """
 
 from __future__ import annotations
@@ -91,10 +92,11 @@ class Webhooks:
             began = self._journal.clock()
             try:
                 return await self._send(url, parameters, method, token)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            except (aiohttp.ClientConnectionError, ConnectionError) as error:
                 self._journal.requested(url, 0, began, parameters)
                 if attempt == CONNECT_TRIES:
-                    raise NoAnswer(NO_CONNECTION, f"cannot connect to {url}: {_cause(error)}") from error
+                    what = "cannot connect to" if _never_stood(error) else "was cut off by"
+                    raise NoAnswer(NO_CONNECTION, f"{what} {url}: {_cause(error)}") from error
             except (aiohttp.ClientError, OSError) as error:
                 self._journal.requested(url, 0, began, parameters)
                 raise NoAnswer(HTTP_FAILURE, f"{url} broke off: {_cause(error)}") from error
@@ -156,6 +158,10 @@ def _judged(url: str, response: aiohttp.ClientResponse, body: bytes) -> tuple[Re
         response.status,
         "",
     )
+
+
+def _never_stood(error: BaseException) -> bool:
+    return isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
 
 
 def _cause(error: BaseException) -> str:
