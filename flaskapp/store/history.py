@@ -178,6 +178,16 @@ class History:
         is_due = or_(Recording.next_try_at.is_(None), Recording.next_try_at <= now)
         return self._recordings(Recording.status.in_(OPEN_RECORDINGS), is_due, limit=limit)
 
+    def untold(self, since: datetime, until: datetime, limit: int = 50) -> list[str]:
+        """Calls that began in that time and are over by the carrier's word, which nobody else has said."""
+        query = (
+            select(Call.call_sid)
+            .outerjoin(Delivery, Delivery.call_id == Call.id)
+            .where(Call.started_at.between(since, until), Call.status.in_(TERMINAL), Delivery.id.is_(None))
+            .limit(limit)
+        )
+        return [row["call_sid"] for row in self._rows(query)]
+
     def _recordings(self, *conditions: Any, limit: int | None = None) -> list[dict[str, Any]]:
         query = (
             select(Recording.__table__, Call.call_sid, Call.called)

@@ -39,6 +39,8 @@ HISTORY_EVERY_S = 30.0
 #: The web notes a claim in the history a moment after it is in Redis, or before.
 SETTLED_AFTER_S = 30.0
 SILENT_S = 15.0
+#: Who sees a call's end says so within this time; should Redis have forgotten the call, nobody does.
+UNTOLD_FOR_S = (60.0, 7200.0)
 #: A call in one of these states is somebody's: on a stream, between two, or on its way to a person.
 IN_HANDS = ("live", "moving", "transferring")
 #: Whoever sweeps goes on sweeping; when it is gone, another process takes over this much later.
@@ -51,6 +53,7 @@ class Sweeper:
     Args:
         on_abandoned: told of a call that was live when its worker was last heard of; it may be
             told twice.
+        on_over: told of a call that is over, where nobody else has said so.
     """
 
     def __init__(
@@ -60,9 +63,10 @@ class Sweeper:
         live: LiveStore,
         history: History,
         on_abandoned: Callable[[str], None] = lambda call_sid: None,
+        on_over: Callable[[str], None] = lambda call_sid: None,
     ) -> None:
         self._book, self._jobs, self._live, self._history = book, jobs, live, history
-        self._on_abandoned = on_abandoned
+        self._on_abandoned, self._on_over = on_abandoned, on_over
         self._name = secrets.token_hex(8)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -131,6 +135,9 @@ class Sweeper:
         self._live.let_go(call_sid)
 
     def _read_history(self, now: float) -> None:
+        least, most = UNTOLD_FOR_S
+        for call_sid in self._history.untold(_utc(now - most), _utc(now - least)):
+            self._on_over(call_sid)
         for row in self._history.open_recordings(_utc(now), TURNS_AT_ONCE):
             call_sid, key = row["call_sid"], row["recording_sid"]
             if now - row["created_at"].timestamp() < SETTLED_AFTER_S or self._book.find(call_sid, key):

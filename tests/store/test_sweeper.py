@@ -9,7 +9,7 @@ import pytest
 from flask_migrate import upgrade
 
 from flaskapp.store import keys, sweeper
-from flaskapp.store.history import CallOpened, CallOver, RecordingChanged, TurnSaved
+from flaskapp.store.history import CallChanged, CallOpened, CallOver, RecordingChanged, TurnSaved
 from flaskapp.store.jobs import Jobs
 from flaskapp.store.live import Connections, LiveStore, connect
 from flaskapp.store.sweeper import Sweeper
@@ -46,10 +46,11 @@ class House:
         self.live = LiveStore(connections, lambda: self.now)
         self.history = history
         self.abandoned: list[str] = []
+        self.over: list[str] = []
         self.sweeper = self.another()
 
     def another(self) -> Sweeper:
-        return Sweeper(self.book, self.jobs, self.live, self.history, self.abandoned.append)
+        return Sweeper(self.book, self.jobs, self.live, self.history, self.abandoned.append, self.over.append)
 
     def after(self, seconds: float) -> list[tuple[str, ...]]:
         """What a round submits so much later."""
@@ -240,6 +241,28 @@ def test_what_is_due_about_a_call_that_is_over_is_submitted(house):
     assert house.after(5) == []
     house.history.deliveries.accepted(claimed, datetime.fromtimestamp(house.now, UTC))
     assert house.after(3600) == []
+
+
+def test_a_call_that_redis_forgot_is_over_when_its_carrier_says_so(house):
+    opened = CallOpened("CA1", "twilio", "+1", "+2", "live", datetime.fromtimestamp(house.now, UTC))
+    house.history.write([opened, CallChanged("CA1", {"status": "in-progress"})])
+    house.after(3600)
+    assert house.over == []
+    house.history.write([CallChanged("CA1", {"status": "completed"})])
+    house.after(60)
+    assert house.over == ["CA1"]
+    is_over(house)
+    house.after(60)
+    assert house.over == ["CA1"]
+
+
+@pytest.mark.parametrize("ago_s", [10, 3 * 3600])
+def test_a_call_that_has_just_ended_or_did_long_ago_is_no_forgotten_one(house, ago_s):
+    began = datetime.fromtimestamp(house.now - ago_s, UTC)
+    opened = CallOpened("CA1", "twilio", "+1", "+2", "live", began)
+    house.history.write([opened, CallChanged("CA1", {"status": "completed"})])
+    house.after(0)
+    assert house.over == []
 
 
 def test_what_is_due_and_taken_by_no_worker_is_done_here(house):
