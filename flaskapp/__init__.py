@@ -120,7 +120,7 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
     own["leftovers"] = leftovers = Leftovers(book, audio, live, own["jobs"], scribe.note)
     scribe.left_over = leftovers.live_ended
     scribe.over = leftovers.over = after.over
-    own["sweeper"] = Sweeper(book, own["jobs"], live, own["history"], leftovers.abandoned)
+    own["sweeper"] = Sweeper(book, own["jobs"], live, own["history"], leftovers.abandoned, after.over)
     own["desk"] = AIVoiceIntegration(
         settings=settings,
         live=live,
