@@ -156,7 +156,7 @@ class RecordedTurns:
         answer = self._ai_or_raise().answer(
             sound, past, agent, wants_reply=wants_reply, within_s=within_s, **with_tools
         )
-        if not answer.transcript and not answer.response:
+        if not (answer.transcript or answer.response or answer.directives):
             return Outcome("silent", detail=flaw)
         spoken = wants_reply and self._spoken(turn, answer, agent)
         return Outcome(
@@ -372,7 +372,7 @@ class RecordedTurns:
 
 def _beside(answer: Answer) -> dict[str, Any]:
     """What an outcome keeps of an answer beside the words."""
-    return {"usage": dict(answer.usage), "directives": as_json(getattr(answer, "directives", ()))}
+    return {"usage": dict(answer.usage), "directives": as_json(answer.directives)}
 
 
 def _costs(call_sid: str, usage: dict[str, float], cost_usd: float) -> CallChanged:

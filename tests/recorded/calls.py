@@ -20,7 +20,7 @@ class Mind:
     Attributes:
         uses: names and arguments of the tools that are used for each answer.
         told: what those tools said.
-        dies: how often it fails after its tools were used.
+        dies_of: what is raised after its tools were used.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Mind:
         self.uses: list[tuple[str, dict]] = []
         self.told: list[str] = []
         self.offered: list[str] = []
-        self.dies = 0
+        self.dies_of: BaseException | None = None
         self.may = threading.Event()
         self.may.set()
 
@@ -40,9 +40,8 @@ class Mind:
             raise EngineUnreachable("down")
         self.offered = [each["name"] for each in tools]
         directives = self._use(use) if use else ()
-        if self.dies:
-            self.dies -= 1
-            raise EngineUnreachable("cut off")
+        if self.dies_of:
+            raise self.dies_of
         self.asked.append((sound.duration_ms, [line.text for line in history], wants_reply))
         return SimpleNamespace(
             transcript=self.words,
