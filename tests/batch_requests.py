@@ -90,8 +90,24 @@ def offences(request: Request) -> Iterator[str]:
         yield from _wrong_fields(_chat, request.fields)
         for each in request.fields.get("messages", []):  # which the types leave to who iterates
             yield from _wrong_fields(_message, each)
+        yield from _wrong_order(request.fields.get("messages", []))
     elif not request.kind:
         yield "no such address"
+
+
+def _wrong_order(messages: list[dict[str, Any]]) -> Iterator[str]:
+    """Each call of a tool is answered once, right after it."""
+    asked: list[str] = []
+    for each in messages:
+        if each["role"] == "tool":
+            if each["tool_call_id"] not in asked:
+                yield f"an answer to no call: {each['tool_call_id']}"
+            else:
+                asked.remove(each["tool_call_id"])
+            continue
+        yield from (f"a call without its answer: {one}" for one in asked)
+        asked = [call["id"] for call in each.get("tool_calls") or []]
+    yield from (f"a call without its answer: {one}" for one in asked)
 
 
 def _wrong_form(request: Request) -> Iterator[str]:

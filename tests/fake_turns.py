@@ -66,6 +66,14 @@ class Fault:
     half: bool = False
 
 
+@dataclass(frozen=True)
+class Uses:
+    """A chat model's answer that asks for tools: their names and arguments as JSON text."""
+
+    calls: tuple[tuple[str, str], ...]
+    saying: str = ""
+
+
 class FakeTurns:
     """The server. ``base_url`` is what a client is given.
 
@@ -73,6 +81,8 @@ class FakeTurns:
         words: what is heard, by recording in the order of their first coming; the last one for all others.
         heard: a function of a WAV file instead, where a test wants one.
         answers: what the chat model says, in turn, the last one for all others; or by the messages.
+            ``Uses`` asks for tools; a request with ``tool_choice`` "none" gets only its words.
+        untaken: fields of a chat request that are answered 400.
         faults: by kind ("transcribe", "chat", "speech", "models"), one for each of the next requests.
         always: by kind, a fault for every request once ``faults`` are used up.
         down: every connection is closed as soon as it is made, and those that are open end.
@@ -86,7 +96,10 @@ class FakeTurns:
     def __init__(self, port: int = 0, api_key: str = "") -> None:
         self.words: list[str] = ["what are your opening hours"]
         self.heard: Callable[[bytes], str] | None = None
-        self.answers: list[str] | Callable[[list[dict[str, Any]]], str] = ["We are open from nine to five."]
+        self.answers: list[str | Uses] | Callable[[list[dict[str, Any]]], str | Uses] = [
+            "We are open from nine to five."
+        ]
+        self.untaken: set[str] = set()
         self.sound = write_wav(b"\x10\x27\xf0\xd8" * 6000, 24000)
         self.faults: dict[str, list[Fault]] = {}
         self.always: dict[str, Fault] = {}
@@ -209,19 +222,19 @@ class FakeTurns:
 
     def _completion(self, request: Request) -> dict[str, Any]:
         if callable(self.answers):
-            text = self.answers(request.fields["messages"])
+            said = self.answers(request.fields["messages"])
         else:
             with self._lock:
-                text = self.answers[min(self._said, len(self.answers) - 1)]
+                said = self.answers[min(self._said, len(self.answers) - 1)]
                 self._said += 1
         usage = CompletionUsage(prompt_tokens=40, completion_tokens=8, total_tokens=48).model_dump()
-        message = {"role": "assistant", "content": text}
+        message, finish = _message_of(said, request.fields)
         answer = {
             "id": f"chatcmpl-{next(_numbers)}",
             "object": "chat.completion",
             "created": 1,
             "model": request.fields.get("model", ""),
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": message, "finish_reason": finish}],
             "usage": {name: value for name, value in usage.items() if value is not None},
         }
         ChatCompletion.model_validate(answer)
@@ -301,6 +314,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             _reset(self.connection)
             return
         request.status = fault.status if request.kind else 404
+        if fault == Fault() and request.kind == "chat" and fake.untaken & request.fields.keys():
+            request.status = 400
         self._say(fault, request)
 
     def _relay(self, origin: str) -> None:
@@ -337,6 +352,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(piece)
             if fault.drip_s and self.server.fake.wait_out(fault.drip_s):
                 return
+
+
+def _message_of(said: str | Uses, fields: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """A completion's message, and why it ended."""
+    if isinstance(said, str):
+        return {"role": "assistant", "content": said}, "stop"
+    if fields.get("tool_choice") == "none" or not fields.get("tools"):
+        return {"role": "assistant", "content": said.saying}, "stop"
+    calls = [
+        {
+            "id": f"call_{next(_numbers)}",
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        }
+        for name, arguments in said.calls
+    ]
+    return {"role": "assistant", "content": said.saying or None, "tool_calls": calls}, "tool_calls"
 
 
 def _as_json(value: Any) -> tuple[str, bytes]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, read_wav, write_wav
 from flaskapp.phone.engines.connection import Endpoint, Engine
@@ -290,12 +291,12 @@ def _manners(tools: Sequence[Mapping[str, Any]], may_use: bool) -> list[dict[str
 def _calls(asked: Any) -> tuple[ToolCall, ...]:
     """Calls of functions; arguments that are no text, as some servers have them, are made one."""
     found = []
-    for at, each in enumerate(asked if isinstance(asked, list) else []):
+    for each in asked if isinstance(asked, list) else []:
         function = getattr(each, "function", None)
         name, arguments = getattr(function, "name", None), getattr(function, "arguments", None)
         if name and isinstance(name, str):
             text = arguments if isinstance(arguments, str) else json.dumps(arguments, default=str)
-            found.append(ToolCall(str(getattr(each, "id", None) or f"call_{at}"), name, text))
+            found.append(ToolCall(str(getattr(each, "id", None) or f"call_{uuid4().hex}"), name, text))
     return tuple(found)
 
 

@@ -44,25 +44,25 @@ class ToolUse:
         self.usage: dict[str, float] = {}
         self.directives: list[Directive] = []
         self._use = use
-        self._outputs: dict[str, str] = {}
+        self._outputs: dict[ToolCall, str] = {}
         self._has_begun = self._is_over = False
         self._guard = threading.Lock()
 
     def perform(self, call: ToolCall) -> str:
-        """Carry out a tool, once for each call's id; its output for the model.
+        """Carry out a tool, once for each call; its output for the model.
 
         Raises:
             whatever ``use`` raises.
         """
         with self._guard:
-            if call.id in self._outputs:
-                return self._outputs[call.id]
+            if call in self._outputs:
+                return self._outputs[call]
             if self._is_over or self._use is None:
                 return NO_TIME
             self._has_begun = True
         answered = self._use(call.id, call.name, call.arguments)
         with self._guard:
-            self._outputs[call.id] = answered.output
+            self._outputs[call] = answered.output
             if answered.directive is not None:
                 self.directives.append(answered.directive)
         return answered.output

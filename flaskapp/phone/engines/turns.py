@@ -94,7 +94,7 @@ class TurnEngine:
             within_s: for all of it; whatever is not ready then has failed.
             tools: as a Realtime session takes them.
             use: carries out one of them: ``(id, name, arguments as JSON) -> ToolAnswered``; called in another
-                thread, once for each call's id. Whatever it raises is raised here.
+                thread, once for each call. Whatever it raises is raised here.
         """
         lines, used = _recent(history), ToolUse(tools if wants_reply else (), use)
         return _settled(
