@@ -51,7 +51,8 @@ class Leftovers:
 
         If the call may go on on another stream, all is left for that one to hear.
         """
-        if ended.moves or (ended.reason == BROKE and not ended.needs_fallback):
+        goes_on = ended.moves or (ended.reason == BROKE and not ended.needs_fallback)
+        if goes_on and not self._live.recall(ended.call_sid).get("is_over"):
             return ""
         key = self.take(ended.call_sid, ended.heard_until_ms, ended.needs_fallback)
         if key or not (ended.needs_fallback and ended.owes_reply):

@@ -186,9 +186,11 @@ class Scribe(Listener):
         sid, live = ended.call_sid, self._live
         live.remember(sid, heard_until_ms=str(ended.heard_until_ms))
         pending = self.left_over(ended)
+        is_over = bool(live.recall(sid).get("is_over"))
+        state = "ended" if is_over else _state(ended)
         live.remember(
             sid,
-            state=_state(ended),
+            state=state,
             reason=ended.reason,
             needs_fallback=str(int(ended.needs_fallback)),
             pending_turn=pending,
@@ -196,7 +198,7 @@ class Scribe(Listener):
             **_to_remember(ended),
         )
         self.note(CallChanged(sid, {**_ending(ended), "usage": live.usage(sid) or ended.usage}))
-        if live.recall(sid).get("is_over") or (_state(ended) == "ended" and not ended.needs_fallback):
+        if is_over or (state == "ended" and not ended.needs_fallback):
             live.forget_soon(sid)
             self.over(sid)
         elif ended.needs_fallback:

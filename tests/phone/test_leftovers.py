@@ -107,6 +107,15 @@ def test_what_the_next_leg_will_hear_is_no_turn(desk, ended, is_left):
     assert desk.audio.held("CA1").bytes == len(VOICE), "nothing of it goes before it was heard"
 
 
+@pytest.mark.parametrize("how", [{"reason": "carrier_lost"}, {"reason": "moved", "moves": True}])
+def test_of_a_caller_who_is_gone_there_is_no_next_leg(desk, how):
+    desk.broke_off("live", is_over="1")
+    key = desk.leftovers.live_ended(
+        CallEnded("CA1", needs_fallback=False, duration_ms=1, heard_until_ms=1000, **how)
+    )
+    assert desk.book.find("CA1", key) is not None
+
+
 def test_a_leg_that_broke_off_and_cannot_be_followed_leaves_a_turn(desk):
     desk.broke_off("moving")
     key = desk.leftovers.fall("CA1", desk.live.recall("CA1"))

@@ -178,7 +178,7 @@ def test_the_carrier_said_that_it_is_over_while_its_leg_moved(scribe, told):
     started(scribe)
     scribe._live.remember("CA1", is_over="1")
     scribe.call_ended(CallEnded("CA1", "moved", False, 9000, moves=True))
-    assert told == ["CA1"]
+    assert (told, known(scribe)["state"]) == (["CA1"], "ended")
 
 
 def test_a_leg_that_learns_late_that_its_stream_is_dead_takes_nothing_from_the_next(scribe, shelf, told):

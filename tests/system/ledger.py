@@ -49,11 +49,8 @@ def lost(engine: FakeRealtime, rows: list[Any], gone_at: float) -> list[str]:
 
 def doubled(rows: list[Any]) -> list[str]:
     """Lines that the history has more than once; what is heard twice is numbered twice."""
-    return [
-        text
-        for text, count in Counter(row["text"] for row in rows).items()
-        if count > 1 and text not in ("", CUT)
-    ]
+    counts = Counter(row["text"] for row in rows if row["text"] not in ("", CUT))
+    return [text for text, count in counts.items() if count > 1]
 
 
 def workers_of(pid: int) -> list[int]:
