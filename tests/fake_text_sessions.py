@@ -1,4 +1,4 @@
-"""A Realtime server of the tests' own for sessions in writing; all is held against the types of ``openai``."""
+"""A Realtime server of the tests' own for sessions in writing; all is held against ``openai``'s types."""
 
 from __future__ import annotations
 
