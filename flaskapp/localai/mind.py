@@ -91,16 +91,29 @@ _SPOKEN = {
     "": "Sorry, I could not hear that. Could you say it again?",
 }
 _AFTERWARDS = {
-    "transfer": "I am connecting you now. One moment please.",
+    "transfer": "One moment please.",
     "message": "Thank you. I have taken your message.",
     "goodbye": "Goodbye.",
     None: "That is done. Is there anything else?",
 }
+_BEFOREHAND = {  # said in the same response, before the function is called
+    "transfer": "I am connecting you now.",
+    "override": "I am connecting you now.",
+    "goodbye": _SPOKEN["goodbye"],
+}
+_ASKED_FOR = (  # what a response may be asked to say in its own words; the first that fits
+    (r"still there", "Are you still there?"),
+    (r"connecting", "I am connecting you now."),
+    (r"\btime\b|\blimit", "I am sorry, this call has reached its limit. Thank you for calling. Goodbye."),
+    (r"good ?bye", "Thank you for calling. Goodbye."),
+    (r"moment|wait|looking|patience", "One moment please."),
+)
+_IN_SHORT = re.compile(r"\bone (short|brief)\b", re.I)
+_GOES_ON = re.compile(r"\b(do not|don't|never) greet", re.I)
 _SORRY = "I am sorry, that did not work."
 _NOBODY_THERE = "I am sorry, nobody could be reached. Is there anything else I can do?"
 _FAILURE = re.compile(
-    r"error|fail|unavailable|not (available|possible|configured|found|reached|answered)|no.answer"
-    r"|refused|busy",
+    r"error|fail|unavailable|\b(not|cannot|nobody|refused|busy)\b|no.answer",
     re.I,
 )
 _KEYS = re.compile(r"\b(?:press|key|dtmf|typ)[a-z]*\b\D*?((?:[0-9*#][\s,.-]*)+)", re.I)
@@ -118,13 +131,13 @@ def answer(
     """The desk's next move.
 
     ``instructions`` are the session's, ``asked`` those of this one response, in
-    which a text in double quotes is spoken exactly. ``offered`` are the
-    function tools as the API describes them; ``forced`` names one that must
-    be called now.
+    which a text in double quotes is spoken exactly, and one short sentence may
+    be asked for. ``offered`` are the function tools as the API describes them;
+    ``forced`` names one that must be called now.
     """
-    exact = quoted(asked or "")
-    if exact:
-        return Say(exact)
+    told = "" if _GOES_ON.search(asked or "") else _asked_for(asked or "")
+    if told:
+        return Say(told)
     last = lines[-1] if lines else None
     if forced is not None:
         return _call_forced(forced, offered, last)
@@ -133,7 +146,7 @@ def answer(
     if last is not None and last.speaker is Speaker.CALLER:
         return _to_caller(lines, instructions, offered)
     if any(line.speaker in (Speaker.CALLER, Speaker.AGENT) for line in lines):
-        if _is_told_of_failure(last, asked):
+        if last is not None and last.speaker is Speaker.SYSTEM and _FAILURE.search(last.text):
             return Say(_NOBODY_THERE)
         return Say("Are you still there?" if "there" in (asked or "") else "Is there anything else?")
     return Say(quoted(instructions) or GREETING)
@@ -159,9 +172,13 @@ def keys_in(text: str) -> str:
     return re.sub(r"[^0-9*#]", "", found[1]) if found else ""
 
 
-def _is_told_of_failure(last: Line | None, asked: str | None) -> bool:
-    note = last.text if last is not None and last.speaker is Speaker.SYSTEM else ""
-    return bool(_FAILURE.search(asked or note))
+def _asked_for(asked: str) -> str:
+    """What a response was asked to say, "" if it is to be an answer like any other."""
+    if exact := quoted(asked):
+        return exact
+    if not _IN_SHORT.search(asked):
+        return ""
+    return next((said for pattern, said in _ASKED_FOR if re.search(pattern, asked, re.I)), "")
 
 
 def _to_caller(lines: Sequence[Line], instructions: str, offered: Sequence[dict[str, Any]]) -> Say | Call:
@@ -174,9 +191,7 @@ def _to_caller(lines: Sequence[Line], instructions: str, offered: Sequence[dict[
         intent = "message"
     tool = tools.fitting(intent, offered) or tools.spoken_of(heard, offered)
     if tool is not None and (intent != "message" or dictating or not tools.takes_words(tool)):
-        return Call(
-            tool["name"], tools.arguments(tool, heard), _SPOKEN[intent] if intent == "goodbye" else ""
-        )
+        return Call(tool["name"], tools.arguments(tool, heard), _BEFOREHAND.get(intent, ""))
     if intent == "message":
         return Say(f"Thank you, I noted: {_echo(heard)}." if dictating else ASK_FOR_MESSAGE)
     if intent == "hours":

@@ -131,7 +131,7 @@ def test_silence_is_asked_about():
 
 def test_a_tool_that_fits_is_called():
     assert answer([caller("can i talk to a human")], "", None, [END_CALL, TRANSFER]) == Call(
-        "transfer_to_human", "{}"
+        "transfer_to_human", "{}", "I am connecting you now."
     )
 
 
@@ -270,9 +270,41 @@ def test_a_function_of_the_house_is_called_by_its_own_words_and_its_output_spoke
     assert answer([*lines[:-1], Line(Speaker.RESULT, "From ten.")], "", None, [tool]) == Say("From ten.")
 
 
-@pytest.mark.parametrize("note", ["The transfer failed: no-answer.", "Sales was busy."])
+NOTES = (
+    'The transfer to "sales" did not work: the line is busy. The caller is back on the line.',
+    "The transfer failed: no-answer.",
+    "Sales was busy.",
+)
+GO_ON = 'Begin with "Bakery."\n\nDo not greet again: answer what the caller said last.'
+
+
+@pytest.mark.parametrize("note", NOTES)
 def test_a_note_that_somebody_was_not_reached_is_passed_on(note: str):
     lines = [agent("Hello."), caller("a human please"), Line(Speaker.SYSTEM, note)]
-    reply = answer(lines, "")
-    assert isinstance(reply, Say)
-    assert "nobody could be reached" in reply.text
+    for asked in (None, GO_ON):
+        reply = answer(lines, "", asked)
+        assert isinstance(reply, Say)
+        assert "nobody could be reached" in reply.text
+
+
+def test_who_is_to_go_on_answers_and_greets_nobody():
+    lines = [agent("Bakery."), caller("are you a robot")]
+    assert answer(lines, "", GO_ON) == answer(lines, "")
+    assert answer(lines[:1], "", GO_ON) == Say("Is there anything else?")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("Ask the caller in one short sentence whether they are still there.", "Are you still there?"),
+        ("Say in one short sentence that you are ending the call now, and goodbye.", "Goodbye."),
+        ("The time is up. Tell the caller so in one short, friendly sentence, and say goodbye.", "limit"),
+        ("Tell the caller in one short sentence that you are connecting them now.", "connecting you"),
+        ("Tell the caller in one short sentence to wait a moment.", "One moment"),
+    ],
+)
+def test_one_short_sentence_may_be_asked_for_whatever_was_said_last(asked: str, said: str):
+    for last in (agent("Hello."), caller("what are your opening hours")):
+        reply = answer([caller("hello"), last], "", asked, [END_CALL])
+        assert isinstance(reply, Say)
+        assert said in reply.text
