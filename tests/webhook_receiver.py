@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -54,7 +55,8 @@ class Receiver:
         letters: all that came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.port = servers.free_port()
         self.answers: list[int] = []
         self.drip_s = 0.0
@@ -64,7 +66,8 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/calls?key=1"
+        origin = f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
+        return f"{origin}/calls?key=1"
 
     @property
     def accepted(self) -> list[Letter]:
@@ -83,13 +86,22 @@ class Receiver:
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            def setup(self) -> None:
+                if receiver._tls:
+                    self.request = receiver._tls.wrap_socket(self.request, server_side=True)
+                super().setup()
+
             def do_POST(self) -> None:
                 receiver._take(self)
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                pass
+
+        self._server = Server(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 

@@ -167,10 +167,15 @@ class AfterCall:
             self._send(due, {"event": EVENT, "id": due.event_id, **told, "is_complete": whole})
 
     def _settled(self, call: Row, turns: Sequence[Row], recordings: Sequence[Row]) -> dict[str, Any]:
-        """What came of the call, kept in its row."""
+        """What came of the call, kept in its row; a message only once it has its words."""
         message = message_of(call, turns, recordings)
         found = {"outcome": outcome(call, turns, message), "message": message}
-        changed = {name: value for name, value in found.items() if value != call[name]}
+        is_worded = message is None or message["text"]
+        changed = {
+            name: value
+            for name, value in found.items()
+            if value != call[name] and (is_worded or name == "outcome")
+        }
         if changed:
             self._history.write([CallChanged(call["call_sid"], changed)])
         return found
@@ -288,8 +293,17 @@ def _key(spelled: str) -> bytes:
         return b""
 
 
-def send(url: str, body: bytes, headers: Mapping[str, str], within_s: float = ANSWER_S) -> int:
+def send(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    within_s: float = ANSWER_S,
+    tls: ssl.SSLContext | None = None,
+) -> int:
     """One POST: the answer's status. Redirects are not followed, and its body is not read.
+
+    Args:
+        tls: certificates to trust; the usual ones where it is not given.
 
     Raises:
         OSError, http.client.HTTPException: no connection, a broken one, or no answer within ``within_s``.
@@ -304,7 +318,7 @@ def send(url: str, body: bytes, headers: Mapping[str, str], within_s: float = AN
         wire.settimeout(within_s)
         try:
             if is_secure:
-                trusted = ssl.create_default_context(cafile=certifi.where())
+                trusted = tls or ssl.create_default_context(cafile=certifi.where())
                 wire = closing.enter_context(trusted.wrap_socket(wire, server_hostname=name))
             connection = http.client.HTTPConnection(name, port)
             connection.auto_open = 0  # it has this one wire
