@@ -80,6 +80,22 @@ class Told:
         return " ".join(verb.text or "" for verb in self.verbs if verb.tag == "Say")
 
     @property
+    def dialled(self) -> list[str]:
+        """The numbers that the document dials, nested or not."""
+        dials = [verb for verb in self.verbs if verb.tag == "Dial"]
+        return [text for dial in dials for text in map(str.strip, dial.itertext()) if text]
+
+    @property
+    def action(self) -> str:
+        """The address that the last verb's end is told to; empty for none."""
+        return self.verbs[-1].get("action", "") if self.verbs else ""
+
+    @property
+    def streams(self) -> bool:
+        """Whether the call is live from now on."""
+        return any(verb.find("Stream") is not None for verb in self.verbs if verb.tag == "Connect")
+
+    @property
     def asks_again(self) -> str:
         """The address of the next question, where the document does nothing but wait; empty otherwise."""
         last = self.verbs[-1] if self.verbs else None
@@ -136,6 +152,21 @@ class HandCarrier:
     def _about(self, recording_sid: str) -> dict[str, str]:
         url = f"{self.api_url}/2010-04-01/Accounts/{self.account_sid}/Recordings/{recording_sid}"
         return {"RecordingUrl": url, "RecordingSid": recording_sid, "RecordingDuration": "1"}
+
+    def stream_ended(self, call_sid: str, **form: str) -> Told:
+        """The media stream is over, by whomever: what now?"""
+        return self.post(f"/phone/stream-ended/{call_sid}", call_sid, **form)
+
+    def dial_ended(self, action: str, call_sid: str, status: str, seconds: int = 0, **form: str) -> Told:
+        """Who was dialled answered ("completed") or not ("busy", "no-answer", "failed", "canceled")."""
+        answered = status == "completed"
+        about = {
+            "DialCallStatus": status,
+            "DialCallSid": f"CAd{call_sid}",
+            "DialBridged": str(answered).lower(),
+        }
+        duration = {"DialCallDuration": str(seconds)} if answered else {}
+        return self.post(action, call_sid, **{**about, **duration, **form})
 
     def over(self, call_sid: str, status: str = "completed") -> Told:
         """The call has ended, says its status callback."""
