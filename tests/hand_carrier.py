@@ -87,8 +87,8 @@ class Told:
 
     @property
     def action(self) -> str:
-        """The address that the last verb's end is told to; empty for none."""
-        return self.verbs[-1].get("action", "") if self.verbs else ""
+        """The address that the end of the first verb that has one is told to; empty for none."""
+        return next((verb.get("action", "") for verb in self.verbs if verb.get("action")), "")
 
     @property
     def streams(self) -> bool:
