@@ -17,6 +17,8 @@ from flaskapp.store import jobs
 
 log = logging.getLogger(__name__)
 
+SETTLED_WITHIN_S = 3.0  # what was noted of calls that nobody follows any more
+
 
 def work(app: Flask, stopped: threading.Event) -> None:
     """Take jobs until told to stop, and look after turns that nobody works on."""
@@ -31,6 +33,7 @@ def work(app: Flask, stopped: threading.Event) -> None:
         takers.serve(settings.redis_url, settings.jobs_at_once, stopped)
     finally:
         sweeper.stop()
+        app.extensions["scribe"].settle(SETTLED_WITHIN_S)
 
 
 def stay_idle(stopped: threading.Event) -> None:

@@ -94,6 +94,8 @@ class Lifeline:
             return self._greeting(at)
         if talk.offset_ms < 0 and intake.has_voice(-talk.offset_ms):
             return []  # what he said before this stream makes it answer by itself
+        if self.tools.running_since is not None:
+            return []  # it would ask for the function again; it is asked when the answer is there
         return [talk.ask(go_on(self.agent), at)] if talk.owes_reply or talk.is_due else []
 
     def _greeting(self, at: float) -> list[do.Command]:

@@ -255,15 +255,21 @@ def _arguments(model: type[BaseModel], arguments_json: str) -> dict[int, Any]:
     return {int(name.rpartition("_")[2]): getattr(read, name) for name in read.model_fields_set}
 
 
-class _Untitled(GenerateJsonSchema):
-    """Titles say what names say already."""
+class _Plain(GenerateJsonSchema):
+    """Without titles, which say what names say already; one choice is an ``enum`` as several are."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def literal_schema(self, schema: Any) -> dict[str, Any]:
+        made = super().literal_schema(schema)
+        if "const" in made:
+            made["enum"] = [made.pop("const")]
+        return made
+
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(schema_generator=_Untitled)
+    schema = model.model_json_schema(schema_generator=_Plain)
     for each in (schema, *schema.get("$defs", {}).values()):
         each.pop("title", None)
     return {"properties": {}, **schema}

@@ -78,6 +78,12 @@ def test_a_number_beside_the_name_is_refused():
     assert (result.is_error, result.directive) == (True, None)
 
 
+def test_a_single_person_is_a_choice_of_one():
+    alone = Agent(transfer_numbers={"person": "+14155550101"})
+    shape = named(alone, "transfer_to_human").parameters["properties"]["destination"]
+    assert shape == {"type": "string", "enum": ["person"], "description": "To whom."}
+
+
 def test_agents_with_the_same_names_have_each_their_own_numbers():
     other = Agent(transfer_numbers=dict.fromkeys(PEOPLE, "+15559990000"))
     assert used(OPEN, "transfer_to_human", destination="sales").directive == TransferTo(

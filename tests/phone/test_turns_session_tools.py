@@ -98,6 +98,7 @@ def test_a_model_that_is_asked_for_the_words_uses_no_tool_for_them(server):
     answer = answered(server, desk := Desk())
 
     assert (answer.transcript, answer.response) == ("when are you open", "From nine to five.")
+    assert server.of_type("response.create")[-1]["response"]["tool_choice"] == "none"
     assert desk.calls == []
 
 

@@ -13,7 +13,7 @@ import pytest
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.built_in import toolbox
 from flaskapp.phone.directives import EndCall, Message, TransferTo
-from flaskapp.phone.engines.tool_use import ROUNDS
+from flaskapp.phone.engines.tool_use import NO_TIME, ROUNDS, ToolCall, ToolUse
 from flaskapp.phone.engines.turns import Answer
 from flaskapp.phone.errors import EngineRejected, EngineUnreachable
 from flaskapp.phone.events import ToolAnswered
@@ -269,3 +269,21 @@ def test_a_call_of_a_strange_shape_is_answered_or_left_out(fake, call):
     answer = answered(fake, desk := Desk())
 
     assert answer.response == (TAKEN if desk.calls else "One moment.")
+
+
+def test_a_call_that_comes_twice_is_carried_out_once_and_another_of_its_id_is_another():
+    used = ToolUse(TOOLS, desk := Desk())
+    call = ToolCall("call_1", "take_message", '{"text": "x"}')
+
+    assert used.perform(call) == used.perform(ToolCall("call_1", "take_message", '{"text": "x"}'))
+    used.perform(ToolCall("call_1", "end_call", "{}"))
+
+    assert desk.names == ["take_message", "end_call"]
+    assert used.directives == [Message("x"), EndCall()]
+
+
+def test_once_a_turn_is_given_up_no_tool_is_begun():
+    used = ToolUse(TOOLS, desk := Desk())
+    assert not used.give_up()
+    assert used.perform(ToolCall("call_1", "end_call", "{}")) == NO_TIME
+    assert desk.calls == []
