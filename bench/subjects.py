@@ -11,7 +11,7 @@ import time
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ BENCH = Path(__file__).resolve().parent
 PROJECT = BENCH.parent
 HEALTHY_WITHIN_S = 90.0
 #: The measurer's own settings must not reach what is measured.
+NO_SETTINGS: Mapping[str, str] = {}
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 Stream = dict[str, Any]
@@ -48,7 +49,13 @@ def alone(engine_port: int) -> Subject:
     return Subject("load alone", engine_port, None, lambda: _stream("/straight"))
 
 
-def product(stack: ExitStack, folder: Path, engine_port: int, core: int | None) -> Subject:
+def product(
+    stack: ExitStack,
+    folder: Path,
+    engine_port: int,
+    core: int | None,
+    settings: Mapping[str, str] = NO_SETTINGS,
+) -> Subject:
     """The app as shipped: its own gunicorn configuration, a migrated SQLite file, everything on."""
     port = _free_port()
     environment = _environment(engine_port) | {
@@ -57,6 +64,7 @@ def product(stack: ExitStack, folder: Path, engine_port: int, core: int | None) 
         "SECRET_KEY": "bench",
         "DATABASE_URL": f"sqlite:///{folder}/calls.sqlite3",
         "PYTHONPATH": str(PROJECT),
+        **settings,
     }
     migrate = [sys.executable, "-m", "flask", "--app", "flaskapp", "db", "upgrade"]
     done = subprocess.run(migrate, cwd=folder, env=environment, capture_output=True, text=True, check=False)
