@@ -1,4 +1,4 @@
-"""What is still to be told about calls that are over, on SQLite and PostgreSQL: noted once, claimed by one."""
+"""What is to be told about calls that are over, on SQLite and PostgreSQL: noted once, claimed by one."""
 
 from __future__ import annotations
 
