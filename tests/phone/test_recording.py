@@ -6,6 +6,7 @@ import time
 
 import pytest
 from flask_migrate import upgrade
+from sqlalchemy.exc import OperationalError
 
 from flaskapp.phone import errors, recording, troubles
 from flaskapp.phone.agent import Agent, Agents
@@ -275,6 +276,21 @@ def test_recorded_turns_are_priced_once_on_top_of_what_live_legs_cost(house):
     house.after(0, "RE2")
     assert cost_usd(house) == 0.56
     assert float(house.live.recall("CA1")["cost_usd"]) == cost_usd(house)
+
+
+def test_a_database_that_was_away_prices_no_turn_twice(house, monkeypatch):
+    def away(entries):
+        raise OperationalError("insert", {}, OSError("no route"))
+
+    house.live.begin("CA1")
+    house.claim()
+    with monkeypatch.context() as patched:
+        patched.setattr(house.history, "write", away)
+        with pytest.raises(OperationalError):
+            house.work.perform("CA1", "RE1")
+    house.after(600)
+    assert cost_usd(house) == 0.03
+    assert usage(house) == {"input_tokens": 3}
 
 
 def test_turns_of_a_call_that_is_over_are_priced_once(house):
