@@ -11,6 +11,7 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 ASKED_EVERY_S = 0.05
+AGAIN_EVERY_S = 0.5
 
 
 class Calls(Protocol):
@@ -78,9 +79,11 @@ class Drain:
         return all(told)
 
     def _move(self, within_s: float) -> None:
-        if self._calls is None:
-            return
+        """Again and again, for a stream whose socket was open already may only now become a call."""
+        moved_by = time.monotonic() + within_s
         try:
-            self._calls.move_all(within_s)
+            while self._calls is not None:
+                self._calls.move_all(max(moved_by - time.monotonic(), 0.0))
+                time.sleep(AGAIN_EVERY_S)
         except Exception:  # whatever it is, the process ends soon, and must do so in order
             log.exception("Calls could not be handed over")

@@ -168,7 +168,8 @@ def test_a_response_in_the_making_is_interrupted_by_the_caller_or_cancelled():
         client.speak()
         first = client.until("response.done")["response"]
         assert (first["status"], first["status_details"]["reason"]) == ("cancelled", "turn_detected")
-        client.until("response.output_audio.delta")
+        for _ in range(5):
+            assert client.until("response.output_audio.delta")["response_id"] != first["id"]
         client.send("response.cancel")
         second = client.until("response.done")["response"]
         assert second["status_details"]["reason"] == "client_cancelled"

@@ -230,6 +230,7 @@ def test_the_agents_person_is_dialled_by_the_document_where_the_carrier_has_no_o
     live.remember("CA1", destination=name)
     (dial,) = verbs(post(client, "/phone/stream-ended/CA1"))
     assert (dial.tag, dial[0].text) == ("Dial", "+15557654321")
+    assert verbs(post(client, "/phone/stream-ended/CA1"))[0].tag == "Dial", "asked again, it is the same"
     asked = "http://localhost:5001/phone/transfer-ended/CA1?destination=x"
     back = verbs(post(client, "/phone/fallback", ErrorUrl=asked))
     assert back[0].tag == "Connect", "he was dialled, and the caller is back"

@@ -98,7 +98,8 @@ class Call(Attention):
         if at - self.intake.last_at > MEDIA_WITHIN_S:
             return self._turn_away("carrier_silent", at, 1008, "no media")
         if memory.state is State.LINGERING:
-            return [] if self._lifeline.hears_voice(at) else self._leave_off(at)
+            may_stay = memory.moves_by is None or at < memory.moves_by
+            return [] if may_stay and self._lifeline.hears_voice(at) else self._leave_off(at)
         self._lifeline.tidy(at)
         if self._lifeline.is_stalled(at):
             return self._lost(STALLED, at)
@@ -266,6 +267,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
         ev.StreamStarted: Call._started,
         ev.NotAdmitted: Call._not_admitted,
         ev.CallerAudio: Call._media_before_start,
+        ev.MoveAway: Call._moves,
         ev.StreamStopped: Call._left,
         ev.CarrierClosed: Call._left,
     },

@@ -140,8 +140,9 @@ class RecordedTurns:
         """
         agent = self._agents.for_number(turn.called)
         past = self._said_before(turn)
+        with_tools = self._tools_for(turn, agent) if wants_reply else {}
         if turn.source == "words":
-            words, with_tools = past[-1].text if past else "", self._tools_for(turn, agent)
+            words = past[-1].text if past else ""
             answer = self._ai_or_raise().reply(words, past[:-1], agent, WITHIN_S, **with_tools)
             return Outcome("answered", "", answer.response, **_beside(answer))
         try:
@@ -152,7 +153,6 @@ class RecordedTurns:
             return Outcome("silent", detail=flaw)
         # An answer that comes late finds nobody; words alone may take as long as they took to say.
         within_s = WITHIN_S if wants_reply else max(UNHURRIED_S, sound.duration_ms / 1000)
-        with_tools = self._tools_for(turn, agent) if wants_reply else {}
         answer = self._ai_or_raise().answer(
             sound, past, agent, wants_reply=wants_reply, within_s=within_s, **with_tools
         )

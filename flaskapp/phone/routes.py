@@ -133,7 +133,7 @@ def _what_next(call_sid: str) -> Response:
         return perform(call_sid, HANG_UP)
     if known.get("state") == "ended" and known.get("needs_fallback") != "1":
         return perform(call_sid, HANG_UP)
-    if known.get("state") == "transferring" and (dialled := _dial(call_sid, known)) is not None:
+    if known.get("state") in ("transferring", "dialling") and (dialled := _dial(call_sid, known)) is not None:
         return dialled
     if known.get("state") == "live":
         known = _broke_off(call_sid, known)

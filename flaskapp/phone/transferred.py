@@ -15,7 +15,7 @@ from flaskapp.phone.next_step import HANG_UP, JOIN
 from flaskapp.phone.recorded import document, path, perform, record_instead
 from flaskapp.phone.registry import known_call, live_store, note, over, part
 from flaskapp.problems import register_problems
-from flaskapp.store.history import CallChanged
+from flaskapp.store.history import CallChanged, EventHappened
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def _gone(call_sid: str, known: dict[str, str], why: str) -> Response:
     }
     began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
     live_store().remember(call_sid, state="ended", needs_fallback="0", reason=why, dialled="")
-    note(CallChanged(call_sid, ended, began))
+    note(CallChanged(call_sid, ended, began), _happened(call_sid, known))
     over(call_sid, why)
     return document(call_sid, HANG_UP)
 
@@ -82,6 +82,7 @@ def _back(call_sid: str, known: dict[str, str], why: str) -> Response:
     destination = _destination(known)
     log.warning("Transfer to %s: %s", destination, why, extra={"call_sid": call_sid})
     part("metrics").faults.labels("transfer_failed").inc()
+    note(_happened(call_sid, known))
     told = {"dialled": "", "destination": "", "pending_turn": ""}
     if is_live:
         live_store().remember(call_sid, note=_sentence(destination, why), **told)
@@ -95,6 +96,13 @@ def _destination(known: dict[str, str]) -> str:
     named = request.args.get("destination", "") or known.get("dialled", "")
     agent = cast(Agents, part("agents")).for_number(known.get("called", ""))
     return named if named in agent.transfer_numbers else "person"
+
+
+def _happened(call_sid: str, known: dict[str, str]) -> EventHappened:
+    """For the call's history: who was dialled, and what came of it."""
+    became = request.values.get("DialCallStatus", "")
+    detail = {"destination": _destination(known), "became": became if became in (*REACHED, *WHY) else "?"}
+    return EventHappened(call_sid, live_store().elapsed_ms(call_sid), "transfer", detail)
 
 
 def _sentence(destination: str, why: str) -> str:

@@ -88,8 +88,8 @@ class _Followed:
             for line in source.take_lines():
                 self.lines[line.item_id] = {**asdict(line), "mode": "live"}
                 self.positions = max(self.positions, line.position + 1)
-            self.heard_until_ms, self.cost_usd = source.heard_until_ms, getattr(source, "cost_usd", 0.0)
-            self.memo = getattr(source, "take_memo", lambda: None)() or self.memo
+            self.heard_until_ms, self.cost_usd = source.heard_until_ms, source.cost_usd
+            self.memo = source.take_memo() or self.memo
             start_ms, mulaw = taken or (0, b"")
             for at in range(0, len(mulaw), CHUNK_BYTES):
                 self.chunks.append((start_ms + at // BYTES_PER_MS, mulaw[at : at + CHUNK_BYTES]))

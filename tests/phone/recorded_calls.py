@@ -7,7 +7,8 @@ that keeps the caller company), ``price_usd`` (of one output token). Every other
 
 - ``event``: what a leg reports then, as ``{"type": ..., fields}``;
 - ``commands``: what the call has commanded since the last such line, all of it and in this order, with those
-  fields that are named; ``IGNORED`` kinds need not be told. At the end none may be left over.
+  fields that are named; ``IGNORED`` kinds need not be told, and of audio to the engine only how many
+  ``slices``. At the end none may be left over.
 - ``call``: its state, and why it ended;
 - ``lines``: the transcript's words so far;
 - ``line``: what the carrier brings from now on: ``silence``, ``voice``, ``nothing``.
@@ -21,13 +22,14 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS
 from flaskapp.phone.call import Call
 from flaskapp.phone.directives import EndCall, Message, TransferTo
 from flaskapp.phone.endings import Limits
@@ -60,6 +62,13 @@ def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@dataclass(frozen=True)
+class Hear:
+    """Slices of the caller's audio that went to the engine in a row."""
+
+    slices: int
+
+
 class Replay:
     """One recording's call, on a clock of its own.
 
@@ -70,7 +79,8 @@ class Replay:
     def __init__(self, scene: dict[str, Any]) -> None:
         past = dict(scene.get("past", {}))
         past["lines"] = [Line(**line) for line in past.get("lines", ())]
-        past["unheard"] = bytes.fromhex(past.pop("unheard", "ff")) * (8 * past.pop("unheard_ms", 0))
+        sound = bytes.fromhex(past.pop("unheard", "ff"))
+        past["unheard"] = sound * (MULAW_BYTES_PER_MS * past.pop("unheard_ms", 0) // len(sound))
         self._clips = {COMPANY: 1000.0, GREETING: scene.get("greeting_ms", 0.0)}
         greeting = Clip(GREETING, scene["greeting_ms"]) if "greeting_ms" in scene else None
         price_usd = scene.get("price_usd", 0.0)
@@ -159,12 +169,13 @@ class Replay:
 
     def _commands(self, expected: list[dict[str, Any]]) -> None:
         named = {each["type"] for each in expected}
-        since = [(at, command) for at, command in self.told[self._compared :]]
-        found = [
-            (at, command)
-            for at, command in since
-            if type(command).__name__ not in IGNORED or type(command).__name__ in named
-        ]
+        found: list[tuple[float, Any]] = []
+        for at, command in self.told[self._compared :]:
+            kind = type(command).__name__
+            if kind == "Hear" and kind in named and found and isinstance(found[-1][1], Hear):
+                found[-1] = (at, Hear(found[-1][1].slices + 1))
+            elif kind not in IGNORED or kind in named:
+                found.append((at, Hear(1) if kind == "Hear" else command))
         self._compared = len(self.told)
         listing = "\n".join(f"  {at:8.3f}  {command}" for at, command in found) or "  nothing"
         message = f"until {self.at} s expected\n  {expected}\nbut commanded was\n{listing}"
@@ -187,21 +198,23 @@ class Replay:
         self._brings = LINE[what]
 
 
-def is_as_told(command: do.Command, expected: dict[str, Any]) -> bool:
+def is_as_told(command: Any, expected: dict[str, Any]) -> bool:
     """Whether a command is of this type and has these fields; of instructions, whether these are in them."""
     if type(command).__name__ != expected["type"]:
         return False
-    found = asdict(command)
-    for name, value in expected.items():
-        if name in ("type", "payload"):
-            continue
-        own = found[name]
-        if name == "instructions" and value:
-            if value not in own:
-                return False
-        elif (list(own) if isinstance(own, tuple) else own) != value:
-            return False
-    return "payload" not in expected or found["payload"] == expected["payload"].encode()
+    found = {name: _plain(value) for name, value in asdict(command).items()}
+    wanted = {name: value for name, value in expected.items() if name != "type"}
+    part = wanted.get("instructions")
+    if part and part in found["instructions"]:
+        del wanted["instructions"]
+    return all(found[name] == value for name, value in wanted.items())
+
+
+def _plain(value: Any) -> Any:
+    """A field as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value.decode() if isinstance(value, bytes) else value
 
 
 HANDLED: dict[str, Callable[[Replay, Any], None]] = {

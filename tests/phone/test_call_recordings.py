@@ -1,4 +1,4 @@
-"""Recorded conversations, each replayed: what a call commands at every moment, from its first line to its end."""
+"""Recorded conversations, each replayed: what a call commands at every moment, first to last."""
 
 from __future__ import annotations
 

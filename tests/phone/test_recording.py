@@ -6,10 +6,12 @@ import time
 
 import pytest
 from flask_migrate import upgrade
+from sqlalchemy.exc import OperationalError
 
 from flaskapp.phone import errors, recording, troubles
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.audio import Wav, read_wav
+from flaskapp.phone.cost import Prices
 from flaskapp.phone.engines.turns import Answer
 from flaskapp.phone.fetch import Fetched
 from flaskapp.phone.recording import RecordedTurns
@@ -73,7 +75,14 @@ class House:
         self.live = LiveStore(connections, lambda: self.now)
         self.audio = AudioBuffer(connections)
         agents, parts = Agents(Agent()), (self.book, self.live, self.audio, history, self.host, self.mind)
-        self.work = RecordedTurns(*parts, agents, deletes=True, sleep=lambda s: None, now=lambda: self.now)
+        self.work = RecordedTurns(
+            *parts,
+            agents,
+            deletes=True,
+            prices=Prices({"input_tokens": 10_000}),
+            sleep=lambda s: None,
+            now=lambda: self.now,
+        )
 
     def claim(self, key: str = "RE1", source: str = "recording", **about) -> Turn:
         turn = Turn("CA1", key, source, position=4, at_ms=2500, claimed_at=self.now, **about)
@@ -249,6 +258,59 @@ def test_an_answer_that_was_handed_out_stays_spoken_however_often_it_is_kept(hou
 
 def usage(house) -> dict[str, float]:
     return house.history.call("CA1")["usage"]
+
+
+def cost_usd(house) -> float:
+    return pytest.approx(house.history.call("CA1")["cost_usd"])
+
+
+def test_recorded_turns_are_priced_once_on_top_of_what_live_legs_cost(house):
+    house.live.begin("CA1")
+    house.live.remember("CA1", cost_usd="0.5")
+    house.claim()
+    house.host.undeletable = errors.Unreachable("HTTP 503")
+    house.after()
+    house.after(600)
+    assert cost_usd(house) == 0.53
+    house.claim("RE2")
+    house.after(0, "RE2")
+    assert cost_usd(house) == 0.56
+    assert float(house.live.recall("CA1")["cost_usd"]) == cost_usd(house)
+
+
+def test_a_database_that_was_away_prices_no_turn_twice(house, monkeypatch):
+    def away(entries):
+        raise OperationalError("insert", {}, OSError("no route"))
+
+    house.live.begin("CA1")
+    house.claim()
+    with monkeypatch.context() as patched:
+        patched.setattr(house.history, "write", away)
+        with pytest.raises(OperationalError):
+            house.work.perform("CA1", "RE1")
+    house.after(600)
+    assert cost_usd(house) == 0.03
+    assert usage(house) == {"input_tokens": 3}
+
+
+def test_turns_of_a_call_that_is_over_are_priced_once(house):
+    house.history.write([CallChanged("CA1", {"cost_usd": 0.5})])
+    house.claim()
+    house.host.undeletable = errors.Unreachable("HTTP 503")
+    house.after()
+    house.after(600)
+    assert cost_usd(house) == 0.53
+
+
+def test_a_message_after_the_tone_takes_no_tools_message_back(house):
+    taken = {"text": "By a tool", "name": "", "callback": ""}
+    house.history.write([CallChanged("CA1", {"message": taken})])
+    house.claim(is_message=True)
+    house.after()
+    assert house.history.call("CA1")["message"] == taken
+    house.book.claim(Turn("CA2", "RE2", "recording", is_message=True, claimed_at=house.now))
+    house.work.perform("CA2", "RE2")
+    assert house.history.call("CA2")["message"]["text"] == "Open on Monday?"
 
 
 def test_what_recorded_turns_cost_is_in_the_calls_usage_once(house):

@@ -47,6 +47,10 @@ def test_a_caller_who_reached_somebody_needs_nothing_more(app, client, dialled, 
     assert row["ended_reason"] == "transferred"
     assert row["ended_at"] is not None
     assert known(app)["is_over"] == "1"
+    happened = app.extensions["history"].events("CA1")
+    assert [(each["kind"], each["detail"]) for each in happened] == [
+        ("transfer", {"destination": "sales", "became": became})
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import struct
 from itertools import pairwise
@@ -231,7 +232,10 @@ async def test_a_stream_that_breaks_off_goes_on_with_the_action(reset: bool):
         if reset:
             raw = transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+            transport.abort()
+        else:
+            raw = transport.get_extra_info("socket")
+            socket.socket(fileno=os.dup(raw.fileno())).shutdown(socket.SHUT_WR)
         await asyncio.sleep(0.2)
 
     async with stage() as on:

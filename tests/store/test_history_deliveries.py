@@ -1,12 +1,14 @@
-"""What is still to be told about calls that are over, on SQLite and PostgreSQL: noted once, claimed by one."""
+"""What is to be told about calls that are over, on SQLite and PostgreSQL: noted once, claimed by one."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask_migrate import upgrade
+from sqlalchemy.exc import OperationalError
 
 from flaskapp.store.history import CallChanged, CallOver
 
@@ -57,13 +59,16 @@ def test_of_many_who_claim_at_once_one_has_it(history):
 
     def claim() -> None:
         start.wait(30)
-        claims.append(history.deliveries.claim("CA1", NOON))
+        for _ in range(20):  # a busy machine may be too slow to connect in time
+            with suppress(OperationalError):
+                claims.append(history.deliveries.claim("CA1", NOON))
+                return
 
     threads = [threading.Thread(target=claim) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert len(claims) == 8
     assert len([each for each in claims if each]) == 1
 

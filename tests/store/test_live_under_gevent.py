@@ -32,11 +32,13 @@ def tick():
 
 class Bridge:
     heard_until_ms = 0
+    cost_usd = 0.0
     def __init__(self): self.at = 0
     def take_audio(self):
         self.at += 1000
         return self.at - 1000, b"x" * 8000
     def take_lines(self): return []
+    def take_memo(self): return None
 
 connections = connect(sys.argv[1])
 buffer, live, book = AudioBuffer(connections), LiveStore(connections), TurnBook(connections)

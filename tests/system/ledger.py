@@ -48,9 +48,9 @@ def lost(engine: FakeRealtime, rows: list[Any], gone_at: float) -> list[str]:
 
 
 def doubled(rows: list[Any]) -> list[str]:
-    """Lines that the history has more than once; what is heard twice is numbered twice."""
-    counts = Counter(row["text"] for row in rows if row["text"] not in ("", CUT))
-    return [text for text, count in counts.items() if count > 1]
+    """Lines that the history has more than once; those that were cut off may well be alike."""
+    whole = [row["text"] for row in rows if not row["interrupted"] and row["text"] not in ("", CUT)]
+    return [text for text, count in Counter(whole).items() if count > 1]
 
 
 def workers_of(pid: int) -> list[int]:

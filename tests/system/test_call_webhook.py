@@ -90,7 +90,7 @@ def test_a_receiver_that_was_down_is_told_once_afterwards(company, background, b
     receiver.answers = [500, 503]
     receiver.open()
     worker.start()
-    told = heard_by(receiver, company, sid)
+    told = heard_by(receiver, company, sid, 240)
     time.sleep(5)  # were it sent again, it would be within a second or two
     assert [letter.status for letter in receiver.letters] == [500, 503, 204]
     assert {letter.headers["webhook-id"] for letter in receiver.letters} == {told["id"]}

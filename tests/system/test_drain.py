@@ -19,7 +19,7 @@ from tests.system import ledger
 pytestmark = pytest.mark.system
 
 CALLS = 5
-SECONDS = 60
+SECONDS = 45
 GONE_WITHIN_S = 25
 TURNS = "select turns.*, call_sid from turns join calls on calls.id = call_id order by call_id, position"
 FORM = "CallSid=CA1&From=%2B15550001111&To=%2B15552223333"
