@@ -77,13 +77,12 @@ def main() -> int:
     parser.add_argument("--session-seconds", type=int, default=20)
     wanted = parser.parse_args()
     found = measure(wanted.seconds, wanted.session_seconds)
-    print(
-        f"{found['renewals']} renewals, {found['expired']} of them by the engine's own limit; greeted {found['greeted']} times"
-    )
+    print(f"{found['renewals']} renewals; ended by the engine itself: {found['expired']}")
+    print(f"greeted {found['greeted']} times; forgotten: {found['forgotten'] or 'nothing'}")
     print(f"sessions lived for, s: {found['lives_s']}")
     print(f"no session took the caller's audio for, ms: {found['gaps_ms']}")
     print(f"longest silence at the caller's ear, ms: {found['longest_silence_ms']}")
-    print(f"forgotten: {found['forgotten'] or 'nothing'}; offences: {found['offences'] or 'none'}")
+    print(f"offences against the protocol: {found['offences'] or 'none'}")
     print("a fixed loop took {:.1f} before and {:.1f} after".format(*found["calibration"]))
     return 1 if found["failed"] or found["forgotten"] or found["greeted"] != 1 else 0
 

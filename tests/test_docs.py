@@ -55,7 +55,7 @@ def test_the_handlers_example_answers_a_call(tmp_path):
         finally:
             servers.stop(process)
     said = (tmp_path / "example.log").read_text()
-    assert heard == tone(600)
+    assert heard.endswith(tone(600))  # on a slow machine the first call hears "one moment" first
     assert "'transcript': 'reply of session 0'" in said
     assert "call_ended" in said
     assert "Traceback" not in said.split("'call_sid'", 1)[1]  # before: our own look at the port
@@ -120,10 +120,10 @@ def one_call(port: int, engine: FakeRealtime) -> bytes:
         start = {"callSid": "CA1", "streamSid": "MZ1", "mediaFormat": media_format}
         socket.send(json.dumps({"event": "start", "streamSid": "MZ1", "start": start}))
         heard, deadline = b"", time.monotonic() + 20
-        while len(heard) < len(tone(600)) and time.monotonic() < deadline:
+        while not heard.endswith(tone(600)) and time.monotonic() < deadline:
             event = json.loads(socket.recv(timeout=20))
             if event["event"] == "media":
                 heard += base64.b64decode(event["media"]["payload"])
         socket.send(json.dumps({"event": "stop", "streamSid": "MZ1", "stop": {}}))
-        engine.wait_for(lambda fake: not fake.sessions[0].is_open)
+        engine.wait_for(lambda fake: fake.sessions and not fake.sessions[0].is_open)
         return heard
