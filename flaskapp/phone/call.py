@@ -237,6 +237,10 @@ class Call(Attention):
             return commands
         if self.talk.failed_replies >= REPLY_ATTEMPTS:
             return [*commands, *self._give_up("reply_failed", at, event.error_code)]
+        if self.endings.closing is not None:
+            self.endings.refused()
+        if self.talk.has_asked or self.endings.closing is not None:
+            return commands  # another one is on its way, or its last words will be asked for again
         return [*commands, self._lifeline.ask_again(at)]
 
     def _wants_renewal(self, at: float) -> bool:

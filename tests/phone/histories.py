@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.call import Call
-from flaskapp.phone.directives import EndCall, Message
+from flaskapp.phone.directives import EndCall, Message, TransferTo
+from flaskapp.phone.endings import Limits
+from flaskapp.phone.playout import Clip
+from flaskapp.phone.recovery import ALREADY_REPLYING
 from tests.phone.scene import AGENT, BEGAN_AT
 
 REPLIES = st.sampled_from(["r1", "r2", "r3"])
@@ -20,6 +23,8 @@ MS = st.integers(0, 30_000)
 SLICE_MS = st.sampled_from([20.0, 100.0, 0.125, 2000.0])
 WORDS = st.sampled_from(["", "yes", " we open at nine", "thank you very much "])
 MARKS = st.sampled_from([f"m{number}" for number in range(1, 9)])
+TOOL_CALLS = st.sampled_from(["c1", "c2", "c3"])
+DIRECTIVES = st.sampled_from([None, None, EndCall(), Message("x"), TransferTo("sales", "+15551234567")])
 USAGE = st.sampled_from([{}, {"total_tokens": 7}, {"seconds": 0.5}])
 
 CARRIER = (
@@ -29,7 +34,7 @@ CARRIER = (
     st.builds(ev.CallerAudio, st.binary(max_size=2).map(b64encode), SLICE_MS),
     st.builds(ev.CallerAudio, st.just(b"AAAA"), st.just(20.0)),
     st.builds(ev.MarkReached, MARKS),
-    st.just(ev.Digit("1")),
+    st.sampled_from([ev.Digit("1"), ev.Digit("#")]),
     st.sampled_from([ev.StreamStopped(), ev.CarrierClosed(), ev.NotAdmitted(), ev.HangUp("operator")]),
     st.builds(ev.Malformed, st.sampled_from(["carrier", "engine"]), st.just("message")),
 )
@@ -45,14 +50,14 @@ ENGINE = (
     st.builds(ev.ReplyAudio, REPLIES, ITEMS, st.just(0), st.just(b"x"), SLICE_MS),
     st.builds(ev.ReplyAudioEnded, REPLIES, ITEMS),
     st.builds(ev.ReplyWords, REPLIES, ITEMS, WORDS, st.booleans()),
-    st.builds(ev.ToolCalled, REPLIES, st.just("c1"), st.just("f"), WORDS),
-    st.builds(ev.ToolAnswered, st.just("c1"), WORDS, st.sampled_from([None, EndCall(), Message("x")])),
-    st.just(ev.TransferFailed("x")),
+    st.builds(ev.ToolCalled, REPLIES, TOOL_CALLS, st.just("f"), WORDS),
+    st.builds(ev.ToolAnswered, TOOL_CALLS, WORDS, DIRECTIVES, st.booleans()),
     st.builds(ev.ReplyEnded, REPLIES, st.sampled_from(["completed", "failed", "cancelled", ""]), usage=USAGE),
-    st.builds(ev.EngineFault, st.sampled_from(["x", "response_cancel_not_active"])),
+    st.sampled_from([ev.TransferFailed("x"), ev.MoveAway(2.0)]),
+    st.builds(ev.EngineFault, st.sampled_from(["x", "response_cancel_not_active", ALREADY_REPLYING])),
     st.builds(ev.EngineClosed, st.just("engine_lost")),
 )
-TALK = st.one_of(*CARRIER[1:4], *ENGINE[2:15])  # what does not end a call
+TALK = st.one_of(*CARRIER[1:5], *ENGINE[2:14])  # what does not end a call
 ANYTHING = st.one_of(*CARRIER, *ENGINE)
 PAUSE = st.integers(0, 48).map(lambda sixteenths: sixteenths / 16)  # exact in binary
 TO_LIVE = [
@@ -83,6 +88,20 @@ histories = st.builds(
 )
 
 
+#: What a call may take, whether its greeting is known, and what keeps the caller company.
+scenes = st.tuples(
+    st.builds(
+        Limits,
+        call_s=st.sampled_from([0.0, 20.0, 1800.0]),
+        cost_usd=st.sampled_from([0.0, 0.5]),
+        session_s=st.sampled_from([0.0, 15.0]),
+        silence_s=st.sampled_from([0.0, 3.0]),
+    ),
+    st.none() | st.just(Clip(b"good day", 1500.0)),
+    st.none() | st.just(Clip(b"one moment", 1000.0)),
+)
+
+
 @dataclass
 class Run:
     """A call that lives through steps, and what it commanded after each."""
@@ -96,5 +115,12 @@ class Run:
         return told + (self.call.receive(step.event, self.now) if step.event is not None else [])
 
 
-def fresh() -> Run:
-    return Run(Call("CA1", AGENT, BEGAN_AT), BEGAN_AT)
+def fresh(
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    greeting: Clip | None = None,
+    company: Clip | None = None,
+) -> Run:
+    price = lambda usage: usage.get("total_tokens", 0) * 0.05  # noqa: E731
+    call = Call("CA1", AGENT, BEGAN_AT, limits=limits, price=price, greeting=greeting)
+    call.clip = company
+    return Run(call, BEGAN_AT)
