@@ -163,7 +163,7 @@ def _taken(call_sid: str, known: dict[str, str]) -> Step:
     wants_reply = not (has_gone or is_message or ending)
     key = claim(call_sid, known, wants_reply=wants_reply, is_message=is_message)
     if has_gone:
-        over(call_sid, "caller_hung_up")
+        over(call_sid, "message_left" if is_message else "caller_hung_up")
         return HANG_UP
     if is_message:
         return path(known).message_left()

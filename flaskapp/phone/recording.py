@@ -55,6 +55,10 @@ FINAL = {
 }
 
 
+#: Outcomes of a call of which nobody knew yet that it left a message.
+WITHOUT_MESSAGE = {"answered", "nothing_said"}
+
+
 class RecordedTurns:
     """Works on recorded turns, wherever a job is carried out.
 
@@ -319,7 +323,9 @@ class RecordedTurns:
         told = asdict(left)
         if known:
             self._live.remember(turn.call_sid, message=json.dumps(told))
-        return [CallChanged(turn.call_sid, {"message": told})]
+        row = self._history.call(turn.call_sid) or {}
+        late = {"outcome": "message"} if row.get("outcome") in WITHOUT_MESSAGE else {}
+        return [CallChanged(turn.call_sid, {"message": told, **late})]
 
     def _has_message(self, turn: Turn, known: dict[str, str]) -> bool:
         return bool(known.get("message") or (self._history.call(turn.call_sid) or {}).get("message"))
