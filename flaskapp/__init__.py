@@ -51,7 +51,6 @@ def equip(app: Flask) -> None:
     from flaskapp.metrics import Metrics
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
-    from flaskapp.phone.transferred import transferred
     from flaskapp.phone.transfers import Transfers
     from flaskapp.store.audio import AudioBuffer
     from flaskapp.store.greetings import Greetings
@@ -83,7 +82,6 @@ def equip(app: Flask) -> None:
     _equip_recording_path(app, settings, connections)
     health.register_health(app)
     app.register_blueprint(phone_blueprint)
-    app.register_blueprint(transferred, url_prefix="/phone")
     app.cli.add_command(phone_cli)
 
 

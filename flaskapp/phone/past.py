@@ -20,7 +20,6 @@ class Past:
         memo: what the leg before wanted to be remembered (``Call.memo``), as JSON carries it.
         cost_usd: what the call has cost so far.
         note: something that the engine is told first and answers to, as that a transfer failed.
-        is_resumed: the caller was on a live stream before, which broke off.
     """
 
     lines: Sequence[Line] = ()
@@ -29,7 +28,6 @@ class Past:
     memo: Mapping[str, Any] = field(default_factory=dict)
     cost_usd: float = 0.0
     note: str = ""
-    is_resumed: bool = False
 
 
 NOTHING = Past()

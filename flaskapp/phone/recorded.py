@@ -94,6 +94,11 @@ def record_instead(call_sid: str, known: dict[str, str], step: Step) -> Response
     return perform(call_sid, step)
 
 
+def ask_again(call_sid: str, known: dict[str, str]) -> Response:
+    """This worker is about to end: whoever gets the next request takes the call."""
+    return perform(call_sid, path(known).asking_again(whole(request.args.get("wait", ""), 1000)))
+
+
 @recorded.post("/incoming-call")
 @carrier_signed
 def incoming_call() -> Response:

@@ -45,7 +45,6 @@ def past_of(call_sid: str, live: LiveStore, audio: AudioBuffer, now: float) -> P
         memo=_memo(call_sid, known),
         cost_usd=cost_usd(known),
         note=known.get("note", ""),
-        is_resumed=is_resumed,
     )
 
 

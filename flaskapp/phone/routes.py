@@ -10,15 +10,17 @@ from flask import Blueprint, Response, abort, request
 from redis.exceptions import RedisError
 
 from flaskapp.access import carrier_signed, checked_call_sid
+from flaskapp.phone import allowance
 from flaskapp.phone.admission import refusal
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.leftovers import UNDER_WAY, Leftovers
 from flaskapp.phone.next_step import HANG_UP, Step, Then
-from flaskapp.phone.recorded import path, perform, record_instead, recorded
+from flaskapp.phone.recorded import ask_again, path, perform, record_instead, recorded
 from flaskapp.phone.registry import begin, has_lines, is_over, known_call, live_store, note, over, part, whole
 from flaskapp.phone.resumption import write_down
 from flaskapp.phone.sockets import sockets
+from flaskapp.phone.transferred import transferred
 from flaskapp.phone.uploads import uploads
 from flaskapp.problems import register_problems
 from flaskapp.redaction import mask_number
@@ -39,6 +41,7 @@ hooks = Blueprint("hooks", __name__)
 
 @hooks.before_request
 @recorded.before_request
+@transferred.before_request
 def _limit() -> None:
     """Webhooks are small; whatever is not is none."""
     request.max_content_length = MAX_BODY_BYTES
@@ -51,6 +54,7 @@ def build_blueprint() -> Blueprint:
     phone = Blueprint("phone", __name__, url_prefix="/phone")
     phone.register_blueprint(hooks)
     phone.register_blueprint(recorded)
+    phone.register_blueprint(transferred)
     phone.register_blueprint(uploads)
     phone.register_blueprint(sockets)
     register_problems(phone)
@@ -67,7 +71,7 @@ def incoming_call_streaming() -> Response:
     if is_over(call_sid):
         return perform(call_sid, HANG_UP)
     if part("drain").is_set():
-        return _ask_again(call_sid, {})
+        return ask_again(call_sid, {})
     if (refused := refusal(call_sid, request.values.get("From", ""))) is not None:
         return perform(call_sid, refused)
     known = begin(call_sid, "live")
@@ -139,7 +143,7 @@ def _what_next(call_sid: str) -> Response:
         known = _broke_off(call_sid, known)
     why = cast(AIVoiceIntegration, part("desk")).why_no_stream()
     if _may_be_live(known) and why == "draining":
-        return _ask_again(call_sid, known)
+        return ask_again(call_sid, known)
     if _may_be_live(known) and (not why or (why == "full" and known.get("state") in UNDER_WAY)):
         return _join(call_sid, known)  # MAX_CALLS is about new ones
     if not known and is_over(call_sid):
@@ -147,7 +151,9 @@ def _what_next(call_sid: str) -> Response:
     if not known:
         known = begin(call_sid, "recorded")
         return perform(call_sid, path(known).opening())
-    return record_instead(call_sid, known, _pick_up(call_sid, _fallen(call_sid, known), why))
+    known = _fallen(call_sid, known)
+    ending = allowance.ending(call_sid, known, _agent(known), path(known))
+    return record_instead(call_sid, known, ending or _pick_up(call_sid, known, why))
 
 
 def _may_be_live(known: dict[str, str]) -> bool:
@@ -207,11 +213,6 @@ def _expect(call_sid: str, *, somebody: bool) -> None:
             live_store().let_go(call_sid)
     except RedisError as error:
         log.warning("Redis is away: %s", type(error).__name__, extra={"call_sid": call_sid})
-
-
-def _ask_again(call_sid: str, known: dict[str, str]) -> Response:
-    """This worker is about to end: whoever gets the next request takes the call."""
-    return perform(call_sid, path(known).asking_again(whole(request.args.get("wait", ""), 1000)))
 
 
 def _fallen(call_sid: str, known: dict[str, str]) -> dict[str, str]:

@@ -6,21 +6,18 @@ import logging
 from datetime import UTC, datetime
 from typing import cast
 
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, request
 
 from flaskapp.access import carrier_signed, checked_call_sid
 from flaskapp.phone.agent import Agents
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.next_step import HANG_UP, JOIN
-from flaskapp.phone.recorded import document, path, perform, record_instead
+from flaskapp.phone.recorded import ask_again, document, path, perform, record_instead
 from flaskapp.phone.registry import known_call, live_store, note, over, part
-from flaskapp.problems import register_problems
 from flaskapp.store.history import CallChanged, EventHappened
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 64 << 10
-MAX_FIELDS = 1000
 REACHED = ("completed", "answered")
 #: Why nobody was reached, by what the carrier says of the dialled call. Source: Twilio docs, "TwiML <Dial>".
 WHY = {
@@ -31,15 +28,6 @@ WHY = {
 }
 
 transferred = Blueprint("transferred", __name__)
-register_problems(transferred)
-
-
-@transferred.before_request
-def _limit() -> None:
-    """Webhooks are small; whatever is not is none."""
-    request.max_content_length = MAX_BODY_BYTES
-    if len(request.form) > MAX_FIELDS:
-        abort(413, f"More than {MAX_FIELDS} fields.")
 
 
 @transferred.post("/transfer-ended/<call_sid>")
@@ -73,8 +61,11 @@ def _gone(call_sid: str, known: dict[str, str], why: str) -> Response:
 
 def _back(call_sid: str, known: dict[str, str], why: str) -> Response:
     """The caller is still there: live if he was before and may be, else he is recorded."""
+    why_not = cast(AIVoiceIntegration, part("desk")).why_no_stream()
     wants_stream = known.get("wants_stream") == "1"
-    is_live = wants_stream and not cast(AIVoiceIntegration, part("desk")).why_no_stream()
+    if wants_stream and why_not == "draining":
+        return ask_again(call_sid, known)
+    is_live = wants_stream and not why_not
     step = JOIN if is_live else path(known).transfer_failed()
     attempt = request.values.get("DialCallSid", "")[:64] or known.get("dials", "")
     if not live_store().first(call_sid, f"dial:{attempt}"):

@@ -261,11 +261,11 @@ def _state(ended: CallEnded) -> str:
 
 
 def _ending(ended: CallEnded) -> dict[str, Any]:
-    """What the history is told of a leg's end; one that moves is none of the call's."""
+    """What the history is told of a leg's end; one that another leg follows is none of the call's."""
     fields: dict[str, Any] = {"duration_ms": ended.duration_ms, "usage": ended.usage}
     if ended.cost_usd:
         fields["cost_usd"] = ended.cost_usd
-    if not ended.moves:
+    if _state(ended) == "ended":
         fields |= {"ended_reason": ended.reason, "ended_at": datetime.now(UTC)}
     return fields
 

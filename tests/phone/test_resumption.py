@@ -57,12 +57,12 @@ def test_a_first_stream_has_no_past(house):
     house.now = BEGAN + 1.5
     past = house.past()
     assert (past.lines, past.base_ms, past.unheard, past.memo) == ((), 1500, b"", {})
-    assert (past.cost_usd, past.note, past.is_resumed) == (0.0, "", False)
+    assert (past.cost_usd, past.note) == (0.0, "")
 
 
 def test_an_unknown_call_has_no_past_at_all(house):
     past = past_of("CAother", house.live, house.audio, house.now)
-    assert (past.base_ms, past.is_resumed) == (0, False)
+    assert past.base_ms == 0
 
 
 def test_what_the_agent_was_saying_was_heard_until_its_worker_died(house):
@@ -122,14 +122,13 @@ def test_audio_that_is_a_recorded_turn_already_is_not_heard_again(house, state):
     house.live.remember("CA1", state=state)
     house.audio.append("CA1", 0, bytes(SECOND))
     past = house.past()
-    assert (past.unheard, past.is_resumed) == (b"", False)
+    assert past.unheard == b""
 
 
 def test_a_call_that_was_handed_over_goes_on(house):
     house.live.remember("CA1", state="moving", memo='{"agent": {"keys": "12"}}', heard_until_ms="500")
     house.audio.append("CA1", 0, bytes(SECOND))
     past = house.past()
-    assert past.is_resumed
     assert past.memo == {"agent": {"keys": "12"}}
     assert len(past.unheard) == SECOND // 2
     assert past.base_ms == 30_000
