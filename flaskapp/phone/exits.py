@@ -157,7 +157,12 @@ class Exits:
         return [*self.talk.end(at), *self._end("transferring", 1000, "transfer", destination=destination)]
 
     def _move(self, at: float) -> list[do.Command]:
-        """Another worker takes the call up where it is."""
+        """Another worker takes the call up where it is, unless it was about to leave the agent anyway."""
+        closing = self.endings.closing
+        if closing is not None and closing.transfer is not None:
+            return self._close_to(closing.transfer.destination, at)
+        if closing is not None and closing.yields:  # another worker would not know of the goodbye
+            return [*self.talk.end(at), *self._end(closing.reason, 1000, "goodbye")]
         return [*self.talk.end(at), *self._end(MOVED, 1000, "moving", moves=True)]
 
     def _hung_up(self, event: ev.HangUp, at: float) -> list[do.Command]:
@@ -177,5 +182,5 @@ class Exits:
         self._enter(State.ENDED, None)
         told = self.talk.close_all(others_write=self.intake.flow is not None)  # a keeper has his audio
         if self._is_dialling and self.endings.closing and self.endings.closing.transfer:
-            destination = self.endings.closing.transfer.destination
+            destination, needs_fallback, moves = self.endings.closing.transfer.destination, False, False
         return [*told, do.CloseEngine(), do.CloseCarrier(code, why, needs_fallback, moves, destination)]
