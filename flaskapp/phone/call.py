@@ -70,7 +70,8 @@ class Call(Attention):
     ) -> None:
         self.call_sid, self.agent, self._began = call_sid, agent, now
         self._limits, self._price, self._cost_before_usd = limits, price, past.cost_usd
-        talk = Conversation(transcript=Transcript(past=list(past.lines)), base_ms=past.base_ms)
+        transcript = Transcript(past=list(past.lines), first_position=past.position)
+        talk = Conversation(transcript=transcript, base_ms=past.base_ms)
         talk.has_answered = talk.transcript.last_spoken is not None
         talk.greeting = Greeting(agent.greeting, None if talk.has_answered else greeting)
         self.tools = ToolCalls(past=ToolCalls.recalled(past.memo.get("tools", ())))

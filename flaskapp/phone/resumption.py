@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from flaskapp.phone.past import Past
 from flaskapp.phone.transcript import CALLER, Line, heard_part
 from flaskapp.store.audio import AudioBuffer
-from flaskapp.store.history import TurnSaved
+from flaskapp.store.history import OpenLinesWithdrawn, TurnSaved
 from flaskapp.store.live import LiveStore
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def past_of(call_sid: str, live: LiveStore, audio: AudioBuffer, now: float) -> P
         memo=_memo(call_sid, known),
         cost_usd=cost_usd(known),
         note=known.get("note", ""),
+        position=int(known.get("positions") or 0),
     )
 
 
@@ -67,7 +68,10 @@ def write_down(call_sid: str, live: LiveStore, note: Callable[..., None]) -> Non
     kept = live.lines(call_sid)
     lines = mended(kept, _until_ms(call_sid, live.recall(call_sid), live))
     live.keep_lines(call_sid, [new for old, new in zip(kept, lines, strict=True) if new is not old])
-    note(*(_saved(call_sid, each) for each in lines if each.get("mode") == "live"))
+    note(
+        OpenLinesWithdrawn(call_sid, tuple(each["item_id"] for each in lines)),
+        *(_saved(call_sid, each) for each in lines if each.get("mode") == "live"),
+    )
 
 
 def mended(lines: Iterable[Kept], until_ms: int) -> list[Kept]:

@@ -28,6 +28,8 @@ from flaskapp.store.history import RANKS, TERMINAL, CallChanged
 
 log = logging.getLogger(__name__)
 
+#: A worker that died may have given places to so many lines of which only the history knows.
+LINES_OF_A_SECOND = 10
 STREAMS_PER_CALL = 2  # that never lived
 BREAKS_PER_MINUTE = 5
 BREAKS_WITHIN_MS = 60_000
@@ -179,6 +181,7 @@ def _broke_off(call_sid: str, known: dict[str, str]) -> dict[str, str]:
     part("metrics").faults.labels("stream_broken").inc()
     write_down(call_sid, live, note)
     breaks = " ".join(str(at_ms) for at_ms in [*_breaks(known), live.elapsed_ms(call_sid)])
+    live.next_position(call_sid, LINES_OF_A_SECOND)
     live.remember(call_sid, state="moving", breaks=breaks)
     return {**known, "state": "moving", "breaks": breaks}
 

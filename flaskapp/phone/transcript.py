@@ -32,11 +32,13 @@ class Line:
 class Transcript:
     """Lines by item, in the order in which they were announced.
 
-    ``past``: what was said before, on other legs of the same call; positions go on from there.
+    ``past``: what was said before, on other legs of the same call; positions go on from there, or
+    from ``first_position``: others may have taken places for lines that nobody knows of.
     """
 
     lines: dict[str, Line] = field(default_factory=dict)
     past: list[Line] = field(default_factory=list)
+    first_position: int = 0
 
     def line(self, item_id: str, speaker: str, at_ms: int = 0) -> Line:
         """The item's line, placed at the end if it is new."""
@@ -48,7 +50,8 @@ class Transcript:
 
     @property
     def next_position(self) -> int:
-        return len(self.lines) + max((line.position for line in self.past), default=-1) + 1
+        after = max((line.position for line in self.past), default=-1) + 1
+        return len(self.lines) + max(after, self.first_position)
 
     def spoken(self) -> list[Line]:
         """Lines that hold words."""

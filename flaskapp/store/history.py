@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 from flask_migrate import Migrate
-from sqlalchemy import Engine, Insert, Select, and_, case, func, not_, or_, select, true
+from sqlalchemy import Engine, Insert, Select, Update, and_, case, func, not_, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flaskapp.config import INSTANCE, Settings
@@ -108,7 +108,17 @@ class CallOver:
     due_at: datetime
 
 
-Entry = CallOpened | CallChanged | TurnSaved | EventHappened | RecordingChanged | CallOver
+@dataclass(frozen=True)
+class OpenLinesWithdrawn:
+    """Lines that a dead worker left open, and of which nobody else knows but for those that are `kept`."""
+
+    call_sid: str
+    kept: tuple[str, ...] = ()
+
+
+Entry = (
+    CallOpened | CallChanged | TurnSaved | EventHappened | RecordingChanged | CallOver | OpenLinesWithdrawn
+)
 
 
 class History:
@@ -202,7 +212,7 @@ class History:
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def _statements(self, entry: Entry) -> list[Insert]:
+    def _statements(self, entry: Entry) -> Sequence[Insert | Update]:
         return STATEMENTS[type(entry)](self._insert, entry)
 
 
@@ -310,13 +320,19 @@ def _over(insert: Inserter, entry: CallOver) -> list[Insert]:
     return [_known(insert, entry.call_sid), unsaid]
 
 
-STATEMENTS: Mapping[type, Callable[[Inserter, Any], list[Insert]]] = {
+def _withdrawn(insert: Inserter, entry: OpenLinesWithdrawn) -> list[Update]:
+    is_open = and_(Turn.call_id == _id_of(entry.call_sid), Turn.is_final.is_(False))
+    return [update(Turn).where(is_open, Turn.item.not_in(entry.kept)).values(text="", is_final=True)]
+
+
+STATEMENTS: Mapping[type, Callable[[Inserter, Any], Sequence[Insert | Update]]] = {
     CallOpened: _opened,
     CallChanged: _changed,
     TurnSaved: _turn,
     EventHappened: _event,
     RecordingChanged: _recording,
     CallOver: _over,
+    OpenLinesWithdrawn: _withdrawn,
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from flaskapp.phone.resumption import UNHEARD_MS, past_of, take_up, write_down
 from flaskapp.phone.transcript import AGENT, CALLER, Line
 from flaskapp.store.audio import AudioBuffer
+from flaskapp.store.history import OpenLinesWithdrawn, TurnSaved
 from flaskapp.store.live import LiveStore, connect
 
 BEGAN = 1_000_000.0
@@ -23,6 +24,7 @@ class House:
         self.now = BEGAN
         self.live, self.audio = LiveStore(connections, lambda: self.now), AudioBuffer(connections)
         self.noted: list = []
+        self.withdrawn: list = []
         self.live.begin("CA1")
         self.live.remember("CA1", state="live", called="+2")
         self.now = BEGAN + 30
@@ -44,7 +46,8 @@ class House:
         take_up("CA1", self.live, self._note)
 
     def _note(self, *entries) -> None:
-        self.noted += entries
+        self.noted += [entry for entry in entries if isinstance(entry, TurnSaved)]
+        self.withdrawn += [entry for entry in entries if isinstance(entry, OpenLinesWithdrawn)]
 
 
 @pytest.fixture

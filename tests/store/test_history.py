@@ -11,7 +11,14 @@ import pytest
 from flask_migrate import upgrade
 from sqlalchemy import text
 
-from flaskapp.store.history import CallChanged, CallOpened, EventHappened, RecordingChanged, TurnSaved
+from flaskapp.store.history import (
+    CallChanged,
+    CallOpened,
+    EventHappened,
+    OpenLinesWithdrawn,
+    RecordingChanged,
+    TurnSaved,
+)
 from flaskapp.store.tables import db
 from tests.store.conftest import history_app
 
@@ -83,6 +90,15 @@ def test_a_growing_turn_keeps_its_row_and_a_final_one_stays_final(history):
     ]
     history.write([turn(text="hello", interrupted=True)])
     assert history.turns("CA1")[0]["interrupted"] is True
+
+
+def test_lines_that_a_dead_worker_left_open_are_withdrawn_but_for_those_that_others_know(history):
+    history.write(
+        [OPENED, turn("done", 0), turn("known", 1, is_final=False), turn("lost", 2, is_final=False)]
+    )
+    history.write([OpenLinesWithdrawn("CA1", ("known",)), turn("known", 1, text="hello the")])
+    told = [(line["item"], line["text"], line["is_final"]) for line in history.turns("CA1")]
+    assert told == [("done", "hello", True), ("known", "hello the", True)]
 
 
 def test_words_of_an_unknown_call_make_the_call_known(history):

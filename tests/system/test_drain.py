@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from flaskapp.simulator.person import Script, Utterance
 from tests import servers
 from tests.fakes import tone
 from tests.system import ledger
+from tests.system.proxy import nginx
 
 pytestmark = pytest.mark.system
 
@@ -110,53 +110,7 @@ def test_new_workers_take_over_the_calls_of_old_ones(office, redis_of_our_own):
 # ---------------------------------------------------------------------- two servers
 
 
-@pytest.fixture
-def balancer(tmp_path):
-    """Starts nginx before servers: ``balancer(port, ports_behind)`` -> its URL."""
-    program = servers.find_program("nginx")
-    assert program, "nginx is missing: apt-get install nginx-light"
-    running: list[subprocess.Popen] = []
-
-    def start(port: int, behind: list[int]) -> str:
-        text = NGINX.replace("FOLDER", str(tmp_path)).replace("PORT", str(port))
-        text = text.replace("SERVERS", "".join(f"server 127.0.0.1:{each} max_fails=0;" for each in behind))
-        (tmp_path / "nginx.conf").write_text(text)
-        command = [program, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", "stderr"]
-        running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-        servers.wait_until(lambda: servers.answers(port), "no nginx")
-        return f"http://127.0.0.1:{port}"
-
-    yield start
-    for each in running:
-        servers.stop(each)
-
-
-NGINX = """
-daemon off; worker_processes 1; pid FOLDER/nginx.pid;
-events { worker_connections 1024; }
-http {
-  access_log off;
-  client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy;
-  fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
-  upstream app { SERVERS }
-  map $http_upgrade $connection_upgrade { default upgrade; '' close; }
-  server {
-    listen 127.0.0.1:PORT;
-    location / {
-      proxy_pass http://app;
-      proxy_http_version 1.1;
-      proxy_set_header Host $http_host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_read_timeout 75s;
-      proxy_next_upstream error timeout http_503;
-    }
-  }
-}
-"""
-
-
-def test_calls_of_a_server_that_ends_go_on_in_another(office, balancer, redis_of_our_own):
+def test_calls_of_a_server_that_ends_go_on_in_another(office, redis_of_our_own, tmp_path):
     port = servers.free_port()
     url = f"http://127.0.0.1:{port}"
     shared = {
@@ -166,13 +120,14 @@ def test_calls_of_a_server_that_ends_go_on_in_another(office, balancer, redis_of
         "FLASK_BASE_URL": url,
     }
     leaver, stayer = office(shared), office(shared)
-    balancer(port, [int(each.app.url.rpartition(":")[2]) for each in (leaver, stayer)])
-    futures = place_calls(stayer, url)
-    ended_at = time.monotonic()
-    leaver.app.process.send_signal(signal.SIGTERM)
-    assert gone_after_s(leaver.app.process.pid, ended_at) < GONE_WITHIN_S
-    reports = [future.result(SECONDS + 120) for future in futures]
-    assert_nothing_happened(stayer, reports, ended_at, moved_at_least=1)
+    behind = [int(each.app.url.rpartition(":")[2]) for each in (leaver, stayer)]
+    with nginx(tmp_path, port, behind):
+        futures = place_calls(stayer, url)
+        ended_at = time.monotonic()
+        leaver.app.process.send_signal(signal.SIGTERM)
+        assert gone_after_s(leaver.app.process.pid, ended_at) < GONE_WITHIN_S
+        reports = [future.result(SECONDS + 120) for future in futures]
+        assert_nothing_happened(stayer, reports, ended_at, moved_at_least=1)
     assert "Traceback" not in leaver.app.log.read_text()
 
 
