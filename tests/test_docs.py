@@ -14,14 +14,19 @@ import requests
 import yaml
 from websockets.sync.client import connect
 
-from flaskapp.phone.agent import read_agents
+from flaskapp.config import Settings
+from flaskapp.phone.agent import Agent, read_agents
 from flaskapp.phone.audio import mulaw_to_pcm16, write_wav
+from flaskapp.phone.tools import CallContext, load_tools
 from tests import servers
 from tests.conftest import PROJECT, environment_of
 from tests.fake_turns import FakeTurns
 from tests.fakes import FakeRealtime, tone
 
 pytestmark = pytest.mark.system
+
+#: An agent's, as the file spells them.
+FIELDS = set(Agent.__dataclass_fields__) - {"transfer_numbers"} | {"transfer_number"}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -38,6 +43,63 @@ def test_the_readmes_agent_file_is_one(tmp_path):
     agents = read_agents(path)
     assert agents.for_number("+15559870000").greeting == "Workshop, hello."
     assert agents.for_number("+15550000000").greeting.startswith("Bicycle shop")
+
+
+def test_the_agent_files_page_has_all_fields_of_one(tmp_path):
+    (block,) = blocks("docs/agent-file.md", "yaml")
+    path = tmp_path / "agent.yml"
+    path.write_text(block)
+    agents = read_agents(path)
+    assert set(yaml.safe_load(block)) == FIELDS | {"numbers"}
+    page = (PROJECT / "docs/agent-file.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == FIELDS | {"numbers"}
+    front, workshop = agents.for_number("+15550000000"), agents.for_number("+1 (555) 987-0000")
+    assert front.transfer_numbers == {"sales": "+15557654321", "the workshop": "+15557654322"}
+    assert (front.limits.max_call_seconds, front.limits.max_call_cost_usd) == (900, 2)
+    assert front.tools == ("order_status", "book_repair")
+    assert (workshop.name, workshop.voice) == ("Workshop", "marin")
+    assert workshop.transfer_numbers == {"person": "+15557654322"}
+    assert (workshop.limits.max_call_seconds, workshop.limits.max_call_cost_usd) == (300, 2)
+    quiet = agents.for_number("+15559870001")
+    assert (quiet.greeting, quiet.transfer_numbers, quiet.tools) == ("", {}, ())
+    assert Agent().greeting in page, "what is said where the greeting is missing"
+
+
+def test_the_readmes_tool_is_one(tmp_path, monkeypatch):
+    (program,) = [block for block in blocks("README.md", "python") if "@tool" in block]
+    (tmp_path / "readmes_tools.py").write_text(program)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tool,) = load_tools("readmes_tools")
+    call = CallContext("CA1", "", "", Agent())
+    assert (tool.name, tool.schema()["parameters"]["required"]) == ("opening_hours", ["day"])
+    assert tool.perform(call, '{"day": "Monday"}').output == "closed"
+
+
+def test_every_setting_that_a_page_names_exists():
+    known = {name.upper() for name in Settings.model_fields}
+    for page in [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]:
+        named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)\b", page.read_text()))
+        assert named <= known, f"{page.name} names {', '.join(sorted(named - known))}"
+
+
+def test_nginx_takes_what_the_page_on_deploying_shows(tmp_path):
+    program = servers.find_program("nginx")
+    assert program, "nginx is missing: apt-get install nginx-light"
+    (block,) = blocks("docs/deploying.md", "nginx")
+    path = tmp_path / "nginx.conf"
+    folders = "".join(
+        f"{name}_temp_path {tmp_path}/{name};"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    path.write_text(f"pid {tmp_path}/nginx.pid; events {{}} http {{ access_log off; {folders}\n{block}\n}}")
+    checked = subprocess.run(
+        [program, "-t", "-p", str(tmp_path), "-c", str(path), "-e", "stderr"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_the_handlers_example_answers_a_call(tmp_path):

@@ -82,6 +82,8 @@ class Attention(Exits):
         if self.memory.state not in STANDING:
             return told  # a session that follows is told of it, and asked
         self.talk.is_due = self.tools.running_since is None
+        if self.talk.is_due and self.talk.reply_id:
+            self.talk.owed.waits(at)  # for the end of the response that asked
         return [*told, *self.talk.ask_if_due(at)]
 
     def _last_sentence(self, at: float) -> None:

@@ -2,14 +2,14 @@
 
 The first line of a recording sets the scene: ``about`` (a sentence), and where they differ from nothing,
 ``agent``, ``limits``, ``past``, ``greeting_ms`` (there is a clip of the greeting), ``company`` (there is one
-that keeps the caller company), ``price_usd`` (of one output token). Every other line has a time, ``at``
-(seconds), and one of:
+that keeps the caller company), ``price_usd`` (of one output token), ``heeds`` (kinds that always matter).
+Every other line has a time, ``at`` (seconds), and one of:
 
 - ``event``: what a leg reports then, as ``{"type": ..., fields}``;
 - ``commands``: what the call has commanded since the last such line, all of it and in this order, with those
   fields that are named; ``IGNORED`` kinds need not be told, and of audio to the engine only how many
   ``slices``. At the end none may be left over.
-- ``call``: its state, and why it ended;
+- ``call``: its state, why it ended, up to where the caller was understood;
 - ``lines``: the transcript's words so far;
 - ``line``: what the carrier brings from now on: ``silence``, ``voice``, ``nothing``.
 
@@ -94,6 +94,7 @@ class Replay:
             greeting,
         )
         self.call.clip = Clip(COMPANY, 1000.0) if scene.get("company") else None
+        self._ignored = IGNORED - set(scene.get("heeds", ()))
         self.at, self.told = 0.0, list[tuple[float, do.Command]]()
         self._ticks = self._compared = 0
         self._brings = b""
@@ -174,7 +175,7 @@ class Replay:
             kind = type(command).__name__
             if kind == "Hear" and kind in named and found and isinstance(found[-1][1], Hear):
                 found[-1] = (at, Hear(found[-1][1].slices + 1))
-            elif kind not in IGNORED or kind in named:
+            elif kind not in self._ignored or kind in named:
                 found.append((at, Hear(1) if kind == "Hear" else command))
         self._compared = len(self.told)
         listing = "\n".join(f"  {at:8.3f}  {command}" for at, command in found) or "  nothing"
@@ -183,9 +184,10 @@ class Replay:
         for (_, command), each in zip(found, expected, strict=True):
             assert is_as_told(command, each), message
 
-    def _call(self, expected: dict[str, str]) -> None:
+    def _call(self, expected: dict[str, Any]) -> None:
         memory = self.call.memory
-        found = {"state": str(memory.state), "ended_reason": memory.ended_reason}
+        found: dict[str, Any] = {"state": str(memory.state), "ended_reason": memory.ended_reason}
+        found["heard_until_ms"] = self.call.heard_until_ms(BEGAN_AT + self.at)
         assert {name: found[name] for name in expected} == expected, f"at {self.at} s: {found}"
 
     def _lines(self, expected: list[dict[str, Any]]) -> None:

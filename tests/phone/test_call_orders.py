@@ -155,7 +155,8 @@ def silent_seconds(run: Run, most: int) -> int:
 @given(scenes, histories)
 def test_no_silent_line_stays_open(scene, history):
     run, (limits, *_) = fresh(*scene), scene
-    for step in [*history, *(Step(0.0, ev.ToolAnswered(each, "done")) for each in ("c1", "c2", "c3"))]:
+    answers = [ev.ToolAnswered(each, "done") for each in ("c1", "c2", "c3")]
+    for step in [*history, *(Step(0.0, event) for event in (*answers, ev.ReplyStarted("r9")))]:
         run.take(step)
     # Whom the engine takes to be speaking is speaking: his call's time ends it.
     if limits.call_s == 20.0 or (limits.silence_s and not run.call.talk.is_speaking):
