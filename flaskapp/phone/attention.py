@@ -45,10 +45,13 @@ class Attention(Exits):
 
     def _attend_to_time(self, at: float) -> list[do.Command]:
         """What a session that stands is told because of the time; it may be the call's end."""
-        told = self._keys_told(at)
-        if self.memory.state is State.LIVE and (limit := self.endings.over_limit(at, self.cost_usd)):
+        told = self._keys_told(at) if self.memory.state is State.LIVE else []
+        is_ending = self.endings.closing is not None
+        if not is_ending and (limit := self.endings.over_limit(at, self.cost_usd)):
             self.endings.begin(limit)
             self._last_sentence(at)
+        if self.memory.state is State.CLOSING:
+            self.talk.is_due = False  # nothing but its last words is asked for
         told += [*self.talk.ask_if_due(at), *self.endings.watch(at, self.tools.running_since is not None)]
         return [*told, *self._close(at)] if self.endings.is_due(at) else told
 
@@ -79,8 +82,8 @@ class Attention(Exits):
                 return told
             case Message() as message:
                 told.append(do.TellMessage(message))
-        if self.memory.state not in STANDING:
-            return told  # a session that follows is told of it, and asked
+        if self.memory.state is not State.LIVE:
+            return told  # a session that follows is told of it, and asked; in its last words nobody is
         self.talk.is_due = self.tools.running_since is None
         if self.talk.is_due and self.talk.reply_id:
             self.talk.owed.waits(at)  # for the end of the response that asked
