@@ -173,7 +173,7 @@ class Conversation(Talk):
 
     def ask(self, instructions: str, at: float) -> do.Command:
         """Ask for a reply that no voice activity brings about: a greeting, a second try."""
-        self.has_asked, self.is_due = True, False
+        self.has_asked, self.was_due, self.is_due = True, self.is_due, False
         self.owed.turn(at)
         return do.Reply(instructions)
 

@@ -46,6 +46,7 @@ class Talk:
     failed_replies: int = 0
     has_answered: bool = False
     is_due: bool = False  # the engine was given something that no voice activity makes it answer to
+    was_due: bool = False  # that is what it was asked for last
     quiet_from: float = 0.0  # the last sign of life of anybody but the agent's voice
     greeting: Greeting = field(default_factory=Greeting)
     usage: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +68,8 @@ class Talk:
 
     def refused(self) -> None:
         """The engine was replying when it was asked for a reply."""
-        self.has_asked = False
+        self.is_due = self.is_due or self.was_due  # what it was given is no part of the reply that it makes
+        self.has_asked = self.was_due = False
         self.owed.nothing()
 
     @property
