@@ -9,10 +9,13 @@ from hypothesis import HealthCheck, given, settings
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
+from flaskapp.phone.endings import CONNECTING, GOODBYE, NO_MORE_MONEY, SILENCE_GOODBYE, TIME_IS_UP
 from flaskapp.phone.exits import STANDING, State
 from flaskapp.phone.recovery import ALREADY_REPLYING
 from tests.phone.histories import Run, Step, fresh, histories, scenes
 from tests.phone.scene import frame
+
+LAST_WORDS = {CONNECTING, GOODBYE, NO_MORE_MONEY, SILENCE_GOODBYE, TIME_IS_UP}
 
 thorough = settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -106,6 +109,18 @@ def test_nobody_hears_the_caller_while_the_agent_says_its_last_words(scene, hist
         if moment.before is State.CLOSING:
             assert not any(isinstance(command, do.Hear | do.ClearPlayback) for command in moment.told) or (
                 moment.after is not State.CLOSING or isinstance(moment.event, ev.Digit)
+            )
+
+
+@thorough
+@given(scenes, histories)
+def test_only_its_last_words_are_asked_for_then(scene, history):
+    for moment in moments(scene, history):
+        if moment.before is moment.after is State.CLOSING:
+            asked = [command.instructions for command in moment.told if isinstance(command, do.Reply)]
+            assert all(instructions in LAST_WORDS for instructions in asked)
+            assert not any(
+                isinstance(command, do.Recite) and command.speaker == "caller" for command in moment.told
             )
 
 
