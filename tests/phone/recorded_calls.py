@@ -116,6 +116,7 @@ class Replay:
 
     def passes(self, until: float) -> None:
         """Let time pass up to then."""
+        assert until >= self.at, f"{until} s comes after {self.at} s"
         while (tick_at := round((self._ticks + 1) * TICK_S, 3)) <= until:
             self._ticks += 1
             self._carrier_until(tick_at)
