@@ -61,7 +61,7 @@ class CallWorker(GeventWorker):
 
     Where siblings go on serving it accepts nothing more, and all that comes goes to them. Where the
     whole server ends it accepts until its calls are gone, and asks every carrier to ask again: by
-    then another server may answer. A second SIGTERM ends it at once.
+    then another server may answer. SIGQUIT ends it at once.
     """
 
     def __init__(self, *arguments, **options):
@@ -82,9 +82,10 @@ class CallWorker(GeventWorker):
             self._idle.discard(waiting)
 
     def handle_exit(self, sig, frame):
-        """SIGTERM; what it takes is done by ``run``, for nobody may wait in here."""
-        if self._is_leaving:
-            self.handle_quit(sig, frame)
+        """SIGTERM; what it takes is done by ``run``, for nobody may wait in here.
+
+        It may come twice: hosts that end a whole process group tell us, and so does the master then.
+        """
         self._is_leaving = True
 
     def handle_request(self, listener_name, req, client, addr):
@@ -181,8 +182,8 @@ worker_class = CallWorker
 worker_connections = 2000
 # Of the worker's heartbeat, not of a request: a loop that is stuck this long is lost.
 timeout = 30
-# Calls end or move within this; hosts kill after 30 s.
-graceful_timeout = 25
+# Calls end or move within this; most hosts kill after 30 s.
+graceful_timeout = settings.drain_seconds + 5
 # Longer than the proxies in front keep idle connections, so that none is closed under a webhook.
 keepalive = 95
 # Workers are never recycled, nor forked from a loaded app: either would cut calls.

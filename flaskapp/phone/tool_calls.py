@@ -14,6 +14,10 @@ from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 
 KEPT = 30  # so many are told to a session that follows
+CUT_OFF = (
+    "This was begun, and nobody knows whether it was done. Do not do it again by yourself: tell the caller, "
+    "and ask."
+)
 OUTPUT_KEPT = 2000  # characters of an answer that another worker is told
 
 
@@ -81,13 +85,19 @@ class ToolCalls:
         """Since when the caller waits for a function; None: for none."""
         return min((use.since for use in self.uses.values() if use.output is None), default=None)
 
+    @property
+    def known(self) -> list[Use]:
+        """All of the call's legs, in order."""
+        return [*self.past, *self.uses.values()][-KEPT:]
+
     def done(self) -> list[Use]:
-        """Those that are answered, of all the call's legs, in order."""
-        return [*self.past, *(use for use in self.uses.values() if use.output is not None)][-KEPT:]
+        """Those that are answered."""
+        return [use for use in self.known if use.output is not None]
 
     def remembered(self) -> list[dict[str, Any]]:
-        """Those that are answered, as JSON carries them."""
-        return [{**asdict(use), "output": (use.output or "")[:OUTPUT_KEPT]} for use in self.done()]
+        """As JSON carries them; one that is being carried out may be lost with its worker, and says so."""
+        told = [(use, CUT_OFF if use.output is None else use.output) for use in self.known]
+        return [{**asdict(use), "output": output[:OUTPUT_KEPT]} for use, output in told]
 
     @staticmethod
     def recalled(uses: Iterable[Mapping[str, Any]]) -> list[Use]:
