@@ -52,6 +52,7 @@ TURNS = (
     "select turns.*, call_sid from turns join calls on calls.id = turns.call_id order by call_id, position"
 )
 LASTS_S = 40.0
+WORTH_A_LOOK_MS = 2000.0
 
 
 @dataclass
@@ -153,6 +154,9 @@ def play(house: House, number: int, calls: int, how: str, dice: random.Random) -
     reports: list[CallReport] = [future.result(LASTS_S + 120) for future in futures]
     moved = [report for report in reports if len(report.streams) > 1]
     handovers = [each for report in moved for each in report.handovers()]
+    for report in moved:
+        if max(each.silence_ms for each in report.handovers()) > WORTH_A_LOOK_MS:
+            _describe(report)
     return (
         Round(
             number,
@@ -166,6 +170,17 @@ def play(house: House, number: int, calls: int, how: str, dice: random.Random) -
         ),
         went_at,
     )
+
+
+def _describe(report: CallReport) -> None:
+    """What happened on a call whose caller waited for long."""
+    print(f"  {report.call_sid}: {[(round(s.started_ms), round(s.ended_ms)) for s in report.streams]}")
+    print(f"  quiet: {[(round(a), round(b)) for a, b in report.dead_air(1500)]}")
+    turns = [
+        (round(each.spoke_from_ms), round(each.spoke_until_ms), each.latency_ms) for each in report.turns
+    ]
+    print(f"  turns: {turns}")
+    print(f"  hooks: {[(h.url[-40:], h.status, round(h.at_ms), round(h.took_ms)) for h in report.webhooks]}")
 
 
 def _kill(house: House, number: int) -> float:

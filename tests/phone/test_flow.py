@@ -9,6 +9,7 @@ from flaskapp.phone import events as ev
 from flaskapp.phone.call import Call
 from flaskapp.phone.flow import Flow
 from flaskapp.phone.past import Past
+from flaskapp.phone.tool_calls import CUT_OFF
 from tests.phone.scene import READY, SILENT, START
 
 SLICE = ev.CallerAudio(b64encode(bytes([0xFF]) * 160), 20.0)
@@ -37,10 +38,11 @@ def test_a_call_on_which_no_function_was_used_has_nothing_to_remember():
     assert flow().take_memo() is None
 
 
-def test_a_function_is_remembered_once_it_is_answered_and_taken_once():
+def test_a_function_is_remembered_as_cut_off_until_it_is_answered_and_taken_once_each():
     made = flow()
     hears(made, ev.ToolCalled("r1", "c1", "opening_hours", "{}"))
-    assert made.take_memo() is None
+    begun = made.take_memo()
+    assert [(use["tool_call_id"], use["output"]) for use in begun["tools"]] == [("c1", CUT_OFF)]
     hears(made, ev.ToolAnswered("c1", "nine"))
     memo = made.take_memo()
     assert [(use["tool_call_id"], use["output"]) for use in memo["tools"]] == [("c1", "nine")]
