@@ -81,7 +81,7 @@ class Call(Attention):
         if past.unheard:
             intake.before(past.unheard)
         lifeline = Lifeline(agent, talk, intake, recovery, self.tools, past.note)
-        super().__init__(talk, intake, recovery, lifeline, Endings(talk, limits))
+        super().__init__(talk, intake, recovery, lifeline, Endings(talk, limits, past.broke_off))
 
     def receive(self, event: ev.Event, now: float) -> list[do.Command]:
         """What follows from an event; one that is out of place is ignored."""

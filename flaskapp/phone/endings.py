@@ -15,9 +15,14 @@ from flaskapp.phone.farewell import is_goodbye
 from flaskapp.phone.transcript import AGENT, CALLER
 
 SILENT_AFTER_GOODBYE_S = 3.0
+SILENT_AFTER_BREAK_S = 1.5
 LAST_WORDS_S = 15.0  # a closing's last words are waited for at most so long
 CARRIER_TRANSFERS_S = 6.0
 
+MISSED = (
+    "The line was interrupted for a moment, and what the caller said last may have been lost. Say so in one "
+    "short sentence, and ask them to say it again. Say nothing else."
+)
 STILL_THERE = "Ask the caller in one short sentence whether they are still there. Say nothing else."
 SILENCE_GOODBYE = (
     "The caller does not say anything any more. Say in one short sentence that you are ending the call now, "
@@ -75,13 +80,16 @@ class Closing:
 class Endings:
     """Watches one leg of a call for reasons to end it.
 
+    Args:
+        broke_off: what the caller said just before this leg may be lost.
+
     Attributes:
         closing: the ending that is under way.
         has_prompted: the caller was asked whether he is there, and has not said anything since.
     """
 
-    def __init__(self, talk: Conversation, limits: Limits) -> None:
-        self._talk, self._limits = talk, limits
+    def __init__(self, talk: Conversation, limits: Limits, broke_off: bool = False) -> None:
+        self._talk, self._limits, self._may_have_missed = talk, limits, broke_off
         self.closing: Closing | None = None
         self.has_prompted = False
         self._judged = -1
@@ -140,9 +148,14 @@ class Endings:
                 return []
             closing.is_asked = True
             return [talk.ask(closing.instructions, at)]
+        if self._may_have_missed and talk.has_begun_here:
+            self._may_have_missed = False
         quiet_s = 0.0 if waits_for_tool else at - talk.quiet_since()
         if self._both_said_goodbye():
             self._begin(Closing("goodbye", at + LAST_WORDS_S))
+        elif self._may_have_missed and quiet_s >= SILENT_AFTER_BREAK_S:
+            self._may_have_missed = False
+            return [talk.ask(MISSED, at)]
         elif 0 < self._patience_s <= quiet_s:
             return self._silent(at)
         return []

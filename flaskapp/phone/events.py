@@ -205,14 +205,6 @@ class TransferFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class GreetingKnown:
-    """The greeting's sound as this engine spoke it before: base64, and how long it lasts."""
-
-    payload: bytes
-    duration_ms: float
-
-
-@dataclass(frozen=True, slots=True)
 class ReplyEnded:
     """A response is over: completed, cancelled, failed or incomplete."""
 
@@ -281,5 +273,5 @@ Event = (
     | EngineOpened | SessionReady | SpeechStarted | SpeechStopped | SpeechCommitted
     | CallerWords | CallerWordsLost | ReplyStarted | ReplyAudio | ReplyAudioEnded | ReplyWords
     | ToolCalled | ReplyEnded | EngineFault | EngineClosed | Malformed | HangUp
-    | ToolAnswered | TransferFailed | GreetingKnown | MoveAway
+    | ToolAnswered | TransferFailed | MoveAway
 )  # fmt: skip

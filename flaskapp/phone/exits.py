@@ -166,6 +166,7 @@ class Exits:
         return [*self.talk.end(at), *self._end(MOVED, 1000, "moving", moves=True)]
 
     def _hung_up(self, event: ev.HangUp, at: float) -> list[do.Command]:
+        self.endings.closing = None
         return [*self.talk.end(at), *self._end(event.reason, 1000, event.reason)]
 
     def _end(

@@ -19,6 +19,7 @@ class Past:
         unheard: mu-law at 8 kHz: what the caller said that nobody has put into words yet.
         memo: what the leg before wanted to be remembered (``Call.memo``), as JSON carries it.
         cost_usd: what the call has cost so far.
+        broke_off: the leg before ended without a word: what was said in its last second may be lost.
         position: the next place in the transcript that nobody has taken.
         note: something that the engine is told first and answers to, as that a transfer failed.
     """
@@ -29,6 +30,7 @@ class Past:
     memo: Mapping[str, Any] = field(default_factory=dict)
     cost_usd: float = 0.0
     note: str = ""
+    broke_off: bool = False
     position: int = 0
 
 

@@ -45,6 +45,7 @@ def past_of(call_sid: str, live: LiveStore, audio: AudioBuffer, now: float) -> P
         memo=_memo(call_sid, known),
         cost_usd=cost_usd(known),
         note=known.get("note", ""),
+        broke_off=known.get("broke_off") == "1",
         position=int(known.get("positions") or 0),
     )
 
@@ -54,9 +55,11 @@ def take_up(call_sid: str, live: LiveStore, note: Callable[..., None]) -> None:
     known = live.recall(call_sid)
     if any(map(_is_open, live.lines(call_sid))):
         write_down(call_sid, live, note)
-    spent = {}
+    spent: dict[str, str] = {}
     if known.get("note"):
         spent["note"] = ""
+    if known.get("broke_off") == "1":
+        spent["broke_off"] = "0"
     if float(known.get("leg_cost") or 0):
         spent |= {"cost_usd": repr(cost_usd(known)), "leg_cost": "0"}
     if spent:

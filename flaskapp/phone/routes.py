@@ -182,7 +182,7 @@ def _broke_off(call_sid: str, known: dict[str, str]) -> dict[str, str]:
     write_down(call_sid, live, note)
     breaks = " ".join(str(at_ms) for at_ms in [*_breaks(known), live.elapsed_ms(call_sid)])
     live.next_position(call_sid, LINES_OF_A_SECOND)
-    live.remember(call_sid, state="moving", breaks=breaks)
+    live.remember(call_sid, state="moving", breaks=breaks, broke_off="1")
     return {**known, "state": "moving", "breaks": breaks}
 
 

@@ -62,6 +62,11 @@ class Talk:
         return self.offset_ms + self.given_ms
 
     @property
+    def has_begun_here(self) -> bool:
+        """Whether anybody has said anything on this leg."""
+        return bool(self.transcript.lines)
+
+    @property
     def has_begun(self) -> bool:
         """Whether anybody has said anything yet."""
         return self.has_answered or any(line.speaker == CALLER for line in self.transcript.lines.values())

@@ -38,17 +38,28 @@ def test_a_call_on_which_no_function_was_used_has_nothing_to_remember():
     assert flow().take_memo() is None
 
 
-def test_a_function_is_remembered_as_cut_off_until_it_is_answered_and_taken_once_each():
+def remembered(memo) -> list[tuple[str, str]]:
+    return [(use["tool_call_id"], use["output"]) for use in memo["tools"]]
+
+
+def test_a_function_is_remembered_from_its_beginning_and_each_change_is_taken_once():
     made = flow()
     hears(made, ev.ToolCalled("r1", "c1", "opening_hours", "{}"))
-    begun = made.take_memo()
-    assert [(use["tool_call_id"], use["output"]) for use in begun["tools"]] == [("c1", CUT_OFF)]
+    assert remembered(made.take_memo()) == [("c1", CUT_OFF)]  # should its worker not live to see the answer
+    assert made.take_memo() is None
     hears(made, ev.ToolAnswered("c1", "nine"))
-    memo = made.take_memo()
-    assert [(use["tool_call_id"], use["output"]) for use in memo["tools"]] == [("c1", "nine")]
+    assert remembered(made.take_memo()) == [("c1", "nine")]
     assert made.take_memo() is None
     uses_a_tool(made, "c2")
-    assert [use["tool_call_id"] for use in made.take_memo()["tools"]] == ["c1", "c2"]
+    assert remembered(made.take_memo()) == [("c1", "nine"), ("c2", "nine")]
+
+
+def test_a_function_that_was_cut_off_is_told_so_and_not_waited_for():
+    made = flow()
+    hears(made, ev.ToolCalled("r1", "c1", "opening_hours", "{}"))
+    following = flow(Past(memo=made.take_memo()))
+    assert following.call.tools.running_since is None
+    assert [use.recited().output for use in following.call.tools.done()] == [CUT_OFF]
 
 
 def test_what_one_leg_remembers_the_next_one_knows_and_remembers_too():
