@@ -12,6 +12,7 @@ from flaskapp.phone.directives import EndCall, Message, TransferTo
 from flaskapp.phone.exits import STANDING, Exits, State
 from flaskapp.phone.tool_calls import ToolCalls
 
+LONG_PAUSE_S = 2.0  # in a shorter one the caller is about to speak
 Price = Callable[[Mapping[str, float]], float]
 
 
@@ -121,5 +122,14 @@ class Attention(Exits):
         if at >= by:
             return True
         if self.memory.state in STANDING:
-            return self._is_pause(at) and self.endings.closing is None
+            is_long = at - self.talk.quiet_since() >= LONG_PAUSE_S
+            return is_long and self._is_pause(at) and self.endings.closing is None
         return not self.talk.playout.is_playing(at)
+
+    def _speech_stopped(self, event: ev.SpeechStopped, at: float) -> list[do.Command]:
+        """The caller has said his say: the moment at which he waits anyway, and says nothing that is lost."""
+        told = self.talk.speech_stopped(event, at)
+        is_free = self.endings.closing is None and self.tools.running_since is None
+        if self.memory.moves_by is None or not is_free or self.talk.playout.is_playing(at):
+            return told
+        return [*told, *self._move(at)]

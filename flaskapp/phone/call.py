@@ -290,7 +290,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
     State.LIVE: {
         ev.CallerAudio: Call._live_audio,
         ev.SpeechStarted: Call._speech_started,
-        ev.SpeechStopped: _talk(Conversation.speech_stopped),
+        ev.SpeechStopped: Call._speech_stopped,
         ev.SpeechCommitted: _talk(Conversation.committed),
         ev.CallerWords: _talk(Conversation.caller_words),
         ev.CallerWordsLost: _talk(Conversation.caller_words_lost),

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
 
-from flaskapp.phone.next_step import Step, Then
+from flaskapp.phone.next_step import QUICK_WAITS, Step, Then
 from flaskapp.phone.voice import sayable
 
 SILENCE_ENDS_RECORDING_S = 2
@@ -116,7 +116,8 @@ def _dial(response: VoiceResponse, step: Step, where: Addresses, ticket: Callabl
 
 
 def _ask_again(response: VoiceResponse, step: Step, where: Addresses, ticket: Callable[[], str]) -> None:
-    response.pause(length=PAUSE_S)
+    if not step.said and step.waits > QUICK_WAITS:
+        response.pause(length=PAUSE_S)
     response.redirect(where.once_more(step.waits), method="POST")
 
 

@@ -12,6 +12,8 @@ SILENCES = 2  # recordings without a word before we say goodbye
 TROUBLES = 3  # recordings that could not be used before we only take a message
 WAIT_S = 20.0  # how long a caller waits for an answer
 FILLER_EVERY_POLLS = 2  # each takes up to two seconds: nobody is left in silence for four
+QUICK_WAITS = 3  # the same is asked again at once so often: a balancer sends the next request elsewhere
+FILLER_EVERY_WAITS = 3
 MOST_WAITS = 30  # whoever is asked again so often is not going away
 SHORTEST_RECORDING_S = 5  # however little time a call has left
 
@@ -155,10 +157,11 @@ class Path:
         return Step(self._house("time_is_up"), Then.HANG_UP, why="max_cost")
 
     def asking_again(self, waits: int) -> Step:
-        """Somebody else is about to answer: the same is asked once more, in a second."""
+        """Somebody else is about to answer: the same is asked once more, at first without a word."""
         if waits >= MOST_WAITS:
             return self.unavailable()
-        return Step(self._house("one_moment") if waits == 0 else (), Then.ASK_AGAIN, waits=waits + 1)
+        is_told = waits >= QUICK_WAITS and (waits - QUICK_WAITS) % FILLER_EVERY_WAITS == 0
+        return Step(self._house("one_moment") if is_told else (), Then.ASK_AGAIN, waits=waits + 1)
 
     def message_left(self) -> Step:
         """The message is taken."""

@@ -191,11 +191,25 @@ def test_a_goodbye_comes_before_a_limit():
 
 
 def test_the_same_is_asked_again_with_its_own_question_and_a_count():
-    where = replace(WHERE, asked="/phone/stream-ended/CA1?a=1&wait=2")
-    pause, redirect = list(ET.fromstring(render(PATH.asking_again(2), where, lambda: "T")))
+    where = replace(WHERE, asked="/phone/stream-ended/CA1?a=1&wait=4")
+    pause, redirect = list(ET.fromstring(render(PATH.asking_again(4), where, lambda: "T")))
     assert (pause.tag, pause.get("length")) == ("Pause", "1")
-    assert redirect.text == "https://v.example.com/phone/stream-ended/CA1?a=1&wait=3"
-    assert words(PATH.asking_again(0)) == ["One moment, please."]
+    assert redirect.text == "https://v.example.com/phone/stream-ended/CA1?a=1&wait=5"
+
+
+def test_of_the_first_questions_the_caller_hears_nothing_then_he_is_told():
+    asked = [PATH.asking_again(waits) for waits in range(7)]
+    assert [words(step) for step in asked] == [
+        [],
+        [],
+        [],
+        ["One moment, please."],
+        [],
+        [],
+        ["One moment, please."],
+    ]
+    for step in asked[:4]:
+        assert "Pause" not in render(step, WHERE, lambda: "T")
     assert PATH.asking_again(MOST_WAITS).then is Then.MESSAGE
 
 

@@ -16,7 +16,7 @@ http {
   access_log off;
   client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy;
   fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
-  upstream app { SERVERS }
+  upstream app { random; SERVERS }
   map $http_upgrade $connection_upgrade { default upgrade; '' close; }
   server {
     listen 127.0.0.1:PORT;
