@@ -28,6 +28,8 @@ class Attention(Exits):
     keypad: keypad.Keypad
     _price: Price
     _cost_before_usd: float
+    _leg_cost_usd = 0.0
+    _priced = 0
 
     @property
     def cost_usd(self) -> float:
@@ -36,8 +38,10 @@ class Attention(Exits):
 
     @property
     def leg_cost_usd(self) -> float:
-        """Of this stream so far."""
-        return self._price(self.talk.usage)
+        """Of this stream so far; asked ten times a second, worked out when something was used."""
+        if self._priced != self.talk.usages:
+            self._priced, self._leg_cost_usd = self.talk.usages, self._price(self.talk.usage)
+        return self._leg_cost_usd
 
     def memo(self) -> dict[str, Any]:
         """What another worker must know beside the transcript, as JSON carries it."""

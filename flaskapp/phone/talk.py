@@ -50,6 +50,7 @@ class Talk:
     quiet_from: float = 0.0  # the last sign of life of anybody but the agent's voice
     greeting: Greeting = field(default_factory=Greeting)
     usage: dict[str, Any] = field(default_factory=dict)
+    usages: int = 0  # how often something was added to it
 
     @property
     def _is_replying(self) -> bool:
@@ -133,6 +134,7 @@ class Talk:
     def _add_usage(self, usage: dict[str, Any], prefix: str = "") -> None:
         for name, value in usage.items():
             self.usage[prefix + name] = self.usage.get(prefix + name, 0) + value
+        self.usages += 1
 
 
 def tell(line: Line) -> do.TellLine:
