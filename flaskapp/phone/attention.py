@@ -57,8 +57,9 @@ class Attention(Exits):
             self._last_sentence(at)
         if self.memory.state is State.CLOSING:
             self.talk.is_due = False  # nothing but its last words is asked for
-        told += [*self.talk.ask_if_due(at), *self.endings.watch(at, self.tools.running_since is not None)]
-        return [*told, *self._close(at)] if self.endings.is_due(at) else told
+        is_waiting = self.tools.running_since is not None
+        told += [*self.talk.ask_if_due(at), *self.endings.watch(at, is_waiting)]
+        return [*told, *self._close(at)] if self.endings.is_due(at, is_waiting) else told
 
     def _is_pause(self, at: float) -> bool:
         """Whether nobody says or awaits anything."""
@@ -79,7 +80,8 @@ class Attention(Exits):
         self.talk.quiet_from = at
         match event.directive:
             case EndCall(reason=reason):
-                self.endings.goodbye(reason, use.had_words, at)
+                if not self.talk.is_speaking:  # else he has something to say yet
+                    self.endings.goodbye(reason, use.had_words, at)
                 return told
             case TransferTo() as to:
                 self.endings.transfer(to, use.had_words, at)

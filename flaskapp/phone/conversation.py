@@ -291,8 +291,9 @@ class Conversation(Talk):
 
     def tool_called(self) -> bool:
         """The engine waits for a function: what it owes is not its to give. Whether it has said something."""
-        had_words = self.is_sounding
-        self.is_sounding = False
+        if self.is_sounding:
+            self.worded_reply = self.reply_id
+        had_words, self.is_sounding = self.worded_reply == self.reply_id != "", False
         self.owed.nothing()
         return had_words
 

@@ -16,7 +16,8 @@ from flaskapp.phone.transcript import AGENT, CALLER
 
 SILENT_AFTER_GOODBYE_S = 3.0
 SILENT_AFTER_BREAK_S = 1.5
-LAST_WORDS_S = 15.0  # a closing's last words are waited for at most so long
+LAST_WORDS_S = 15.0  # so long it may stay silent before the last words of a closing are given up
+ALL_WORDS_S = 120.0  # and so long all that is still to be said may take
 CARRIER_TRANSFERS_S = 6.0
 
 MISSED = (
@@ -60,7 +61,7 @@ class Closing:
     """An ending under way.
 
     Attributes:
-        by: at the latest then.
+        by: at the latest then; while the agent is heard that is put off, until ``latest``.
         instructions: what the agent shall still say; empty: nothing more.
         is_asked: it was asked to.
         yields: a caller who speaks up is listened to, and the call goes on.
@@ -75,6 +76,7 @@ class Closing:
     yields: bool = True
     transfer: TransferTo | None = None
     is_dialling: bool = False
+    latest: float | None = None
 
 
 class Endings:
@@ -115,11 +117,14 @@ class Endings:
 
     def begin(self, closing: Closing) -> None:
         """An ending that no other one holds up."""
+        closing.latest = closing.by - LAST_WORDS_S + ALL_WORDS_S
         self.closing = closing
 
     def _begin(self, closing: Closing) -> None:
-        if self.closing is None:
-            self.closing = closing
+        """An ending, unless one is under way; a transfer comes before a goodbye of the same breath."""
+        known = self.closing
+        if known is None or (closing.transfer is not None and known.transfer is None and known.yields):
+            self.begin(closing)
 
     def dials(self, at: float) -> None:
         """The carrier was asked to join the caller to somebody."""
@@ -193,12 +198,15 @@ class Endings:
         self._judged, self._is_farewell = mark, is_goodbye(last.text)
         return self._is_farewell and bool(callers) and is_goodbye(callers[-1].text)
 
-    def is_due(self, at: float) -> bool:
+    def is_due(self, at: float, waits_for_tool: bool) -> bool:
         """Whether the last words were heard, or have been waited for long enough."""
         closing = self.closing
         if closing is None:
             return False
+        playout = self._talk.playout
+        if not closing.is_dialling and at < playout.replies_end_at() + playout.lag:
+            closing.by = min(at + LAST_WORDS_S, at if closing.latest is None else closing.latest)
         if at >= closing.by:
             return True
         is_said = not closing.instructions or closing.is_asked
-        return is_said and not closing.is_dialling and self._talk.is_idle(at)
+        return is_said and not (closing.is_dialling or waits_for_tool) and self._talk.is_idle(at)

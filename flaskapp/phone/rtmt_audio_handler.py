@@ -214,7 +214,8 @@ class RTMTAudioHandler:
 
     def _greeting_key(self, agent: Agent) -> tuple[str, ...]:
         voice = agent.voice or self.voice_choice
-        return (agent.name, agent.greeting, agent.language, voice, self.engine.model, "audio/pcmu")
+        model = (self.engine.at.base_url, self.engine.model)
+        return (agent.name, agent.greeting, agent.language, voice, *model, "audio/pcmu")
 
     def _errands(self, context: CallContext) -> Errands:
         sid, transfer, greetings = context.call_sid, self._transfer, self._greetings

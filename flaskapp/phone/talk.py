@@ -37,6 +37,7 @@ class Talk:
     owed: Owed = field(default_factory=Owed)
     reply_id: str = ""  # the response that is being made
     is_sounding: bool = False  # it has begun to speak
+    worded_reply: str = ""  # the last response that said something before it called a function
     is_unwanted: bool = False  # the next reply answers what was answered before the session was lost
     was_cut_off: bool = False  # the session was lost in mid-reply
     session_from: int = 0  # the first position of this session's own lines

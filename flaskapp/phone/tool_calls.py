@@ -7,7 +7,7 @@ the engine is asked for one (``Conversation.is_due``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from flaskapp.phone import commands as do
@@ -45,6 +45,10 @@ class Use:
     def recited(self) -> do.ReciteTool:
         """As a session is told that did not ask."""
         return do.ReciteTool(self.tool_call_id, self.name, self.arguments, self.output or "")
+
+
+FIELDS = {each.name for each in fields(Use)}
+NEEDED = {"tool_call_id", "name", "arguments", "position"}
 
 
 @dataclass(slots=True)
@@ -101,5 +105,6 @@ class ToolCalls:
 
     @staticmethod
     def recalled(uses: Iterable[Mapping[str, Any]]) -> list[Use]:
-        """What ``remembered`` gave."""
-        return [Use(**use) for use in uses]
+        """What ``remembered`` gave, perhaps to another version: what it lacks or has beyond is left out."""
+        known = [{name: value for name, value in use.items() if name in FIELDS} for use in uses]
+        return [Use(**use) for use in known if use.keys() >= NEEDED]
