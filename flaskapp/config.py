@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from flaskapp import addresses
 from flaskapp.phone.cost import FREE, Prices, read_prices
 from flaskapp.phone.errors import ConfigurationError
-from flaskapp.signing import signing_key
+from flaskapp.signing import signing_key, webhook_key
 
 PROJECT = Path(__file__).resolve().parent.parent
 INSTANCE = PROJECT / "instance"
@@ -63,6 +63,11 @@ def _prices(text: str) -> str:
     return text
 
 
+def _webhook_secret(secret: SecretStr) -> SecretStr:
+    webhook_key(secret.get_secret_value())
+    return secret
+
+
 def _modules(text: str) -> str:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not all(part.isidentifier() for name in names for part in name.split(".")):
@@ -80,6 +85,7 @@ DatabaseUrl = Annotated[str, AfterValidator(addresses.database_url)]
 WebhookUrl = Annotated[str, AfterValidator(addresses.webhook_url)]
 FilePath = Annotated[str, AfterValidator(_existing_file)]
 PriceList = Annotated[str, AfterValidator(_prices)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 Modules = Annotated[str, AfterValidator(_modules)]
 Upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
@@ -191,8 +197,10 @@ class Settings(BaseSettings):
     call_webhook_url: WebhookUrl = setting(
         "Calls", "Told of every call that is over: https://example.com/calls", "", repr=False
     )
-    call_webhook_secret: SecretStr | None = setting(
-        "Calls", "Signs what that address is sent; empty: derived from SECRET_KEY"
+    call_webhook_secret: WebhookSecret | None = setting(
+        "Calls",
+        "Signs it: whsec_... (base64 of 24 to 64 bytes), or 16 characters or more;"
+        " empty: derived from SECRET_KEY",
     )
 
     flask_base_url: Origin = setting(
@@ -205,7 +213,11 @@ class Settings(BaseSettings):
     )
     trusted_proxies: int = setting("Server", "How many proxies in front set X-Forwarded-*", 0, ge=0, le=10)
     drain_seconds: int = setting(
-        "Server", "After SIGTERM: so long until this worker's calls are handed over", 20, ge=0, le=3600
+        "Server",
+        "After SIGTERM: so long until this worker's calls are handed over (most hosts kill after 30 s)",
+        20,
+        ge=0,
+        le=600,
     )
     local: bool = setting(
         "Server", "1: loopback requests need no password (never behind a proxy; set by `make run`)", False

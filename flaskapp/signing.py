@@ -1,7 +1,9 @@
-"""The key that signs tickets and sessions, where nobody chose one: the same for every worker."""
+"""Keys that sign: of tickets and sessions where nobody chose one, of webhooks as their receivers spell it."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import os
@@ -12,6 +14,10 @@ from pathlib import Path
 KEY_FILE = "signing-key"
 # A password that people remember is too easily guessed to stand alone behind a signature.
 GUESSABLE = ("dashboard_password",)
+# How receivers' libraries take a webhook's key. Source: https://www.standardwebhooks.com, "Signature scheme".
+WEBHOOK_PREFIX = "whsec_"
+WEBHOOK_KEY_BYTES = (24, 64)
+SHORTEST_WEBHOOK_SECRET = 16  # characters, where somebody chose words of his own
 
 
 def signing_key(secrets: Mapping[str, str], instance: Path) -> str:
@@ -30,6 +36,32 @@ def hkdf(material: bytes, info: bytes) -> bytes:
     """HKDF-SHA256 (RFC 5869) without salt: 32 bytes."""
     extracted = hmac.digest(bytes(hashlib.sha256().digest_size), material, "sha256")
     return hmac.digest(extracted, info + b"\x01", "sha256")
+
+
+def webhook_key(secret: str) -> bytes:
+    """The bytes that sign a webhook: those behind ``whsec_``, else the text's own, in UTF-8.
+
+    Raises:
+        ValueError: no such secret, or one that is guessed too easily; the text says what one is.
+    """
+    if not secret.startswith(WEBHOOK_PREFIX):
+        if len(secret) < SHORTEST_WEBHOOK_SECRET:
+            raise ValueError(_WEBHOOK_SECRET)
+        return secret.encode()
+    least, most = WEBHOOK_KEY_BYTES
+    try:
+        key = base64.b64decode(secret.removeprefix(WEBHOOK_PREFIX), validate=True)
+    except (binascii.Error, ValueError):  # the second: letters that no base64 has
+        key = b""
+    if not least <= len(key) <= most:
+        raise ValueError(_WEBHOOK_SECRET)
+    return key
+
+
+_WEBHOOK_SECRET = (
+    f"must be {WEBHOOK_PREFIX} and the base64 of {WEBHOOK_KEY_BYTES[0]} to {WEBHOOK_KEY_BYTES[1]} bytes,"
+    f" or another text of at least {SHORTEST_WEBHOOK_SECRET} characters; correct it, or leave it empty"
+)
 
 
 def _installation_key(instance: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -169,7 +170,17 @@ def test_limits_and_what_a_call_does_when_nothing_is_set():
         ("MAX_CALL_COST_USD", "inf"),
         ("ENGINE_SESSION_SECONDS", "1"),
         ("DRAIN_SECONDS", "-1"),
+        ("DRAIN_SECONDS", "601"),
         ("PRICES_USD_PER_MILLION", "audio=1"),
+        ("PRICES_USD_PER_MILLION", "output_audio_tokens=-1"),
+        ("PRICES_USD_PER_MILLION", "output_audio_tokens=1000001"),
+        ("PRICES_USD_PER_MILLION", "output_audio_tokens=1e308"),
+        ("CALL_WEBHOOK_SECRET", "fifteen letters"),
+        ("CALL_WEBHOOK_SECRET", "whsec_ümlautümlautümlautümlautümlaut"),
+        ("CALL_WEBHOOK_SECRET", "whsec_!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!"),
+        ("CALL_WEBHOOK_SECRET", "whsec_" + b64encode(b"k" * 23).decode()),
+        ("CALL_WEBHOOK_SECRET", "whsec_" + b64encode(b"k" * 65).decode()),
+        ("CALL_WEBHOOK_SECRET", "whsec_" + b64encode(b"k" * 25).decode().rstrip("=")),
         ("CALL_WEBHOOK_URL", "example.com/calls"),
         ("CALL_WEBHOOK_URL", "ftp://example.com/calls"),
         ("CALL_WEBHOOK_URL", "https://user:password@example.com/calls"),
@@ -181,6 +192,19 @@ def test_limits_and_what_a_call_does_when_nothing_is_set():
 )
 def test_a_wrong_limit_address_or_module_is_refused_by_its_name(name, value):
     assert refusal(**{name: value}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize(
+    "secret", ["sixteen  letters", *("whsec_" + b64encode(b"k" * count).decode() for count in (24, 25, 64))]
+)
+def test_a_secret_that_signs_well_is_taken_as_it_is(secret):
+    assert settings(CALL_WEBHOOK_SECRET=secret).call_webhook_secret.get_secret_value() == secret
+
+
+def test_a_secret_that_is_refused_is_not_repeated_and_what_it_must_be_is_said():
+    text = refusal(CALL_WEBHOOK_SECRET=f"whsec_{SECRET}")
+    assert SECRET not in text
+    assert text.startswith("CALL_WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes, or another")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +241,7 @@ def test_settings_do_not_print_their_secrets():
             REDIS_URL=f"redis://:{SECRET}@h",
             OPENAI_API_KEY=SECRET,
             CALL_WEBHOOK_URL=f"https://example.com/{SECRET}",
-            CALL_WEBHOOK_SECRET=SECRET,
+            CALL_WEBHOOK_SECRET=f"{SECRET}-is-long-enough",
         )
     )
     assert SECRET not in printed
@@ -266,7 +290,7 @@ def test_the_signing_key_follows_from_the_secrets(tmp_path):
 
 def test_whoever_is_told_of_calls_cannot_sign_tickets(tmp_path):
     """He knows the webhook's secret: the signing key must not follow from it."""
-    told = {"CALL_WEBHOOK_SECRET": "shared"}
+    told = {"CALL_WEBHOOK_SECRET": "shared with them"}
     assert settings(tmp_path / "one", **told).secret_key != settings(tmp_path / "two", **told).secret_key
     both = settings(OPENAI_API_KEY="a", **told).secret_key
     assert both == settings(OPENAI_API_KEY="a").secret_key

@@ -9,7 +9,6 @@ they are accepted. What is sent is described in docs/call-webhook.md.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hmac
 import http.client
@@ -30,7 +29,7 @@ import certifi
 from flaskapp.config import Settings
 from flaskapp.phone.agent import Agents
 from flaskapp.phone.transcript import AGENT, CALLER
-from flaskapp.signing import hkdf
+from flaskapp.signing import WEBHOOK_PREFIX, hkdf, webhook_key
 from flaskapp.store.deliveries import Due
 from flaskapp.store.history import OPEN_RECORDINGS, CallChanged, CallOver, History
 
@@ -46,7 +45,6 @@ PAUSES_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)  # after the f
 CONNECT_S = 5.0
 ANSWER_S = 10.0
 GONE = 410
-PREFIX = "whsec_"
 NO_URL = "CALL_WEBHOOK_URL is empty"
 
 #: The outcome that goes with an ending, whatever was said.
@@ -255,15 +253,13 @@ def _moment(at: datetime | None) -> str | None:
 def secret(settings: Settings) -> str:
     """What signs, as receivers' libraries take it: ``whsec_`` and base64.
 
-    CALL_WEBHOOK_SECRET may be that already, or any text, whose UTF-8 bytes are the key; where it is
+    CALL_WEBHOOK_SECRET may be that already, or another text, whose UTF-8 bytes are the key; where it is
     empty the key comes of SECRET_KEY.
     """
     text = settings.call_webhook_secret.get_secret_value() if settings.call_webhook_secret else ""
-    if _key(text):
-        return text
     ours = settings.secret_key.get_secret_value() if settings.secret_key else ""
-    key = text.encode() or hkdf(ours.encode(), b"answerline call webhook")
-    return PREFIX + base64.b64encode(key).decode()
+    key = webhook_key(text) if text else hkdf(ours.encode(), b"answerline call webhook")
+    return WEBHOOK_PREFIX + base64.b64encode(key).decode()
 
 
 def headers(spelled: str, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
@@ -273,7 +269,8 @@ def headers(spelled: str, event_id: str, timestamp: int, body: bytes) -> dict[st
         spelled: as ``secret`` gives it.
         timestamp: seconds since 1970; receivers refuse one that is minutes away.
     """
-    signed = hmac.digest(_key(spelled), f"{event_id}.{timestamp}.".encode() + body, "sha256")
+    key = base64.b64decode(spelled.removeprefix(WEBHOOK_PREFIX))
+    signed = hmac.digest(key, f"{event_id}.{timestamp}.".encode() + body, "sha256")
     return {
         "webhook-id": event_id,
         "webhook-timestamp": str(timestamp),
@@ -281,16 +278,6 @@ def headers(spelled: str, event_id: str, timestamp: int, body: bytes) -> dict[st
         "Content-Type": "application/json",
         "User-Agent": "Answerline",
     }
-
-
-def _key(spelled: str) -> bytes:
-    """The bytes of a ``whsec_`` secret; none of anything else."""
-    if not spelled.startswith(PREFIX):
-        return b""
-    try:
-        return base64.b64decode(spelled.removeprefix(PREFIX) + "==")
-    except binascii.Error:
-        return b""
 
 
 def send(

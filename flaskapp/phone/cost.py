@@ -136,6 +136,7 @@ class Prices:
 
 #: Where nothing is charged, as by a server on this machine.
 FREE = Prices({})
+MOST_USD_PER_MILLION = 1_000_000
 
 
 def read_prices(text: str, known: Mapping[str, float] = LIST_PRICES) -> Prices:
@@ -153,7 +154,7 @@ def read_prices(text: str, known: Mapping[str, float] = LIST_PRICES) -> Prices:
         elif name in own:
             problems.append(f"{name} is there twice")
         elif not _is_price(price):
-            problems.append(f"{name} needs a number that is not negative")
+            problems.append(f"{name} needs a number from 0 to {MOST_USD_PER_MILLION:,}")
         else:
             own[name] = float(price)
     if problems:
@@ -166,7 +167,7 @@ def read_prices(text: str, known: Mapping[str, float] = LIST_PRICES) -> Prices:
 
 def _is_price(text: str) -> bool:
     try:
-        return _is_amount(float(text))
+        return _is_amount(float(text)) and float(text) <= MOST_USD_PER_MILLION
     except ValueError:
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
@@ -17,7 +18,8 @@ from flaskapp.phone.tools import FAILED, CallContext, Result, Tool, Toolbox
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 64
+AT_ONCE = 64  # in this process
+AT_ONCE_IN_A_CALL = 8
 UNKNOWN = "There is no such tool. Tell the caller that you cannot do this."
 BUSY = "Not done, too much is going on at the moment. Tell the caller that this does not work just now."
 LATE = (
@@ -26,26 +28,56 @@ LATE = (
 )
 
 
+class Places:
+    """How many of the house's tools run now: in all, and of one call, so that no call takes them all."""
+
+    def __init__(self, in_all: int, in_a_call: int) -> None:
+        self._in_all, self._in_a_call = in_all, in_a_call
+        self._taken: Counter[str] = Counter()
+        self._guard = threading.Lock()
+
+    def take(self, call_sid: str) -> bool:
+        """One place for a call; False if there is none, and nobody waits for one."""
+        with self._guard:
+            if self._taken[call_sid] >= self._in_a_call or self._taken.total() >= self._in_all:
+                return False
+            self._taken[call_sid] += 1
+            return True
+
+    def give_back(self, call_sid: str) -> None:
+        with self._guard:
+            self._taken[call_sid] -= 1
+            if not self._taken[call_sid]:
+                del self._taken[call_sid]
+
+
 class Toolbench:
     """Carries out tools for many calls; threads and greenlets may share one.
 
-    Each tool runs in a thread of its own (a greenlet where gevent has patched the process). One that is too
-    late keeps its place until it really ends, so that whatever hangs is bounded.
+    Each of the house's tools runs in a thread of its own (a greenlet where gevent has patched the
+    process). One that is too late keeps its place until it really ends, so that whatever hangs is
+    bounded. The built-in ones wait for nothing and need no place: whatever hangs, a caller can leave a
+    message, be transferred and hung up.
 
     Args:
         tools: the house's own, beside the built-in ones.
         agents: whoever may use them; the names of tools in an agent file are checked.
         at_once: how many may run; one more is answered that it was not done.
+        at_once_in_a_call: how many of them for one call.
 
     Raises:
         ConfigurationError: two tools of one name, or an agent that names one that is not there.
     """
 
     def __init__(
-        self, tools: Iterable[Tool] = (), agents: Agents | None = None, at_once: int = AT_ONCE
+        self,
+        tools: Iterable[Tool] = (),
+        agents: Agents | None = None,
+        at_once: int = AT_ONCE,
+        at_once_in_a_call: int = AT_ONCE_IN_A_CALL,
     ) -> None:
         self._own = tuple(tools)
-        self._places = threading.BoundedSemaphore(at_once)
+        self._places = Places(at_once, at_once_in_a_call)
         _check(self._own, agents)
 
     def toolbox(self, agent: Agent) -> Toolbox:
@@ -75,23 +107,30 @@ class Toolbench:
         try:
             threading.Thread(target=run, name="tool-watch", daemon=True).start()
         except RuntimeError:
-            log.error("No thread for tool %s", _known(name), extra={"call_sid": call.call_sid})
-            done(ev.ToolAnswered(tool_call_id, BUSY, None, True))
+            log.error("No thread for tool %.64r", name, extra={"call_sid": call.call_sid})
+            if name in RESERVED:
+                run()
+            else:
+                done(ev.ToolAnswered(tool_call_id, BUSY, None, True))
 
     def perform(
         self, call: CallContext, tool_call_id: str, name: str, arguments_json: str
     ) -> ev.ToolAnswered:
         """Use a tool and wait for it, at most as long as it may take."""
         found = self.toolbox(call.agent).find(name)
-        result = self._in_time(found, call, arguments_json) if found else Result(UNKNOWN, is_error=True)
         if found is None:
-            log.warning("No tool is called %s", _known(name), extra={"call_sid": call.call_sid})
+            log.warning("No tool is called %.64r", name, extra={"call_sid": call.call_sid})
+            result = Result(UNKNOWN, is_error=True)
+        elif name in RESERVED:
+            result = found.perform(call, arguments_json)
+        else:
+            result = self._in_time(found, call, arguments_json)
         return ev.ToolAnswered(tool_call_id, result.output, result.directive, result.is_error)
 
     def _in_time(self, tool: Tool, call: CallContext, arguments_json: str) -> Result:
         """The tool's result; what comes later is dropped."""
         about = {"call_sid": call.call_sid}
-        if not self._places.acquire(blocking=False):
+        if not self._places.take(call.call_sid):
             log.error("Tool %s is not run: too many are", tool.name, extra=about)
             return Result(BUSY, is_error=True)
         result: Future[Result] = Future()
@@ -100,7 +139,7 @@ class Toolbench:
                 target=self._run, args=(tool, call, arguments_json, result), name="tool", daemon=True
             ).start()
         except RuntimeError:
-            self._places.release()
+            self._places.give_back(call.call_sid)
             log.error("No thread for tool %s", tool.name, extra=about)
             return Result(BUSY, is_error=True)
         try:
@@ -114,7 +153,7 @@ class Toolbench:
         try:
             outcome = tool.perform(call, arguments_json)
         finally:
-            self._places.release()
+            self._places.give_back(call.call_sid)
             result.set_result(outcome)
 
 
@@ -130,8 +169,3 @@ def _check(own: tuple[Tool, ...], agents: Agents | None) -> None:
             f"AGENT_FILE: no module of TOOLS has a tool called {', '.join(unknown)}; there are"
             f" {', '.join(sorted(known))}"
         )
-
-
-def _known(name: str) -> str:
-    """An engine's word for a tool, as a log may have it."""
-    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in name[:64])

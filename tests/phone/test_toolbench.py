@@ -17,9 +17,9 @@ import pytest
 from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.built_in import RESERVED
-from flaskapp.phone.directives import EndCall
+from flaskapp.phone.directives import EndCall, Message, TransferTo
 from flaskapp.phone.errors import ConfigurationError
-from flaskapp.phone.toolbench import BUSY, LATE, UNKNOWN, Toolbench
+from flaskapp.phone.toolbench import AT_ONCE_IN_A_CALL, BUSY, LATE, UNKNOWN, Toolbench
 from flaskapp.phone.tools import FAILED, CallContext, Tool, tool
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -158,6 +158,10 @@ def test_a_tool_that_is_late_is_answered_once_and_what_it_says_then_is_dropped(g
     assert CANARY not in caplog.text
 
 
+def in_call(call_sid: str) -> CallContext:
+    return CallContext(call_sid, "", "", Agent(transfer_numbers={"sales": "+15557654321"}))
+
+
 def test_so_many_run_at_once_and_one_more_is_answered_that_it_was_not_done(gate):
     bench, answers = Toolbench([gate.tool], at_once=3), Answers()
     for number in range(3):
@@ -174,6 +178,61 @@ def test_so_many_run_at_once_and_one_more_is_answered_that_it_was_not_done(gate)
     assert (gate.runs, gate.at_once) == (3, 3)
 
 
+def test_one_call_has_so_many_places_and_leaves_the_others_to_other_calls(gate):
+    bench, answers = Toolbench([gate.tool]), Answers()
+    for number in range(AT_ONCE_IN_A_CALL + 1):
+        bench.start(in_call("CAone"), f"one_{number}", "wait", "{}", answers)
+    (ninth,) = answers.wait(1)
+    assert (ninth.output, ninth.is_error) == (BUSY, True)
+    bench.start(in_call("CAother"), "other", "wait", "{}", answers)
+    until(lambda: gate.running == AT_ONCE_IN_A_CALL + 1)
+    gate.opened.set()
+    got = answers.wait(AT_ONCE_IN_A_CALL + 2)
+    assert [each.tool_call_id for each in got if each.output == BUSY] == [ninth.tool_call_id]
+
+
+def test_a_call_s_places_are_free_again_when_its_tools_have_ended(gate):
+    bench, answers = Toolbench([gate.tool], at_once_in_a_call=2), Answers()
+    for number in range(2):
+        bench.start(in_call("CAone"), f"call_{number}", "wait", "{}", answers)
+    until(lambda: gate.running == 2)
+    gate.opened.set()
+    answers.wait(2)
+    until(lambda: not bench.perform(in_call("CAone"), "call_3", "wait", "{}").is_error)
+
+
+def test_however_many_tools_hang_a_caller_is_transferred_and_leaves_a_message():
+    hung = Gate(timeout_s=0.1)
+    bench, answers = Toolbench([hung.tool], at_once=3), Answers()
+    for number in range(3):
+        bench.start(in_call(f"CA{number}"), f"call_{number}", "wait", "{}", answers)
+    assert {each.output for each in answers.wait(3)} == {LATE}
+    assert bench.perform(in_call("CA9"), "call_9", "wait", "{}").output == BUSY
+
+    def asks_of_the_call(name: str, **arguments: str) -> Any:
+        return bench.perform(in_call("CA0"), "call_4", name, json.dumps(arguments)).directive
+
+    assert asks_of_the_call("end_call") == EndCall("goodbye")
+    assert asks_of_the_call("take_message", text="Call me.") == Message("Call me.", "", "")
+    assert asks_of_the_call("transfer_to_human", destination="sales") == TransferTo("sales", "+15557654321")
+    hung.opened.set()
+
+
+def test_where_no_thread_can_be_had_the_house_s_tools_are_refused_and_the_built_in_ones_used(monkeypatch):
+    def none(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bench, answers = Toolbench([opening_hours]), Answers()
+    monkeypatch.setattr(threading.Thread, "start", none)
+    bench.start(CALL, "call_1", "opening_hours", '{"day": "x"}', answers)
+    bench.start(CALL, "call_2", "end_call", "{}", answers)
+    assert [(each.tool_call_id, each.directive) for each in answers.got] == [
+        ("call_1", None),
+        ("call_2", EndCall("goodbye")),
+    ]
+    assert answers.got[0].output == BUSY
+
+
 def test_a_tool_that_hangs_keeps_its_place_until_it_ends():
     hung = Gate(timeout_s=0.1)
     bench = Toolbench([hung.tool, opening_hours], at_once=1)
@@ -187,7 +246,13 @@ def test_a_tool_that_hangs_keeps_its_place_until_it_ends():
 def test_hundreds_of_calls_are_answered_each_with_its_own():
     bench, answers = Toolbench([opening_hours], at_once=1000), Answers()
     for number in range(300):
-        bench.start(CALL, f"call_{number}", "opening_hours", json.dumps({"day": str(number)}), answers)
+        bench.start(
+            in_call(f"CA{number}"),
+            f"call_{number}",
+            "opening_hours",
+            json.dumps({"day": str(number)}),
+            answers,
+        )
     got = {each.tool_call_id: each.output for each in answers.wait(300)}
     assert got == {f"call_{n}": f"{n}: nine to five" for n in range(300)}
     assert len(answers.got) == 300
@@ -240,10 +305,10 @@ def nap(call, arguments):
     return "rested"
 
 bench = Toolbench([Tool("nap", "Nap.", {}, nap, timeout_s=5.0)])
-call, answers, ticks = CallContext("CA1", "", "", Agent()), [], 0
+answers, ticks = [], 0
 for number in range(50):
-    bench.start(call, f"call_{number}", "nap", "1", answers.append)
-bench.start(call, "late", "nap", "60", answers.append)
+    bench.start(CallContext(f"CA{number}", "", "", Agent()), f"call_{number}", "nap", "1", answers.append)
+bench.start(CallContext("CA99", "", "", Agent()), "late", "nap", "60", answers.append)
 deadline = time.monotonic() + 30
 while len(answers) < 51 and time.monotonic() < deadline:
     time.sleep(0.01)
