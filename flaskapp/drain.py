@@ -10,7 +10,6 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-ASKED_EVERY_S = 0.05
 AGAIN_EVERY_S = 0.5
 
 
@@ -60,15 +59,6 @@ class Drain:
     def calls(self) -> int:
         """How many live calls there are still."""
         return len(self._calls.sessions) if self._calls is not None else 0
-
-    def wait(self, within_s: float) -> bool:
-        """Wait until there are no more calls; whether that was in time."""
-        give_up_at = time.monotonic() + within_s
-        while self.calls:
-            if time.monotonic() >= give_up_at:
-                return False
-            time.sleep(ASKED_EVERY_S)
-        return True
 
     def settle(self, within_s: float) -> bool:
         """Wait until everything that this process has noted is written; whether that was in time."""

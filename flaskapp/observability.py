@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -37,6 +38,18 @@ QUIET = (
 )
 
 
+# What ends a line, moves a terminal's cursor or turns the reading direction round: a caller's or an
+# engine's words could make a record look like two, or like another.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Where tracebacks stand, which have lines of their own.
+TRACEBACKS = ("exception", "stack")
+
+
+def escaped(text: str) -> str:
+    r"""The same text on one line: control characters as ``\n``, ``\x1b``, ``\u2028``."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
 class RedactingFormatter(logging.Formatter):
     """The standard formatter, of which nothing leaves unread."""
 
@@ -47,6 +60,10 @@ class RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, and the traceback if there is one."""
         return self._redact(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line without its traceback."""
+        return escaped(super().formatMessage(record))
 
 
 def configure_logging(
@@ -82,7 +99,8 @@ def _structured(format: str, redact: Redactor) -> logging.Formatter:
     import structlog
 
     def redacted(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {name: each if name in UNTOUCHED else _clean(each, redact) for name, each in event.items()}
+        clean = {name: each if name in UNTOUCHED else _clean(each, redact) for name, each in event.items()}
+        return {name: each if name in TRACEBACKS else _on_one_line(each) for name, each in clean.items()}
 
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -119,6 +137,14 @@ def _clean(value: Any, redact: Redactor) -> Any:
     if isinstance(value, list | tuple):
         return [_clean(each, redact) for each in value]
     return redact(value if isinstance(value, str) else repr(value))
+
+
+def _on_one_line(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {escaped(name): _on_one_line(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_on_one_line(each) for each in value]
+    return escaped(value) if isinstance(value, str) else value
 
 
 @contextmanager

@@ -86,6 +86,36 @@ def test_no_format_shows_a_secret_not_even_in_a_traceback(log, format):
     assert not any(each in shown for each in ("canary-in", "5550123", "5550199", "abcdefgh"))
 
 
+FORGED = "x\n2026-11-21 10:00:00 - flaskapp - ERROR - forged\r\x1b[2K\x85\u2028\u202eforged"
+
+
+@pytest.mark.parametrize("format", ["console", "json", "plain"])
+def test_whatever_a_message_contains_a_record_is_one_line(log, format):
+    stream = log(format)
+    logging.getLogger("any").warning(
+        "No tool is called %s", FORGED, extra={"call_sid": FORGED, "more": [FORGED]}
+    )
+    (line,) = stream.getvalue().splitlines()
+    assert "\u202e" not in line
+    assert "\x1b[2K" not in line
+    assert "forged" in line
+    if format != "json":
+        assert r"x\n2026-11-21" in line
+
+
+@pytest.mark.parametrize("format", ["console", "plain"])
+def test_a_traceback_keeps_its_lines(log, format):
+    stream = log(format)
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        logging.getLogger("any").exception("first\nsecond")
+    lines = stream.getvalue().splitlines()
+    assert r"first\nsecond" in lines[0]
+    assert lines[1].startswith("Traceback")
+    assert lines[-1] == "ValueError: odd"
+
+
 def test_a_call_id_of_digits_stays_whole(log):
     stream = log("json")
     logging.getLogger("any").info("up", extra={"call_sid": "12345678901"})

@@ -8,6 +8,7 @@ from flaskapp.config import Settings
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.next_step import SHORTEST_RECORDING_S, Path, Step
 from flaskapp.phone.registry import live_store, part
+from flaskapp.phone.resumption import cost_usd
 
 
 def ending(call_sid: str, known: dict[str, str], agent: Agent, ours: Path) -> Step | None:
@@ -17,7 +18,7 @@ def ending(call_sid: str, known: dict[str, str], agent: Agent, ours: Path) -> St
     if left_s(call_sid, agent) <= 0:
         return ours.time_is_up()
     most_usd = most_cost_usd(agent)
-    return ours.too_dear() if most_usd and spent_usd(known) >= most_usd else None
+    return ours.too_dear() if most_usd and cost_usd(known) >= most_usd else None
 
 
 def longest_recording_s(call_sid: str, agent: Agent) -> int:
@@ -36,8 +37,3 @@ def most_cost_usd(agent: Agent) -> float:
     """What the call may cost; 0: as much as it likes."""
     own = agent.limits.max_call_cost_usd
     return cast(Settings, part("settings")).max_call_cost_usd if own is None else own
-
-
-def spent_usd(known: dict[str, str]) -> float:
-    """What the call has cost so far, a live leg that broke off included."""
-    return float(known.get("cost_usd") or 0) + float(known.get("leg_cost") or 0)

@@ -1,4 +1,4 @@
-"""Live calls joined to a person, or hung up, by the carrier's REST interface.
+"""Live calls joined to a person by the carrier's REST interface.
 
 Source: Twilio docs, "Call resource" (update a call in progress); a call that is
 over is answered with 404 and code 20404.
@@ -75,16 +75,10 @@ class Transfers:
         # Said first: the stream ends, and may be asked for, before the carrier has answered.
         self._live.remember(call_sid, dialled=destination)
         self._live.count(call_sid, "dials")
-        if self._updated(call_sid, f"transfer to {mask_number(number)}", twiml=twiml):
+        if self._is_taken(call_sid, mask_number(number), twiml):
             return True
         self._live.remember(call_sid, dialled="")
         return False
-
-    def hang_up(self, call_sid: str) -> bool:
-        """End a call; False: the carrier could not be asked, or would not."""
-        return bool(self._settings.twilio_account_sid) and self._updated(
-            call_sid, "hang-up", status="completed"
-        )
 
     def _destination(self, called: str, number: str) -> str:
         """The name under which the agent knows a number, which is checked here once more."""
@@ -96,23 +90,25 @@ class Transfers:
                     return name
         raise ValueError("no number that this call's agent may transfer to")
 
-    def _updated(self, call_sid: str, what: str, **changes: str) -> bool:
+    def _is_taken(self, call_sid: str, masked: str, twiml: str) -> bool:
         """Whether the carrier took it."""
         from requests import RequestException
         from twilio.base.exceptions import TwilioException
 
         try:
-            self._api().calls(call_sid).update(**changes)
+            self._api().calls(call_sid).update(twiml=twiml)
         except TwilioException as error:
             status, code = getattr(error, "status", None), getattr(error, "code", None)
             is_over = code == OVER
-            said = f"No {what}: " + ("the call is over" if is_over else f"HTTP {status}, code {code}")
+            said = f"No transfer to {masked}: " + (
+                "the call is over" if is_over else f"HTTP {status}, code {code}"
+            )
             log.log(logging.INFO if is_over else logging.WARNING, said, extra={"call_sid": call_sid})
             return is_over
         except (RequestException, ValueError) as error:  # ValueError: a page, not JSON
-            log.warning("No %s: %s", what, type(error).__name__, extra={"call_sid": call_sid})
+            log.warning("No transfer to %s: %s", masked, type(error).__name__, extra={"call_sid": call_sid})
             return False
-        log.info("The carrier took the %s", what, extra={"call_sid": call_sid})
+        log.info("The carrier took the transfer to %s", masked, extra={"call_sid": call_sid})
         return True
 
     def _api(self) -> Any:

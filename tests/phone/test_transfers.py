@@ -132,7 +132,6 @@ def test_what_the_carrier_would_not_do_is_said_to_be_undone(api, live, transfers
 def test_a_call_that_is_over_already_needs_no_transfer(api, transfers):
     api.answer = OVER
     assert transfers.transfer("CA1", SALES) is True
-    assert transfers.hang_up("CA1") is True
 
 
 def test_a_carrier_that_hangs_is_not_waited_for_for_ever(api, transfers):
@@ -153,8 +152,3 @@ def test_without_an_account_or_an_address_nobody_is_asked(api, live, monkeypatch
     live.remember("CA1", origin="")
     assert _transfers(api.url, live, tmp_path, monkeypatch).transfer("CA1", SALES) is False
     assert api.asked == []
-
-
-def test_a_call_is_hung_up(api, transfers):
-    assert transfers.hang_up("CA1") is True
-    assert [form for _, _, form in api.asked] == [{"Status": "completed"}]
