@@ -322,6 +322,7 @@ class Bridge(Flow):
             command.destination,
             self.call.cost_usd,
             self.call.memo(),
+            self.base_ms,
         )
 
     # ------------------------------------------------------------------ from outside

@@ -51,6 +51,16 @@ class Flow:
         return self.call.leg_cost_usd
 
     @property
+    def usage(self) -> dict[str, Any]:
+        """What this leg has used so far."""
+        return dict(self.call.talk.usage)
+
+    @property
+    def base_ms(self) -> int:
+        """Where in the call this leg begins."""
+        return self.call.talk.base_ms
+
+    @property
     def heard_until_ms(self) -> int:
         """All caller audio before this has reached a transcript, or was silence to the engine."""
         return self.call.heard_until_ms(self._clock())

@@ -126,6 +126,8 @@ class Leftovers:
     def fall(self, call_sid: str, known: dict[str, str]) -> str:
         """A live leg broke off, and none follows it: the turn that its unheard words became, if any."""
         write_down(call_sid, self._live, self._note)
+        if usage := self._live.usage(call_sid):  # of a worker that did not live to tell it
+            self._note(CallChanged(call_sid, {"usage": usage}))
         key = self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=True)
         self._live.remember(call_sid, state="ended", needs_fallback="1", pending_turn=key)
         self._live.count(call_sid, "falls")
@@ -145,7 +147,9 @@ class Leftovers:
         write_down(call_sid, self._live, self._note)
         self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
         broke = known["state"] == "moving" and known.get("reason") == BROKE and why == "worker_lost"
-        self._note(CallChanged(call_sid, _ending(known, "" if broke else why)))
+        usage = self._live.usage(call_sid)
+        used = {"usage": usage} if usage else {}
+        self._note(CallChanged(call_sid, {**used, **_ending(known, "" if broke else why)}))
         # Last of all: should any of this fail, the sweeper comes again.
         self._live.remember(call_sid, state="ended", reason=BROKE if broke else why, needs_fallback="1")
         self._live.forget_soon(call_sid)

@@ -31,6 +31,7 @@ class CallEnded:
         destination: the caller shall be joined to this person (a name in the agent's configuration).
         cost_usd: of the whole call so far; 0.0 where nobody knows prices.
         memo: what the call's next leg must know (``Past.memo``).
+        base_ms: where in the call this leg began.
     """
 
     call_sid: str
@@ -46,6 +47,7 @@ class CallEnded:
     destination: str = ""
     cost_usd: float = 0.0
     memo: dict[str, Any] = field(default_factory=dict)
+    base_ms: int = 0
 
 
 class Listener:

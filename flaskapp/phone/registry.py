@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from flask import current_app, request
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.store.history import TERMINAL, CallChanged, CallOpened, History
@@ -96,9 +98,18 @@ def over(call_sid: str, why: str) -> None:
     release(call_sid)
     if state == "moving":
         part("leftovers").abandoned(call_sid, why)
-    elif state != "live":  # else its stream's end sees to that, or the sweeper
+    elif state != "live":
         live.forget_soon(call_sid)
         part("leftovers").over(call_sid)
+    elif live.last_sign(call_sid) is None:  # its stream's end sees to it, unless its worker dies just now
+        _let_the_sweeper_look(call_sid)
+
+
+def _let_the_sweeper_look(call_sid: str) -> None:
+    try:
+        live_store().touch(call_sid, time.time())
+    except RedisError as error:
+        log.warning("Redis is away: %s", type(error).__name__, extra={"call_sid": call_sid})
 
 
 def _row(call_sid: str) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError, ResponseError
 from flaskapp.phone.transcript import Line
 from flaskapp.store import audio, keys
 from flaskapp.store.audio import BYTES_PER_MS, CHUNKS_KEPT, AudioBuffer
-from flaskapp.store.live import LiveStore, put_lines
+from flaskapp.store.live import LiveStore, leg_key, put_lines, usage_field
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,14 @@ class Source(Protocol):
     def cost_usd(self) -> float:
         """What this leg has cost so far; 0.0 where nobody knows prices."""
 
+    @property
+    def usage(self) -> dict[str, float]:
+        """What this leg has used so far, by the engine's own names for it; a copy."""
+
+    @property
+    def base_ms(self) -> int:
+        """Where in the call this leg begins."""
+
     def take_lines(self) -> Sequence[Line]:
         """Lines that are new, or have changed, since the last time."""
 
@@ -68,6 +76,8 @@ class _Followed:
     heard_until_ms: int = 0
     memo: dict[str, Any] | None = None  # one that has still to be written
     cost_usd: float = 0.0
+    usage: dict[str, float] = field(default_factory=dict)
+    base_ms: int = 0
     waiting: int = 0  # bytes in `chunks`
     stored: int = 0  # bytes in Redis
     positions: int = 0
@@ -89,6 +99,7 @@ class _Followed:
                 self.lines[line.item_id] = {**asdict(line), "mode": "live"}
                 self.positions = max(self.positions, line.position + 1)
             self.heard_until_ms, self.cost_usd = source.heard_until_ms, source.cost_usd
+            self.usage, self.base_ms = source.usage, source.base_ms
             self.memo = source.take_memo() or self.memo
             start_ms, mulaw = taken or (0, b"")
             for at in range(0, len(mulaw), CHUNK_BYTES):
@@ -361,8 +372,11 @@ def _next_batches(todo: list[_Followed]) -> list[_Batch]:
 def _fields(followed: _Followed) -> dict[str, str | int]:
     """What the call's hash is told of its leg."""
     fields: dict[str, str | int] = {"heard_until_ms": followed.heard_until_ms}
-    if followed.cost_usd and followed.source is not None:  # whoever hears of the leg's end adds it up
-        fields["leg_cost"] = repr(followed.cost_usd)
+    if followed.source is not None:  # whoever hears of the leg's end adds it up
+        if followed.cost_usd:
+            fields["leg_cost"] = repr(followed.cost_usd)
+        if followed.usage:
+            fields |= usage_field(followed.usage, leg_key(followed.base_ms))
     if followed.memo is not None:
         fields["memo"] = json.dumps(followed.memo)
     return fields

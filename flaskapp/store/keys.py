@@ -17,6 +17,7 @@ CLOSED_KEPT_S = 600
 FORGOTTEN_S = 60
 
 LIVE_CALLS = "calls:live"
+ENDED_CALLS = "calls:ended"
 OPEN_TURNS = "open-turns"
 SWEEPING = "sweeping"
 

@@ -140,8 +140,7 @@ class LiveStore:
 
     def add_usage(self, call_sid: str, usage: Mapping[str, float], key: str = "") -> None:
         """Note what a turn cost; with the turn's ``key``, noting it again changes nothing."""
-        field = USAGE + (key or f"{self._now()!r}")
-        self.remember(call_sid, **{field: json.dumps(dict(usage))})
+        self.remember(call_sid, **usage_field(usage, key or f"{self._now()!r}"))
 
     def usage(self, call_sid: str) -> dict[str, float]:
         """What the call's turns cost together, by the engine's own names for it."""
@@ -323,6 +322,16 @@ class LiveStore:
         is_new = ticket_id not in self._spent
         self._spent[ticket_id] = until
         return is_new
+
+
+def leg_key(base_ms: int) -> str:
+    """What a live leg's usage is noted by: where in its call the leg began."""
+    return f"leg-{base_ms}"
+
+
+def usage_field(usage: Mapping[str, float], key: str) -> dict[str, str]:
+    """How the call's hash has what something used; noted again by the same key, it replaces what was."""
+    return {USAGE + key: json.dumps(dict(usage))}
 
 
 def put_lines(pipe: Any, call_sid: str, lines: Mapping[str, dict[str, Any]]) -> None:

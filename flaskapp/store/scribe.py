@@ -27,8 +27,9 @@ from flaskapp.phone.directives import Message
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.transcript import Line
+from flaskapp.store.ends import Ends
 from flaskapp.store.history import CallChanged, Entry, EventHappened, History, TurnSaved
-from flaskapp.store.live import LiveStore
+from flaskapp.store.live import LiveStore, leg_key
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,10 @@ class Scribe(Listener):
     ) -> None:
         self._history, self._metrics, self._live = history, metrics, live
         self._carrier, self._engine, self._model = carrier, engine, model
-        self._notes: deque[Entry] = deque(maxlen=ENTRIES_KEPT)
+        self._ends = Ends(live.redis)
+        self._notes: deque[tuple[Entry, str]] = deque(
+            maxlen=ENTRIES_KEPT
+        )  # each with its mark among the ends
         self._bridge_ms: dict[tuple[str, str], int] = {}
         self._active: dict[str, str] = {}  # a call -> the mark of its leg here
         self._guard = threading.Lock()
@@ -67,8 +71,9 @@ class Scribe(Listener):
     # ------------------------------------------------------------------ what is told
 
     def note(self, *entries: Entry) -> None:
-        """Have something written soon."""
-        self._notes.extend(entries)
+        """Have something written soon; what is about a call's end is so even if this worker is killed."""
+        marks = self._ends.keep(entries)
+        self._notes.extend(zip(entries, marks, strict=True))
         self._written.clear()
         with self._guard:
             if self._writer is None:
@@ -158,7 +163,7 @@ class Scribe(Listener):
         if mark is not None:
             self._metrics.active_calls.labels(self._carrier).dec()
         self._keep(ended)
-        self._live.add_usage(sid, ended.usage)
+        self._live.add_usage(sid, ended.usage, leg_key(ended.base_ms))
         if ended.reason == REPLACED or self._live.recall(sid).get("leg", mark) != mark:
             log.info("Another stream has taken the call over", extra={"call_sid": sid})
         else:
@@ -188,6 +193,8 @@ class Scribe(Listener):
         pending = self.left_over(ended)
         is_over = bool(live.recall(sid).get("is_over"))
         state = "ended" if is_over else _state(ended)
+        # First of all: once Redis says that the call has ended, nobody else asks how.
+        self.note(CallChanged(sid, {**_ending(ended), "usage": live.usage(sid) or ended.usage}))
         live.remember(
             sid,
             state=state,
@@ -197,7 +204,6 @@ class Scribe(Listener):
             destination=ended.destination,
             **_to_remember(ended),
         )
-        self.note(CallChanged(sid, {**_ending(ended), "usage": live.usage(sid) or ended.usage}))
         if is_over or (state == "ended" and not ended.needs_fallback):
             live.forget_soon(sid)
             self.over(sid)
@@ -233,12 +239,12 @@ class Scribe(Listener):
                     self._writer = None
                     return
 
-    def _write(self, batch: list[Entry]) -> bool:
+    def _write(self, batch: list[tuple[Entry, str]]) -> bool:
         """Whether these need no other try."""
         from sqlalchemy import exc
 
         try:
-            self._history.write(_latest(batch))
+            self._history.write(_latest([entry for entry, _ in batch]))
         except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
             waiting = len(batch) + len(self._notes)
             log.error("The database is away, %d notes wait: %s", waiting, type(error).__name__)
@@ -246,8 +252,9 @@ class Scribe(Listener):
             return False
         except (exc.SQLAlchemyError, ValueError) as error:  # one of them no database will ever take
             if len(batch) > 1:
-                return all([self._write([entry]) for entry in batch])
+                return all([self._write([each]) for each in batch])
             log.error("A note cannot be written: %s", type(error).__name__)
+        self._ends.written(mark for _, mark in batch)
         return True
 
 

@@ -3,7 +3,8 @@
 Turns whose worker is gone are submitted again; recordings that only the history
 still knows are claimed anew (Redis lost its memory, or AI was away for hours);
 calls whose worker gave no sign of life for a while are told to be abandoned;
-what is due about calls that are over is submitted.
+what is due about calls that are over is submitted. How a call ended, where
+whoever knew it did not live to write it, is written.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from flaskapp.store.database import in_short
 from flaskapp.store.history import History, RecordingChanged
 from flaskapp.store.jobs import Jobs
 from flaskapp.store.live import LiveStore
+from flaskapp.store.restore import IN_HANDS, Restorer
 from flaskapp.store.turns import Turn, TurnBook
 
 log = logging.getLogger(__name__)
@@ -41,8 +43,6 @@ SETTLED_AFTER_S = 30.0
 SILENT_S = 15.0
 #: Who sees a call's end says so within this time; should Redis have forgotten the call, nobody does.
 UNTOLD_FOR_S = (60.0, 7200.0)
-#: A call in one of these states is somebody's: on a stream, between two, or on its way to a person.
-IN_HANDS = ("live", "moving", "transferring")
 #: Whoever sweeps goes on sweeping; when it is gone, another process takes over this much later.
 OURS_FOR_MS = 2000
 
@@ -67,6 +67,7 @@ class Sweeper:
     ) -> None:
         self._book, self._jobs, self._live, self._history = book, jobs, live, history
         self._on_abandoned, self._on_over = on_abandoned, on_over
+        self._restorer = Restorer(live, history)
         self._name = secrets.token_hex(8)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -96,6 +97,7 @@ class Sweeper:
             self._submit(now, ("turn", call_sid, key), "turn", call_sid, key)
         for call_sid in self._live.untouched_since(now - SILENT_S):
             self._look_after(call_sid, now)
+        self._restorer.restore(now)
         if now >= self._history_due:
             self._history_due = now + HISTORY_EVERY_S
             self._read_history(now)

@@ -25,6 +25,8 @@ class Bridge:
     def __init__(self, start_ms: int = 0) -> None:
         self.heard_until_ms = 0
         self.cost_usd = 0.0
+        self.usage: dict[str, float] = {}
+        self.base_ms = start_ms
         self.memo: dict | None = None
         self.said = b""
         self.clock_ms = start_ms

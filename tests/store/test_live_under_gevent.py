@@ -33,6 +33,8 @@ def tick():
 class Bridge:
     heard_until_ms = 0
     cost_usd = 0.0
+    usage = {}
+    base_ms = 0
     def __init__(self): self.at = 0
     def take_audio(self):
         self.at += 1000
