@@ -16,11 +16,13 @@ from typing import Any, cast
 
 from flask import request
 from redis.exceptions import RedisError, WatchError
+from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.config import Settings
 from flaskapp.phone.ai_integration import AIVoiceIntegration
-from flaskapp.phone.next_step import REJECT, Step
-from flaskapp.phone.registry import live_store, note, part
+from flaskapp.phone.documents import LONGEST_RECORDING_S
+from flaskapp.phone.next_step import HANG_UP, REJECT, Step
+from flaskapp.phone.registry import is_over, live_store, note, part
 from flaskapp.store import keys
 from flaskapp.store.history import CallChanged, CallOpened
 
@@ -35,7 +37,28 @@ WITHHELD = {
 }
 RACES = 20  # others may be quicker so often before we give up
 BEGINS_WITHIN_S = 30.0  # a call that was let in has a hash so soon
+RINGS_FOR_S = 120.0  # a call of which nothing else was heard for so long is none any more
 LASTS_LONGER_S = 120.0  # than a call may, at most
+REFUSED_KEPT_S = 3600  # no carrier tells of a call again after so long
+
+
+def answered_before(call_sid: str) -> Step | None:
+    """What a call that is over is answered with when it is told of again; None for one that is not.
+
+    One that was refused is refused again, whatever room there is by now.
+    """
+    try:
+        if live_store().redis.exists(_refusal(call_sid)):
+            return REJECT
+    except RedisError as error:
+        _is_away(error, call_sid)
+    if not is_over(call_sid):
+        return None
+    try:
+        row = part("history").call(call_sid)
+    except SQLAlchemyError:
+        row = None
+    return REJECT if row and row["ended_reason"] == "busy" else HANG_UP
 
 
 def refusal(call_sid: str, caller: str, *, wants_stream: bool = True) -> Step | None:
@@ -58,6 +81,12 @@ def refusal(call_sid: str, caller: str, *, wants_stream: bool = True) -> Step | 
     if not (settings.max_calls_per_caller and who):
         return None
     return None if _is_let_in(call_sid, who, settings) else _refused(call_sid, "caller_limit")
+
+
+def goes_on(call_sid: str, known: dict[str, str]) -> None:
+    """Something was heard of a recorded call: from now on it counts until it is over."""
+    if known and "was_heard_of" not in known and cast(Settings, part("settings")).max_calls_per_caller:
+        live_store().remember(call_sid, was_heard_of="1")
 
 
 def release(call_sid: str) -> None:
@@ -84,6 +113,10 @@ def _refused(call_sid: str, why: str) -> Step:
     """Nobody answers, but the history knows that somebody called."""
     log.warning("A call is refused: %s", why, extra={"call_sid": call_sid})
     part("metrics").webhook_rejected.labels(why).inc()
+    try:
+        live_store().redis.set(_refusal(call_sid), why, ex=REFUSED_KEPT_S)
+    except RedisError as error:  # then its row says so, soon
+        _is_away(error, call_sid)
     now = datetime.now(UTC)
     caller, called = request.values.get("From", ""), request.values.get("To", "")
     ended = {
@@ -102,14 +135,26 @@ def _refused(call_sid: str, why: str) -> Step:
 
 def _whose(caller: str) -> str:
     """What stands for a caller in Redis, and says his number to nobody; empty for a withheld one."""
-    given = caller.strip().lower().partition(";")[0]
-    if given.startswith(("sip:", "sips:", "client:")):
-        identity = given
-    else:
-        identity = "" if re.search(r"[a-z]", given) else re.sub(r"\D", "", given)
-    if not identity or identity in WITHHELD:
-        return ""
-    return blake2b(identity.encode(), digest_size=12).hexdigest()
+    identity = _identity(caller.strip().lower().partition(";")[0])
+    return blake2b(identity.encode(), digest_size=12).hexdigest() if identity else ""
+
+
+def _identity(given: str) -> str:
+    """One spelling of a caller: an international number's digits, else an address as it is."""
+    scheme, _, rest = given.partition(":")
+    if scheme == "client":
+        return given
+    if scheme in ("sip", "sips"):
+        user, _, host = rest.partition("@")
+        user = user.partition(":")[0]
+        is_withheld = user.translate(_KEYS) in WITHHELD or host.endswith(".invalid")
+        is_number = re.fullmatch(r"\+[\d.() -]{7,}", user)
+        return "" if is_withheld else re.sub(r"\D", "", user) if is_number else given
+    number = rest if scheme == "tel" else given
+    digits = "" if re.search(r"[a-z]", number) else re.sub(r"\D", "", number)
+    if digits.startswith("00") and len(digits) >= len("001234567"):  # no country's code begins with a zero
+        digits = digits[2:]
+    return "" if digits in WITHHELD else digits
 
 
 def _is_let_in(call_sid: str, who: str, settings: Settings) -> bool:
@@ -150,10 +195,17 @@ def _try_to_let_in(call_sid: str, who: str, most: int, lasts_s: float) -> bool |
 
 def _goes_on(redis: Any, call_sid: str, age_s: float, lasts_s: float) -> bool:
     """Whether a caller's call is still in progress, as far as anybody knows."""
-    if age_s > lasts_s:
+    fields = ("began", "is_over", "forgotten", "path", "state", "needs_fallback", "was_heard_of")
+    known = dict(zip(fields, redis.hmget(keys.call(call_sid), *fields), strict=True))
+    has_ended = known["path"] == "live" and known["state"] == "ended" and known["needs_fallback"] != "1"
+    if age_s > lasts_s or known["is_over"] or known["forgotten"] or has_ended:
         return False
-    began, is_over, forgotten = redis.hmget(keys.call(call_sid), "began", "is_over", "forgotten")
-    return not (is_over or forgotten) and (bool(began) or age_s < BEGINS_WITHIN_S)
+    if not known["began"]:
+        return age_s < BEGINS_WITHIN_S
+    if known["was_heard_of"] or (known["state"] or "ringing") != "ringing":
+        return True
+    is_recorded = known["path"] == "recorded"  # nothing is heard of it until the first recording ends
+    return age_s < RINGS_FOR_S + (LONGEST_RECORDING_S if is_recorded else 0)
 
 
 def _calls_of(who: str) -> str:
@@ -164,6 +216,11 @@ def _calls_of(who: str) -> str:
 def _admitted(call_sid: str) -> str:
     """A string: whose call it is."""
     return f"admitted:{call_sid}"
+
+
+def _refusal(call_sid: str) -> str:
+    """A string: why a call was refused."""
+    return f"refused:{call_sid}"
 
 
 def _is_away(error: RedisError, call_sid: str) -> None:

@@ -287,7 +287,7 @@ class AIVoiceIntegration:
             return ""
         if not self._rtmt.breaker.allows_new_calls:
             return "engine_down"
-        return "full" if len(self._rtmt.sessions) >= self.settings.max_calls else ""
+        return "full" if self._rtmt.open_streams >= self.settings.max_calls else ""
 
     def is_live_well(self) -> bool:
         """Whether a call that was recorded so far may go live."""

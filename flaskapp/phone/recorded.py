@@ -31,7 +31,7 @@ from flaskapp.phone.claims import (
 )
 from flaskapp.phone.directives import EndCall, TransferTo
 from flaskapp.phone.next_step import HANG_UP, WAIT_S, Path, Step, Then
-from flaskapp.phone.registry import begin, has_lines, is_over, known_call, live_store, note, over, part, whole
+from flaskapp.phone.registry import begin, has_lines, known_call, live_store, note, over, part, whole
 from flaskapp.phone.turn_tools import from_json
 from flaskapp.redaction import mask_number
 from flaskapp.store.history import CallChanged
@@ -106,8 +106,8 @@ def incoming_call() -> Response:
     call_sid = checked_call_sid(request.values.get("CallSid"))
     caller = mask_number(request.values.get("From", ""))
     log.info("Received recorded call from %s", caller, extra={"call_sid": call_sid})
-    if is_over(call_sid):
-        return perform(call_sid, HANG_UP)
+    if before := admission.answered_before(call_sid):
+        return perform(call_sid, before)
     if refused := admission.refusal(call_sid, request.values.get("From", ""), wants_stream=False):
         return document(call_sid, refused)
     known = begin(call_sid, "recorded")
@@ -121,6 +121,7 @@ def process_voice(call_sid: str) -> Response:
     """A turn was recorded, or nothing was said, or the answer to one is asked for."""
     call_sid = checked_call_sid(call_sid)
     known = known_call(call_sid)
+    admission.goes_on(call_sid, known)
     if key := request.args.get("turn", ""):
         try:
             return perform(call_sid, _answer(call_sid, known, key))

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from flaskapp.access import carrier_signed, checked_call_sid
 from flaskapp.phone import allowance
-from flaskapp.phone.admission import refusal
+from flaskapp.phone.admission import answered_before, refusal
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.leftovers import UNDER_WAY, Leftovers
@@ -70,8 +70,8 @@ def incoming_call_streaming() -> Response:
     call_sid = checked_call_sid(request.values.get("CallSid"))
     caller = mask_number(request.values.get("From", ""))
     log.info("Received streaming call from %s", caller, extra={"call_sid": call_sid})
-    if is_over(call_sid):
-        return perform(call_sid, HANG_UP)
+    if (before := answered_before(call_sid)) is not None:
+        return perform(call_sid, before)
     if part("drain").is_set():
         return ask_again(call_sid, {})
     if (refused := refusal(call_sid, request.values.get("From", ""))) is not None:

@@ -199,6 +199,11 @@ class RTMTAudioHandler:
         for bridge in tuple(self._bridges):
             bridge.move(within_s)
 
+    @property
+    def open_streams(self) -> int:
+        """How many streams there are, those that are not admitted yet included."""
+        return len(self._bridges)
+
     def _call(self, call_sid: str, agent: Agent, past: Past) -> Call:
         own = agent.limits
         limits = replace(
