@@ -253,6 +253,13 @@ def test_a_caller_who_hangs_up_while_his_call_moves_is_gone_and_the_books_say_so
     assert [turn["text"] for turn in app.extensions["history"].turns("CA1")] == ["Hello."]
 
 
+def test_a_caller_who_hangs_up_as_his_worker_dies_is_looked_after(app, client):
+    """The leg has given its last sign of life, and did not live to say that it is over."""
+    live = break_off(app, client)
+    post_status(client, "completed")
+    assert live.untouched_since(time.time() + 60) == ["CA1"]
+
+
 def test_a_caller_who_hangs_up_before_any_stream_is_in_the_books_too(app, client):
     post(client, "/phone/incoming-call-streaming")
     post_status(client, "completed")

@@ -138,7 +138,7 @@ class Leftovers:
         """Nobody takes this call up any more: close its books.
 
         Args:
-            why: the ending's reason for the history, unless its stream's end has one.
+            why: the ending's reason for the history, unless its stream's end had one.
         """
         known = self._live.recall(call_sid)
         if known.get("state") not in UNDER_WAY:
@@ -147,19 +147,22 @@ class Leftovers:
         write_down(call_sid, self._live, self._note)
         self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
         broke = known["state"] == "moving" and known.get("reason") == BROKE and why == "worker_lost"
-        usage = self._live.usage(call_sid)
-        used = {"usage": usage} if usage else {}
-        self._note(CallChanged(call_sid, {**used, **_ending(known, "" if broke else why)}))
+        reason = BROKE if broke else why
+        self._note(CallChanged(call_sid, _ending(known, reason, self._live.usage(call_sid))))
         # Last of all: should any of this fail, the sweeper comes again.
-        self._live.remember(call_sid, state="ended", reason=BROKE if broke else why, needs_fallback="1")
+        self._live.remember(call_sid, state="ended", reason=reason, needs_fallback="1")
         self._live.forget_soon(call_sid)
         self.over(call_sid)
 
 
-def _ending(known: dict[str, str], why: str) -> dict[str, Any]:
-    """What the history is told; with no reason it keeps the one that it has."""
-    cost = {"cost_usd": cost_usd(known)} if cost_usd(known) else {}
-    return {**cost, **({"ended_reason": why, "ended_at": datetime.now(UTC)} if why else {})}
+def _ending(known: dict[str, str], reason: str, usage: dict[str, float]) -> dict[str, Any]:
+    """What the history is told."""
+    told: dict[str, Any] = {"ended_reason": reason, "ended_at": datetime.now(UTC)}
+    if usage:
+        told["usage"] = usage
+    if cost_usd(known):
+        told["cost_usd"] = cost_usd(known)
+    return told
 
 
 def _claimed(turn: Turn) -> Entry:

@@ -39,6 +39,7 @@ ENTRIES_KEPT = 50_000
 ENTRIES_AT_ONCE = 500
 #: Reasons of a leg's end after which the call may go on: its stream broke; somebody else was dialled.
 BROKE, TRANSFERRED, REPLACED = "carrier_lost", "transferred", "replaced"
+GONE = "caller_hung_up"
 
 
 class Scribe(Listener):
@@ -194,7 +195,7 @@ class Scribe(Listener):
         is_over = bool(live.recall(sid).get("is_over"))
         state = "ended" if is_over else _state(ended)
         # First of all: once Redis says that the call has ended, nobody else asks how.
-        self.note(CallChanged(sid, {**_ending(ended), "usage": live.usage(sid) or ended.usage}))
+        self.note(CallChanged(sid, {**_ending(ended, is_over), "usage": live.usage(sid) or ended.usage}))
         live.remember(
             sid,
             state=state,
@@ -267,13 +268,19 @@ def _state(ended: CallEnded) -> str:
     return "transferring" if ended.destination or ended.reason == TRANSFERRED else "ended"
 
 
-def _ending(ended: CallEnded) -> dict[str, Any]:
-    """What the history is told of a leg's end; one that another leg follows is none of the call's."""
+def _ending(ended: CallEnded, is_over: bool) -> dict[str, Any]:
+    """What the history is told of a leg's end; one that another leg follows is none of the call's.
+
+    Args:
+        is_over: the carrier has said already that the caller is gone, so nothing follows.
+    """
     fields: dict[str, Any] = {"duration_ms": ended.duration_ms, "usage": ended.usage}
     if ended.cost_usd:
         fields["cost_usd"] = ended.cost_usd
-    if _state(ended) == "ended":
-        fields |= {"ended_reason": ended.reason, "ended_at": datetime.now(UTC)}
+    state = _state(ended)
+    if state == "ended" or is_over:
+        reason = GONE if state == "moving" else ended.reason
+        fields |= {"ended_reason": reason, "ended_at": datetime.now(UTC)}
     return fields
 
 

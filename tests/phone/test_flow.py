@@ -88,6 +88,15 @@ def test_what_a_leg_costs_is_its_own_and_what_a_call_costs_is_all():
     assert made.call.cost_usd == 0.32
 
 
+def test_what_a_leg_used_is_its_own_and_a_copy():
+    made = flow(Past(base_ms=5000))
+    assert (made.usage, made.base_ms) == ({}, 5000)
+    hears(made, ev.ReplyStarted("r1"), ev.ReplyEnded("r1", "completed", usage={"output_tokens": 7}))
+    assert made.usage == {"output_tokens": 7}
+    made.usage.clear()
+    assert made.usage == {"output_tokens": 7}
+
+
 def test_audio_is_taken_once_and_says_where_in_the_call_it_begins():
     made = flow(Past(base_ms=5000))
     hears(made, SLICE, SLICE)

@@ -72,6 +72,21 @@ def test_a_call_that_nobody_takes_up_has_its_books_closed(desk, state):
     assert desk.over == ["CA1"]
 
 
+def test_what_the_worker_that_is_gone_used_is_told(desk):
+    desk.broke_off("live")
+    desk.live.add_usage("CA1", {"input_tokens": 7}, "leg-0")
+    desk.live.add_usage("CA1", {"input_tokens": 5}, "leg-4000")
+    desk.leftovers.abandoned("CA1")
+    assert desk.endings()[0]["usage"] == {"input_tokens": 12}
+
+
+def test_what_it_used_is_told_too_when_the_call_goes_on_recorded(desk):
+    desk.broke_off("live")
+    desk.live.add_usage("CA1", {"input_tokens": 7}, "leg-0")
+    desk.leftovers.fall("CA1", desk.live.recall("CA1"))
+    assert desk.endings() == [{"usage": {"input_tokens": 7}}]
+
+
 @pytest.mark.parametrize("state", ["ended", "ringing"])
 def test_a_call_that_waits_for_nobody_is_left_alone(desk, state):
     desk.broke_off(state)
@@ -82,7 +97,9 @@ def test_a_call_that_waits_for_nobody_is_left_alone(desk, state):
 def test_a_stream_that_broke_and_was_never_followed_keeps_its_own_reason(desk):
     desk.broke_off("moving", reason="carrier_lost")
     desk.leftovers.abandoned("CA1")
-    assert not any("ended_reason" in fields for fields in desk.endings()), "the history has it already"
+    (ending,) = desk.endings()
+    assert ending["ended_reason"] == "carrier_lost"
+    assert ending["ended_at"], "a leg that may be followed by another has told of no end"
     assert (desk.live.recall("CA1")["reason"], desk.over) == ("carrier_lost", ["CA1"])
 
 

@@ -13,7 +13,7 @@ from flaskapp.phone.transcript import CALLER, Line
 from flaskapp.store import keeper, keys
 from flaskapp.store.audio import AudioBuffer
 from flaskapp.store.keeper import Keeper
-from flaskapp.store.live import LiveStore, connect
+from flaskapp.store.live import LiveStore, connect, leg_key
 from tests import servers
 
 SECOND = 8000
@@ -122,6 +122,20 @@ def test_what_the_next_leg_must_know_and_what_this_one_costs_are_there_too(desk)
     known = desk.live.recall("CA1")
     assert json.loads(known["memo"]) == {"keys": "123"}
     assert known["leg_cost"] == "0.5", "whoever hears of the leg's end adds it up"
+
+
+def test_what_a_leg_used_is_kept_once_and_its_end_replaces_it(desk):
+    bridge = Bridge(start_ms=4000)
+    desk.live.add_usage("CA1", {"input_tokens": 1}, "leg-0")  # the leg before
+    desk.keeper.follow("CA1", bridge)
+    for tokens in (7, 9):
+        bridge.usage = {"input_tokens": tokens}
+        desk.rounds()
+        assert desk.live.usage("CA1") == {"input_tokens": 1 + tokens}
+    bridge.usage = {"input_tokens": 11}
+    assert desk.keeper.release("CA1")
+    desk.live.add_usage("CA1", {"input_tokens": 12}, leg_key(4000))
+    assert desk.live.usage("CA1") == {"input_tokens": 13}
 
 
 def test_all_that_ended_is_waited_for(desk, monkeypatch):

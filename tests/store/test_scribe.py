@@ -174,11 +174,14 @@ def test_a_call_that_falls_back_is_not_over(scribe, told):
     assert (known(scribe)["state"], known(scribe)["needs_fallback"], told) == ("ended", "1", [])
 
 
-def test_the_carrier_said_that_it_is_over_while_its_leg_moved(scribe, told):
+@pytest.mark.parametrize(("reason", "moves"), [("moved", True), ("carrier_lost", False)])
+def test_the_carrier_said_that_it_is_over_while_its_leg_moved(scribe, shelf, told, reason, moves):
     started(scribe)
     scribe._live.remember("CA1", is_over="1")
-    scribe.call_ended(CallEnded("CA1", "moved", False, 9000, moves=True))
+    scribe.call_ended(CallEnded("CA1", reason, False, 9000, moves=moves))
     assert (told, known(scribe)["state"]) == (["CA1"], "ended")
+    assert scribe.settle(20)
+    assert shelf.written[-1].fields["ended_reason"] == "caller_hung_up", "nobody else says so"
 
 
 def test_a_leg_that_learns_late_that_its_stream_is_dead_takes_nothing_from_the_next(scribe, shelf, told):
