@@ -53,8 +53,8 @@ def _gone(call_sid: str, known: dict[str, str], why: str) -> Response:
         "duration_ms": live_store().elapsed_ms(call_sid),
     }
     began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
-    live_store().remember(call_sid, state="ended", needs_fallback="0", reason=why, dialled="")
     note(CallChanged(call_sid, ended, began), _happened(call_sid, known))
+    live_store().remember(call_sid, state="ended", needs_fallback="0", reason=why, dialled="")
     over(call_sid, why)
     return document(call_sid, HANG_UP)
 

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
+from redis.exceptions import RedisError
 from sqlalchemy import exc
 
 from flaskapp.phone.resumption import cost_usd, write_down
 from flaskapp.store import ends, keys
+from flaskapp.store.database import in_short
 from flaskapp.store.ends import Ends
 from flaskapp.store.history import CallChanged, CallOpened, Entry, History
 from flaskapp.store.live import LiveStore
@@ -45,10 +47,18 @@ class Restorer:
         waiting = self._ends.unwritten(now - OTHERS_WRITE_WITHIN_S, AT_ONCE)
         try:
             for call_sid, marks in groupby(sorted(waiting, key=ends.call_of), ends.call_of):
-                self._write(call_sid, list(marks))
+                self._write_if_possible(call_sid, list(marks))
         except AWAY:
             self._prolong(now)
             raise
+
+    def _write_if_possible(self, call_sid: str, marks: list[str]) -> None:
+        try:
+            self._write(call_sid, marks)
+        except (*AWAY, RedisError):
+            raise
+        except Exception as error:  # one call's trouble is not the others'; it is tried again
+            log.error("%s", in_short(error), extra={"call_sid": call_sid})
 
     def _write(self, call_sid: str, marks: list[str]) -> None:
         """One call's: ``marks`` in the order in which they were noted."""

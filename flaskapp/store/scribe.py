@@ -160,6 +160,7 @@ class Scribe(Listener):
     def call_ended(self, ended: CallEnded) -> None:
         sid = ended.call_sid
         log.info("Processing streamed audio for call %s", sid, extra={"call_sid": sid})
+        self._expect(sid, somebody=True)  # to begin with: this worker may not live to say more
         mark = self._active.pop(sid, None)
         if mark is not None:
             self._metrics.active_calls.labels(self._carrier).dec()
@@ -208,16 +209,19 @@ class Scribe(Listener):
         if is_over or (state == "ended" and not ended.needs_fallback):
             live.forget_soon(sid)
             self.over(sid)
-        elif ended.needs_fallback:
+            return
+        if ended.needs_fallback:
             live.count(sid, "falls")
             live.remember(sid, fell_at_ms=str(live.elapsed_ms(sid)))
-        elif ended.reason != TRANSFERRED:
-            self._expect_somebody(sid)
+        self._expect(sid, somebody=not ended.needs_fallback and ended.reason != TRANSFERRED)
 
-    def _expect_somebody(self, call_sid: str) -> None:
-        """A last sign of life: should nobody take the call up, the sweeper closes its books."""
+    def _expect(self, call_sid: str, *, somebody: bool) -> None:
+        """Whether the sweeper shall close the call's books, should nobody take it up."""
         try:
-            self._live.touch(call_sid, time.time())
+            if somebody:
+                self._live.touch(call_sid, time.time())
+            else:
+                self._live.let_go(call_sid)
         except RedisError as error:
             log.warning("Redis is away: %s", error, extra={"call_sid": call_sid})
 

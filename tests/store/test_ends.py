@@ -177,6 +177,15 @@ def test_what_cannot_be_written_is_dropped_alone(live, history, caplog):
     assert "cannot be read" in caplog.text
 
 
+def test_one_calls_trouble_is_not_the_others(live, history):
+    live.remember("CA0", state="ended")
+    live.keep_lines("CA0", [{"item_id": "i1", "position": 0, "mode": "live"}])
+    Ends(live.redis).keep([CallChanged("CA0", {"ended_at": THEN}), ended()])
+    Restorer(live, history).restore(time.time() + LATE_S)
+    assert history.call("CA1")["ended_at"] == THEN
+    assert [entry.call_sid for entry in waiting(live)] == ["CA0"]
+
+
 def test_what_is_of_no_use_any_more_is_dropped(live):
     Ends(live.redis, lambda: time.time() - keys.TURN_KEPT_S - 10).keep([ended()])
     assert Ends(live.redis).unwritten(time.time(), 10) == []

@@ -168,6 +168,25 @@ def test_a_call_that_is_over_is_told_to_be_and_forgotten_soon(scribe, told):
     assert 'ended="goodbye"' in figures(scribe)
 
 
+def test_a_worker_that_dies_while_a_leg_ends_leaves_the_call_to_the_sweeper(scribe):
+    def killed(ended: CallEnded) -> str:
+        raise SystemExit
+
+    scribe.left_over = killed
+    started(scribe)
+    with pytest.raises(SystemExit):
+        scribe.call_ended(CallEnded("CA1", "goodbye", False, 9000))
+    assert known(scribe)["state"] == "live"
+    assert waits_for_somebody(scribe)
+
+
+@pytest.mark.parametrize("reason", ["goodbye", "engine_lost", "transferred"])
+def test_a_call_whose_leg_ended_in_order_is_not_swept(scribe, reason):
+    started(scribe)
+    scribe.call_ended(CallEnded("CA1", reason, reason == "engine_lost", 9000))
+    assert not waits_for_somebody(scribe)
+
+
 def test_a_call_that_falls_back_is_not_over(scribe, told):
     started(scribe)
     scribe.call_ended(CallEnded("CA1", "engine_lost", True, 9000))
@@ -197,6 +216,13 @@ def test_a_leg_that_learns_late_that_its_stream_is_dead_takes_nothing_from_the_n
     assert scribe._live.next_position("CA1") == 5
     other.call_ended(CallEnded("CA1", "goodbye", False, 9000))
     assert (known(scribe)["state"], told) == ("ended", [])
+
+
+def test_what_a_leg_used_replaces_what_was_kept_of_it_while_it_lived(scribe):
+    started(scribe)
+    scribe._live.add_usage("CA1", {"input_tokens": 7}, "leg-4000")
+    scribe.call_ended(CallEnded("CA1", "moved", False, 9000, {"input_tokens": 9}, moves=True, base_ms=4000))
+    assert scribe._live.usage("CA1") == {"input_tokens": 9}
 
 
 def test_a_stream_that_was_replaced_ends_no_call(scribe, told):

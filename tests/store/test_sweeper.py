@@ -9,6 +9,7 @@ import pytest
 from flask_migrate import upgrade
 
 from flaskapp.store import keys, sweeper
+from flaskapp.store.ends import Ends
 from flaskapp.store.history import CallChanged, CallOpened, CallOver, RecordingChanged, TurnSaved
 from flaskapp.store.jobs import Jobs
 from flaskapp.store.live import Connections, LiveStore, connect
@@ -315,3 +316,13 @@ def test_trouble_is_told_once_and_sweeping_goes_on(real_connections, history, mo
     house.sweeper.stop()
     assert caplog.text.count("RuntimeError: odd") == 1
     assert real_connections.text.exists(keys.SWEEPING)
+
+
+def test_how_a_call_ended_is_written_where_its_worker_is_gone(house):
+    over = CallOver("CA1", "evt_1", datetime.now(UTC), datetime.now(UTC) + timedelta(hours=1))
+    Ends(house.live.redis, lambda: house.now).keep([CallChanged("CA1", {"ended_at": over.at}), over])
+    house.after(3)
+    assert house.history.call("CA1") is None, "its worker may write it yet"
+    house.after(3)
+    assert house.history.call("CA1")["ended_at"] == over.at
+    assert house.history.deliveries.of("CA1")["event_id"] == "evt_1"
