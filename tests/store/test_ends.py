@@ -145,6 +145,13 @@ def test_a_later_end_and_a_message_are_not_turned_back(live, history):
     assert (row["message"], row["status"]) == ({"text": "second"}, "completed")
 
 
+def test_a_message_that_the_history_has_stays(live, history):
+    history.write([CallChanged("CA1", {"message": {"text": "second"}})])
+    Ends(live.redis).keep([CallChanged("CA1", {"message": {"text": "first"}})])
+    Restorer(live, history).restore(time.time() + LATE_S)
+    assert history.call("CA1")["message"] == {"text": "second"}
+
+
 def test_a_delivery_that_is_under_way_is_not_begun_again(live, history):
     history.write([CallOver("CA1", "evt_first", THEN, THEN)])
     history.deliveries.accepted(history.deliveries.claim("CA1", LATER), LATER)
