@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flaskapp.phone.agent import Agent, read_agents
-from flaskapp.phone.toolbench import AT_ONCE, Toolbench
+from flaskapp.phone.toolbench import AT_ONCE, AT_ONCE_IN_A_CALL, Toolbench
 from flaskapp.phone.tools import MOST_CHARACTERS, TIMEOUT_S, CallContext, Tool, load_tools
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "adding-a-tool.md").read_text()
@@ -42,10 +43,10 @@ def test_the_page_s_tools_do_what_it_says(tools):
     assert (tools["who_calls"].timeout_s, status.timeout_s) == (3, TIMEOUT_S)
 
 
-def test_the_page_s_line_to_try_it_gives_a_result(tools):
-    (line,) = re.findall(r"^`(order_status\.perform.*?)` gives", PAGE, re.MULTILINE)
-    scope = {**tools, "CallContext": CallContext, "Agent": Agent}
-    assert eval(line, scope).output == '{"state":"on its way"}'
+def test_the_page_s_lines_to_try_it_give_what_is_shown(tools):
+    shown = doctest.DocTestParser().get_doctest(block("pycon"), {}, "page", None, 0)
+    assert len(shown.examples) == 4
+    assert doctest.DocTestRunner().run(shown).failed == 0
 
 
 def test_the_page_s_agent_file_says_who_may_use_which(tools, tmp_path):
@@ -62,5 +63,7 @@ def test_the_page_s_agent_file_says_who_may_use_which(tools, tmp_path):
 
 def test_the_page_s_numbers_are_the_code_s():
     assert f"({TIMEOUT_S:g} s)" in PAGE
-    assert f"{AT_ONCE} tools run at once" in PAGE
+    assert (
+        f"places for {AT_ONCE} tools at once in a worker, and for {AT_ONCE_IN_A_CALL} at once of one" in PAGE
+    )
     assert f"at most {MOST_CHARACTERS} characters" in PAGE

@@ -120,11 +120,12 @@ def test_a_call_that_was_streamed_counts_until_it_is_over(app, client, state):
     assert is_taken(client, "CA4"), "its stream ended well: whatever the carrier does not tell, it is over"
 
 
-def test_a_call_that_fell_back_from_its_stream_counts_while_it_is_recorded(app, client):
+@pytest.mark.parametrize(("path", "needs_fallback"), [("live", "1"), ("recorded", "1"), ("recorded", "0")])
+def test_a_call_that_falls_back_from_its_stream_counts_on(app, client, path, needs_fallback):
     assert [is_taken(client, f"CA{n}", path="incoming-call-streaming") for n in range(2)] == [True, True]
     live = app.extensions["live_store"]
     for n in range(2):
-        live.remember(f"CA{n}", state="ended", needs_fallback="1", path="recorded")
+        live.remember(f"CA{n}", state="ended", needs_fallback=needs_fallback, path=path)
     came_earlier(app, 1500)
     assert not is_taken(client, "CA3")
 
@@ -303,8 +304,9 @@ def test_a_call_that_is_handed_over_is_taken_up_by_a_full_worker_too(config, sta
     assert app.extensions["streams"].enter(1)
     app.extensions["live_store"].remember("CA0", state=state)
     assert knock(app.test_client(), "CA0") == status
+    assert not app.extensions["streams"].enter(1), "it left no more room than there was"
     app.extensions["streams"].leave()
-    assert app.extensions["streams"].enter(1), "and has left by then"
+    assert app.extensions["streams"].enter(1), "and took none with it"
 
 
 def test_streams_that_come_together_are_counted_one_by_one():
