@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from flaskapp.config import Settings
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.documents import LONGEST_RECORDING_S
-from flaskapp.phone.next_step import HANG_UP, REJECT, Step
-from flaskapp.phone.registry import is_over, live_store, note, part
+from flaskapp.phone.next_step import HANG_UP, QUICK_WAITS, REJECT, Step
+from flaskapp.phone.registry import is_over, live_store, note, part, whole
 from flaskapp.store import keys
 from flaskapp.store.history import CallChanged, CallOpened
 
@@ -75,7 +75,12 @@ def refusal(call_sid: str, caller: str, *, wants_stream: bool = True) -> Step | 
         return None
     if "began" in live_store().recall(call_sid):
         return None
-    if wants_stream and settings.busy == "reject" and _desk().why_no_stream() == "full":
+    if (
+        wants_stream
+        and settings.busy == "reject"
+        and not _is_answered()
+        and _desk().why_no_stream() == "full"
+    ):
         return _refused(call_sid, "full")
     who = _whose(caller)
     if not (settings.max_calls_per_caller and who):
@@ -103,6 +108,11 @@ def release(call_sid: str) -> None:
                 pipe.execute()
     except RedisError as error:  # then it goes with its hash
         _is_away(error, call_sid)
+
+
+def _is_answered() -> bool:
+    """Whether the caller was told to wait before he came to us: who was answered cannot be rejected."""
+    return whole(request.args.get("wait", ""), 1000) > QUICK_WAITS
 
 
 def _desk() -> AIVoiceIntegration:

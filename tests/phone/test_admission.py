@@ -275,6 +275,14 @@ def test_a_call_that_was_let_in_is_not_refused_when_its_webhook_comes_again(conf
     assert is_taken(client, "CA0", path="incoming-call-streaming")
 
 
+@pytest.mark.parametrize(("waits", "is_refused"), [(3, True), (4, False)])
+def test_a_caller_who_was_told_to_wait_is_answered_already_and_recorded(config, waits, is_refused):
+    app = create_app({**config, "BUSY": "reject", "MAX_CALLS": "1"})
+    full(app)
+    verbs = ring(app.test_client(), "CA0", path=f"incoming-call-streaming?wait={waits}")
+    assert (verbs == ["Reject"], "Record" in verbs) == (is_refused, not is_refused)
+
+
 def knock(client, sid):
     """A carrier opens a stream, as far as a client without a socket gets: 400 is the broken handshake."""
     return client.get(
