@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests import servers
 
@@ -78,10 +79,18 @@ def runner(app):
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[str]:
-    """URL of a real Redis of our own."""
+def one_redis() -> Iterator[str]:
+    """URL of a real Redis of our own, with what the tests before have left in it."""
     with servers.redis_server() as url:
         yield url
+
+
+@pytest.fixture
+def redis_server(one_redis: str) -> str:
+    """URL of a real, empty Redis: what other tests have left undone, a sweeper would do."""
+    with Redis.from_url(one_redis) as redis:
+        redis.flushall()
+    return one_redis
 
 
 @pytest.fixture(scope="session")
