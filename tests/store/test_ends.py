@@ -95,6 +95,7 @@ def test_an_entry_comes_back_as_it_was(live):
     marks = Ends(live.redis).keep(entries)
     assert all(marks)
     assert waiting(live) == entries
+    assert 0 < live.redis.ttl(keys.ENDED_CALLS) <= keys.TURN_KEPT_S
 
 
 def test_only_what_is_about_an_end_is_kept(live):
