@@ -95,6 +95,7 @@ def test_an_entry_comes_back_as_it_was(live):
     marks = Ends(live.redis).keep(entries)
     assert all(marks)
     assert waiting(live) == entries
+    assert 0 < live.redis.ttl(keys.ENDED_CALLS) <= keys.TURN_KEPT_S
 
 
 def test_only_what_is_about_an_end_is_kept(live):
@@ -150,6 +151,15 @@ def test_a_message_that_the_history_has_stays(live, history):
     Ends(live.redis).keep([CallChanged("CA1", {"message": {"text": "first"}})])
     Restorer(live, history).restore(time.time() + LATE_S)
     assert history.call("CA1")["message"] == {"text": "second"}
+
+
+def test_what_was_used_after_the_end_stays_counted(live, history):
+    call_without_a_database(live)
+    at = waiting(live)[0].fields["ended_at"]
+    history.write([ended(at=at, usage={"input_tokens": 9}, cost_usd=0.5)])
+    Restorer(live, history).restore(time.time() + LATE_S)
+    row = history.call("CA1")
+    assert (row["usage"], row["cost_usd"]) == ({"input_tokens": 9}, 0.5)
 
 
 def test_a_delivery_that_is_under_way_is_not_begun_again(live, history):
