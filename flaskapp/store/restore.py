@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -15,7 +16,7 @@ from flaskapp.phone.resumption import cost_usd, write_down
 from flaskapp.store import ends, keys
 from flaskapp.store.database import in_short
 from flaskapp.store.ends import Ends
-from flaskapp.store.history import CallChanged, CallOpened, Entry, History
+from flaskapp.store.history import CallChanged, CallOpened, CallOver, Entry, History
 from flaskapp.store.live import LiveStore
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,16 @@ AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 
 class Restorer:
-    """Carries kept ends to the history where those who noted them did not."""
+    """Carries kept ends to the history where those who noted them did not.
 
-    def __init__(self, live: LiveStore, history: History) -> None:
-        self._live, self._history = live, history
+    Args:
+        on_over: told of a call that is over for good, where nobody lived to say so; harmless if somebody did.
+    """
+
+    def __init__(
+        self, live: LiveStore, history: History, on_over: Callable[[str], None] = lambda call_sid: None
+    ) -> None:
+        self._live, self._history, self._on_over = live, history, on_over
         self._ends = Ends(live.redis)
         self._prolonged_at = 0.0
 
@@ -73,6 +80,10 @@ class Restorer:
         except (exc.SQLAlchemyError, ValueError):  # one of them no database will ever take
             for entry in entries:
                 self._write_alone(entry)
+        known = self._live.recall(call_sid)
+        is_told = any(isinstance(each, CallOver) for each in noted)
+        if not is_told and (known.get("state"), known.get("needs_fallback")) == ("ended", "0"):
+            self._on_over(call_sid)
         self._ends.written(marks)
 
     def _write_alone(self, entry: Entry) -> None:

@@ -67,7 +67,7 @@ class Sweeper:
     ) -> None:
         self._book, self._jobs, self._live, self._history = book, jobs, live, history
         self._on_abandoned, self._on_over = on_abandoned, on_over
-        self._restorer = Restorer(live, history)
+        self._restorer = Restorer(live, history, on_over)
         self._name = secrets.token_hex(8)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None

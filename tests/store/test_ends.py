@@ -128,6 +128,15 @@ def test_what_a_scribe_could_not_write_another_process_writes(live, history):
     assert waiting(live) == []
 
 
+@pytest.mark.parametrize(("needs_fallback", "told"), [("0", ["CA1"]), ("1", [])])
+def test_that_it_is_over_is_said_where_a_worker_died_before_it_could(live, history, needs_fallback, told):
+    live.remember("CA1", state="ended", needs_fallback=needs_fallback)
+    Ends(live.redis).keep([ended()])
+    over_for_good: list[str] = []
+    Restorer(live, history, over_for_good.append).restore(time.time() + LATE_S)
+    assert over_for_good == told
+
+
 def test_a_writer_that_lives_is_given_its_time(live, history):
     call_without_a_database(live)
     Restorer(live, history).restore(time.time() + OTHERS_WRITE_WITHIN_S - 4)
