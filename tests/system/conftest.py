@@ -21,6 +21,7 @@ from tests.conftest import PROJECT, RunningApp
 from tests.fake_turns import FakeTurns
 from tests.fakes import FakeRealtime, Session
 from tests.front_door import FrontDoor
+from tests.system.holding import AGENT_FILE
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT = Account(sid="AC" + "0" * 32, auth_token=TOKEN)
@@ -191,3 +192,18 @@ def background() -> Iterator[Callable[[RunningApp], Worker]]:
     yield start
     for worker in running:
         worker.stop()
+
+
+# ---------------------------------------------------------------------- calls that hold
+
+
+@pytest.fixture
+def house(rescue, tmp_path):
+    """An office whose agent may transfer to sales."""
+
+    def open_house(settings=None, agent=AGENT_FILE):
+        file = tmp_path / "agent.yaml"
+        file.write_text(agent)
+        return rescue({"AGENT_FILE": str(file), "AGENT_GREETING": "", **(settings or {})})
+
+    return open_house
