@@ -14,12 +14,10 @@ from flaskapp.phone.cost import Prices
 from tests import servers
 from tests.behaviour import Behaviour, Turn
 from tests.system import ledger
-from tests.system.test_call_that_holds import caller, house, row, use
+from tests.system.holding import caller, row, use
 from tests.webhook_receiver import Receiver
 
 pytestmark = pytest.mark.system
-
-__all__ = ["house"]
 
 
 @pytest.fixture
