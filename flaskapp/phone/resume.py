@@ -19,8 +19,8 @@ from flaskapp.phone.recovery import EXPIRED, IDLE_S, NO_AUDIO_S, QUIET_MS, UNHEA
 from flaskapp.phone.tool_calls import ToolCalls, Use
 from flaskapp.phone.transcript import CALLER, Line
 
-RECITED_LINES = 60
-RECITED_BYTES = 24 << 10
+RECITED_LINES = 400  # what half an hour brings
+RECITED_BYTES = 32 << 10  # some eight thousand tokens, of thirty-two thousand at least
 GO_ON = (
     "The connection was interrupted for a moment. Do not greet again and do not mention it: answer what the "
     "caller said last, or finish what you were saying."

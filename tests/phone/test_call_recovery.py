@@ -238,11 +238,11 @@ def test_a_later_stream_without_a_past_greets():
 
 
 def test_no_more_is_recited_than_a_session_should_be_told():
-    many = [Line(f"t{n}", n, "caller", f"line {n}", is_final=True) for n in range(100)]
+    many = [Line(f"t{n}", n, "caller", f"line {n}", is_final=True) for n in range(440)]
     told = [each.text for each in later(many).hears(READY) if isinstance(each, do.Recite)]
-    assert told == [f"line {n}" for n in range(40, 100)]
+    assert told == [f"line {n}" for n in range(40, 440)]
     long = [Line(f"t{n}", n, "caller", "x" * 4096, is_final=True) for n in range(20)]
-    assert len([each for each in later(long).hears(READY) if isinstance(each, do.Recite)]) == 6
+    assert len([each for each in later(long).hears(READY) if isinstance(each, do.Recite)]) == 8
 
 
 def heard_until(scene: Scene) -> int:
