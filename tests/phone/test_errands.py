@@ -79,5 +79,11 @@ def test_a_greeting_is_put_away_as_the_sound_that_it_is():
     assert kept.get(timeout=20) == b"good day"
 
 
-def test_a_greeting_that_nobody_keeps_is_no_trouble():
+def test_a_greeting_that_nobody_keeps_is_no_trouble(monkeypatch):
+    failed: list = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)  # it is put away in a thread of its own
+    before = set(threading.enumerate())
     Errands().run(do.KeepGreeting((b"AAAA",)), lambda event: None)
+    for errand in set(threading.enumerate()) - before:
+        errand.join(20)
+    assert failed == []
