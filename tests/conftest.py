@@ -14,9 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 from redis import Redis
 
 from tests import servers
+
+# The same examples on every machine; HYPOTHESIS_PROFILE=search looks for new ones.
+hypothesis_settings.register_profile("known", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("search", max_examples=2000, deadline=None)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "known"))
 
 PROJECT = Path(__file__).resolve().parent.parent
 FOREIGN = ("TWILIO_", "EXOTEL_", "AZURE_", "OPENAI_", "LOCALAI_", "AGENT_", "FLASK_", "LOG_", "PROMETHEUS_")
