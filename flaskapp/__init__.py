@@ -53,6 +53,7 @@ def equip(app: Flask) -> None:
     from flaskapp.phone.cli import phone_cli
     from flaskapp.phone.transfers import Transfers
     from flaskapp.store.audio import AudioBuffer
+    from flaskapp.store.feed import Feed
     from flaskapp.store.greetings import Greetings
     from flaskapp.store.history import init_history
     from flaskapp.store.live import LiveStore, connect
@@ -74,6 +75,7 @@ def equip(app: Flask) -> None:
     app.extensions["prices"] = settings.prices
     app.extensions["greetings"] = Greetings(connections)
     app.extensions["transfers"] = Transfers(settings, agents, app.extensions["live_store"])
+    app.extensions["feed"] = Feed()
     app.extensions["scribe"] = _scribe(app, settings)
     app.extensions["keeper"] = _keeper(app)
     app.extensions["rtmt"] = _live_handler(app, settings)
@@ -167,7 +169,7 @@ def _scribe(app: Flask, settings: Settings) -> Any:
 
     parts, engine = app.extensions, settings.engine
     kind, model = (engine.kind, engine.model) if engine else ("", "")
-    return Scribe(parts["history"], parts["metrics"], parts["live_store"], "twilio", kind, model)
+    return Scribe(parts["history"], parts["metrics"], parts["live_store"], kind, model, parts["feed"])
 
 
 def _keeper(app: Flask) -> Keeper:

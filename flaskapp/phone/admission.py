@@ -22,7 +22,7 @@ from flaskapp.config import Settings
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.documents import LONGEST_RECORDING_S
 from flaskapp.phone.next_step import HANG_UP, QUICK_WAITS, REJECT, Step
-from flaskapp.phone.registry import is_over, live_store, note, part, whole
+from flaskapp.phone.registry import TWILIO, is_over, live_store, note, part, whole
 from flaskapp.store import keys
 from flaskapp.store.history import CallChanged, CallOpened
 
@@ -61,13 +61,16 @@ def answered_before(call_sid: str) -> Step | None:
     return REJECT if row and row["ended_reason"] == "busy" else HANG_UP
 
 
-def refusal(call_sid: str, caller: str, *, wants_stream: bool = True) -> Step | None:
+def refusal(
+    call_sid: str, caller: str, called: str = "", *, wants_stream: bool = True, carrier: str = TWILIO
+) -> Step | None:
     """Why a call that comes in is refused, as the step that does it; None if it is taken.
 
     A call that is known already is no new one, however often it is told of.
 
     Args:
         caller: its number as given; of a withheld one nobody knows whose calls they are.
+        called: the number that was dialled, for the books.
         wants_stream: it would take one of MAX_CALLS, which recorded calls do not.
     """
     settings = cast(Settings, part("settings"))
@@ -81,11 +84,13 @@ def refusal(call_sid: str, caller: str, *, wants_stream: bool = True) -> Step | 
         and not _is_answered()
         and _desk().why_no_stream() == "full"
     ):
-        return _refused(call_sid, "full")
+        return _refused(call_sid, "full", carrier, caller, called)
     who = _whose(caller)
     if not (settings.max_calls_per_caller and who):
         return None
-    return None if _is_let_in(call_sid, who, settings) else _refused(call_sid, "caller_limit")
+    if _is_let_in(call_sid, who, settings):
+        return None
+    return _refused(call_sid, "caller_limit", carrier, caller, called)
 
 
 def goes_on(call_sid: str, known: dict[str, str]) -> None:
@@ -119,7 +124,7 @@ def _desk() -> AIVoiceIntegration:
     return cast(AIVoiceIntegration, part("desk"))
 
 
-def _refused(call_sid: str, why: str) -> Step:
+def _refused(call_sid: str, why: str, carrier: str, caller: str, called: str) -> Step:
     """Nobody answers, but the history knows that somebody called."""
     log.warning("A call is refused: %s", why, extra={"call_sid": call_sid})
     part("metrics").webhook_rejected.labels(why).inc()
@@ -128,7 +133,6 @@ def _refused(call_sid: str, why: str) -> Step:
     except RedisError as error:  # then its row says so, soon
         _is_away(error, call_sid)
     now = datetime.now(UTC)
-    caller, called = request.values.get("From", ""), request.values.get("To", "")
     ended = {
         "ended_reason": "busy",
         "outcome": "rejected",
@@ -136,7 +140,7 @@ def _refused(call_sid: str, why: str) -> Step:
         "ended_at": now,
         "duration_ms": 0,
     }
-    note(CallOpened(call_sid, "twilio", caller, called, "rejected", now), CallChanged(call_sid, ended, now))
+    note(CallOpened(call_sid, carrier, caller, called, "rejected", now), CallChanged(call_sid, ended, now))
     return REJECT
 
 

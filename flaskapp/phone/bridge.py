@@ -359,6 +359,7 @@ _PERFORM: dict[type, Callable[[Bridge, Any, float], None]] = {
     ),
     do.Truncate: Bridge._truncate,
     do.TellLine: Bridge._tell_line,
+    do.TellPlace: lambda bridge, command, now: bridge._listener.placed(bridge.call.call_sid, command),
     do.TellTurn: Bridge._tell_turn,
     do.TellEvent: Bridge._tell_event,
     do.TellFault: Bridge._tell_fault,

@@ -153,6 +153,16 @@ class TellLine:
 
 
 @dataclass(frozen=True, slots=True)
+class TellPlace:
+    """Somebody began to speak: the place of a line that has no words yet; ``is_over``: it never gets any."""
+
+    item_id: str
+    position: int
+    speaker: str
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TellTurn:
     """The first audio of a reply leaves now, ``engine_ms`` after the engine had the caller's last word."""
 
@@ -209,7 +219,7 @@ class CloseCarrier:
 
 Command = (
     OpenEngine | ConfigureSession | Recite | Hear | CommitSpeech | Reply | CancelReply | Truncate
-    | Play | SetMark | ClearPlayback | TellLine | TellTurn | TellEvent | TellFault | TellEngine
+    | Play | SetMark | ClearPlayback | TellLine | TellPlace | TellTurn | TellEvent | TellFault | TellEngine
     | CloseEngine | CloseCarrier
     | RunTool | AnswerTool | ReciteTool | TransferCaller | KeepGreeting | TellMessage
 )  # fmt: skip

@@ -69,8 +69,14 @@ class Conversation(Talk):
             self.is_unwanted = self.was_cut_off = False
             for line_id in self.awaited.passed_by(start_ms):
                 commands += self._give_up(line_id)
-        self._callers_line(event.item_id, at, start_ms)
-        return commands
+        return [*commands, *self._placed(event.item_id, at, start_ms)]
+
+    def _placed(self, item_id: str, at: float, start_ms: float | None = None) -> list[do.Command]:
+        """An item of the caller's has its place among the lines, however late its words arrive."""
+        before = len(self.transcript.lines)
+        line = self._callers_line(item_id, at, start_ms)
+        is_new = len(self.transcript.lines) > before
+        return [do.TellPlace(line.item_id, line.position, CALLER)] if is_new else []
 
     def _callers_line(self, item_id: str, at: float, start_ms: float | None = None) -> Line:
         """The line that takes an item's words: one that a lost session began, or its own."""
@@ -150,8 +156,7 @@ class Conversation(Talk):
 
     def committed(self, event: ev.SpeechCommitted, at: float) -> list[do.Command]:
         self.is_speaking = False
-        self._callers_line(event.item_id, at)
-        return []
+        return self._placed(event.item_id, at)
 
     def caller_words(self, event: ev.CallerWords, at: float) -> list[do.Command]:
         line = self._callers_line(event.item_id, at)
@@ -162,7 +167,7 @@ class Conversation(Talk):
         if event.is_final:
             self.awaited.worded(line.item_id)
         self._add_usage(event.usage, "transcription_")
-        return [tell(line)] if line.text else []
+        return _told(line)
 
     def caller_words_lost(self, event: ev.CallerWordsLost, at: float) -> list[do.Command]:
         line = self._callers_line(event.item_id, at)
@@ -336,4 +341,12 @@ class Conversation(Talk):
         if line.is_final:
             return []
         line.is_final = True
-        return [tell(line)] if line.text else []
+        return _told(line)
+
+
+def _told(line: Line) -> list[do.Command]:
+    """A line that has words; of a caller's that will never have any, that its place is free."""
+    if line.text:
+        return [tell(line)]
+    is_over = line.is_final and line.speaker == CALLER
+    return [do.TellPlace(line.item_id, line.position, CALLER, is_over=True)] if is_over else []

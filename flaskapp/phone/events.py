@@ -32,6 +32,7 @@ class StreamStarted:
     caller: str = ""
     called: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
+    carrier: str = "twilio"
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from flaskapp.phone.commands import TellLine, TellTurn
+from flaskapp.phone.commands import TellLine, TellPlace, TellTurn
 from flaskapp.phone.directives import Message
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.transcript import Line
@@ -64,6 +64,9 @@ class Listener:
 
     def reconnected(self, call_sid: str, result: str) -> None:
         """An engine was opened again for this call: "ok" or "failed"."""
+
+    def placed(self, call_sid: str, place: TellPlace) -> None:
+        """A line has its place, and no words yet; or it will never have any."""
 
     def line(self, call_sid: str, line: TellLine) -> None:
         """A transcript line grew or became final."""

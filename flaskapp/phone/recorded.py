@@ -108,7 +108,8 @@ def incoming_call() -> Response:
     log.info("Received recorded call from %s", caller, extra={"call_sid": call_sid})
     if before := admission.answered_before(call_sid):
         return perform(call_sid, before)
-    if refused := admission.refusal(call_sid, request.values.get("From", ""), wants_stream=False):
+    numbers = (request.values.get("From", ""), request.values.get("To", ""))
+    if refused := admission.refusal(call_sid, *numbers, wants_stream=False):
         return document(call_sid, refused)
     known = begin(call_sid, "recorded")
     opening = path(known).no_assistant() if part("turn_engine") is None else path(known).opening()

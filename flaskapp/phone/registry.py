@@ -17,6 +17,7 @@ from flaskapp.store.scribe import Scribe
 
 log = logging.getLogger(__name__)
 
+TWILIO = "twilio"
 WENT_LIVE = ("live", "both")
 #: How a call ended is written by its stream's end, where there is or was one.
 ENDED_BY_OTHERS = ("live", "moving", "ended")
@@ -42,12 +43,19 @@ def whole(text: str, most: int) -> int:
     return min(int(text[:12]), most) if text.isascii() and text.isdecimal() else 0
 
 
-def begin(call_sid: str, mode: str) -> dict[str, str]:
-    """A carrier brings a call: its row, and what every worker must know of it."""
-    caller, called = request.values.get("From", ""), request.values.get("To", "")
-    note(CallOpened(call_sid, "twilio", caller, called, mode, datetime.now(UTC)))
+def begin(
+    call_sid: str, mode: str, carrier: str = TWILIO, caller: str | None = None, called: str | None = None
+) -> dict[str, str]:
+    """A carrier brings a call: its row, and what every worker must know of it.
+
+    Args:
+        caller, called: their numbers; by default what Twilio's webhook says.
+    """
+    caller = request.values.get("From", "") if caller is None else caller
+    called = request.values.get("To", "") if called is None else called
+    note(CallOpened(call_sid, carrier, caller, called, mode, datetime.now(UTC)))
     live_store().begin(call_sid)
-    known = {"called": called, "caller": caller, "path": mode}
+    known = {"called": called, "caller": caller, "path": mode, "carrier": carrier}
     if mode == "recorded":
         known["was_recorded"] = "1"
     live_store().remember(call_sid, **known)
@@ -93,7 +101,8 @@ def over(call_sid: str, why: str) -> None:
         began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
         note(CallChanged(call_sid, ended, began))
     if has_been_recorded or known.get("needs_fallback") == "1":
-        part("metrics").calls.labels("twilio", "recorded", why or known.get("reason", "")).inc()
+        carrier = known.get("carrier") or TWILIO
+        part("metrics").calls.labels(carrier, "recorded", why or known.get("reason", "")).inc()
     live.remember(call_sid, is_over="1")
     release(call_sid)
     if state == "moving":
@@ -131,6 +140,7 @@ def _taken_up_again(call_sid: str, row: dict[str, Any]) -> dict[str, str]:
     live, began = live_store(), row["started_at"] or datetime.now(UTC)
     known = {
         "called": row["called"] or request.values.get("To", ""),
+        "carrier": row["carrier"] or TWILIO,
         "path": "recorded",
         "was_recorded": "1",
         "began": repr(began.timestamp()),

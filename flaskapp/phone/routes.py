@@ -74,7 +74,8 @@ def incoming_call_streaming() -> Response:
         return perform(call_sid, before)
     if part("drain").is_set():
         return ask_again(call_sid, {})
-    if (refused := refusal(call_sid, request.values.get("From", ""))) is not None:
+    numbers = (request.values.get("From", ""), request.values.get("To", ""))
+    if (refused := refusal(call_sid, *numbers)) is not None:
         return perform(call_sid, refused)
     known = begin(call_sid, "live")
     live_store().remember(call_sid, wants_stream="1")

@@ -22,12 +22,13 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from flaskapp.metrics import Metrics
-from flaskapp.phone.commands import TellLine, TellTurn
+from flaskapp.phone.commands import TellLine, TellPlace, TellTurn
 from flaskapp.phone.directives import Message
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.transcript import Line
 from flaskapp.store.ends import Ends
+from flaskapp.store.feed import Feed
 from flaskapp.store.history import CallChanged, Entry, EventHappened, History, TurnSaved
 from flaskapp.store.live import LiveStore, leg_key
 
@@ -40,6 +41,7 @@ ENTRIES_AT_ONCE = 500
 #: Reasons of a leg's end after which the call may go on: its stream broke; somebody else was dialled.
 BROKE, TRANSFERRED, REPLACED = "carrier_lost", "transferred", "replaced"
 GONE = "caller_hung_up"
+TWILIO = "twilio"
 
 
 class Scribe(Listener):
@@ -47,19 +49,28 @@ class Scribe(Listener):
 
     Args:
         engine, model: what serves the calls, for their history.
+        feed: whoever reads along is told of every line at once.
     """
 
     def __init__(
-        self, history: History, metrics: Metrics, live: LiveStore, carrier: str, engine: str, model: str
+        self,
+        history: History,
+        metrics: Metrics,
+        live: LiveStore,
+        engine: str,
+        model: str,
+        feed: Feed | None = None,
     ) -> None:
         self._history, self._metrics, self._live = history, metrics, live
-        self._carrier, self._engine, self._model = carrier, engine, model
+        self._engine, self._model, self._feed = engine, model, feed or Feed()
         self._ends = Ends(live.redis)
         self._notes: deque[tuple[Entry, str]] = deque(
             maxlen=ENTRIES_KEPT
         )  # each with its mark among the ends
         self._bridge_ms: dict[tuple[str, str], int] = {}
-        self._active: dict[str, str] = {}  # a call -> the mark of its leg here
+        self._legs: dict[
+            str, list[tuple[str, str]]
+        ] = {}  # a call -> its legs here: mark, carrier; oldest first
         self._guard = threading.Lock()
         self._writer: threading.Thread | None = None
         self._written = threading.Event()
@@ -82,14 +93,15 @@ class Scribe(Listener):
                 self._writer.start()
 
     def call_started(self, call_sid: str, started: StreamStarted) -> None:
-        mark = self._active[call_sid] = secrets.token_hex(4)
-        self._metrics.active_calls.labels(self._carrier).inc()
+        mark = secrets.token_hex(4)
+        self._legs.setdefault(call_sid, []).append((mark, started.carrier))
+        self._metrics.active_calls.labels(started.carrier).inc()
         mode = "both" if self._live.recall(call_sid).get("was_recorded") else "live"
         self._live.keep_on(call_sid)
         fresh = {"needs_fallback": "0", "pending_turn": "", "streams": "0"}
         self._live.remember(call_sid, state="live", leg=mark, **fresh)
         fields = {"mode": mode, "status": "in-progress", "engine": self._engine, "model": self._model}
-        self.note(CallChanged(call_sid, {"carrier": self._carrier, **fields}))
+        self.note(CallChanged(call_sid, {"carrier": started.carrier, **fields}))
 
     def engine_opened(self, call_sid: str) -> None:
         self._metrics.engine_sessions.inc()
@@ -102,7 +114,11 @@ class Scribe(Listener):
     def reconnected(self, call_sid: str, result: str) -> None:
         self._metrics.engine_reconnects.labels(result).inc()
 
+    def placed(self, call_sid: str, place: TellPlace) -> None:
+        self._feed.placed(call_sid, place.item_id, place.position, place.speaker, place.is_over)
+
     def line(self, call_sid: str, line: TellLine) -> None:
+        self._feed.line(call_sid, line.item_id, line.position, line.speaker, line.text, line.is_final)
         key = (call_sid, line.item_id)
         bridge_ms = self._bridge_ms.pop(key, None) if line.is_final else self._bridge_ms.get(key)
         self.note(
@@ -124,6 +140,8 @@ class Scribe(Listener):
 
     def recorded(self, call_sid: str, lines: Sequence[Line]) -> None:
         """Lines that were handed in as audio, not heard live."""
+        for line in lines:
+            self._feed.line(call_sid, line.item_id, line.position, line.speaker, line.text, line.is_final)
         self.note(
             *(
                 TurnSaved(call_sid, line.item_id, line.position, line.speaker, line.text, line.start_ms,
@@ -145,7 +163,7 @@ class Scribe(Listener):
     def fault(self, call_sid: str, at_ms: int, kind: str, detail: str) -> None:
         self._metrics.faults.labels(kind).inc()
         log.warning("%s %s", kind, detail, extra={"call_sid": call_sid})
-        if call_sid in self._active:  # a stream that was not let in leaves nothing in the call's history
+        if call_sid in self._legs:  # a stream that was not let in leaves nothing in the call's history
             self.note(EventHappened(call_sid, at_ms, kind, {"fault": True, "detail": detail}))
 
     def frame_delay(self, in_s: float, out_s: float) -> None:
@@ -161,24 +179,32 @@ class Scribe(Listener):
         sid = ended.call_sid
         log.info("Processing streamed audio for call %s", sid, extra={"call_sid": sid})
         self._expect(sid, somebody=True)  # to begin with: this worker may not live to say more
-        mark = self._active.pop(sid, None)
-        if mark is not None:
-            self._metrics.active_calls.labels(self._carrier).dec()
+        mark, carrier = self._left(sid)
         self._keep(ended)
         self._live.add_usage(sid, ended.usage, leg_key(ended.base_ms))
         if ended.reason == REPLACED or self._live.recall(sid).get("leg", mark) != mark:
             log.info("Another stream has taken the call over", extra={"call_sid": sid})
         else:
-            self._count(ended)
+            self._count(ended, carrier)
             self._hand_on(ended)
         log.info("Real-time audio processing completed for call %s", sid, extra={"call_sid": sid})
 
-    def _count(self, ended: CallEnded) -> None:
+    def _left(self, call_sid: str) -> tuple[str, str]:
+        """The call's leg that ends now: one that another took the call over from ends first."""
+        legs = self._legs.get(call_sid, [])
+        mark, carrier = legs.pop(0) if legs else (None, TWILIO)
+        if not legs:
+            self._legs.pop(call_sid, None)
+        if mark is not None:
+            self._metrics.active_calls.labels(carrier).dec()
+        return mark or "", carrier
+
+    def _count(self, ended: CallEnded, carrier: str) -> None:
         """What is over is counted: a call, or a leg of one that live AI could not serve."""
         if ended.needs_fallback:
             self._metrics.fallbacks.labels(ended.reason).inc()
         elif not ended.moves:
-            self._metrics.calls.labels(self._carrier, "live", ended.reason).inc()
+            self._metrics.calls.labels(carrier, "live", ended.reason).inc()
         if ended.dropped_frames:
             self._metrics.dropped_frames.labels("carrier").inc(ended.dropped_frames)
 
@@ -193,7 +219,8 @@ class Scribe(Listener):
         sid, live = ended.call_sid, self._live
         live.remember(sid, heard_until_ms=str(ended.heard_until_ms))
         pending = self.left_over(ended)
-        is_over = bool(live.recall(sid).get("is_over"))
+        known = live.recall(sid)
+        is_over = bool(known.get("is_over"))
         state = "ended" if is_over else _state(ended)
         # First of all: once Redis says that the call has ended, nobody else asks how.
         self.note(CallChanged(sid, {**_ending(ended, is_over), "usage": live.usage(sid) or ended.usage}))
@@ -213,7 +240,8 @@ class Scribe(Listener):
         if ended.needs_fallback:
             live.count(sid, "falls")
             live.remember(sid, fell_at_ms=str(live.elapsed_ms(sid)))
-        self._expect(sid, somebody=not ended.needs_fallback and ended.reason != TRANSFERRED)
+        asks_next = known.get("carrier", TWILIO) == TWILIO  # others may have nobody who asks what follows
+        self._expect(sid, somebody=not asks_next or not (ended.needs_fallback or ended.reason == TRANSFERRED))
 
     def _expect(self, call_sid: str, *, somebody: bool) -> None:
         """Whether the sweeper shall close the call's books, should nobody take it up."""

@@ -48,6 +48,7 @@ IGNORED = {
     "Hear",
     "SetMark",
     "TellLine",
+    "TellPlace",
     "TellTurn",
     "TellEvent",
     "TellEngine",

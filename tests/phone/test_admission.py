@@ -9,7 +9,7 @@ import pytest
 
 from flaskapp import create_app
 from flaskapp.phone import admission
-from flaskapp.phone.sockets import Streams
+from flaskapp.phone.room import Streams
 
 CALLER, OTHER = "+15550001111", "+15550002222"
 

@@ -19,7 +19,7 @@ def kinds(commands: list[do.Command]) -> list[type]:
 def test_caller_interrupts_and_playback_clears():
     scene = speaking(4.0)
     commands = scene.hears(SPEAKS, after=1.5)
-    assert kinds(commands) == [do.ClearPlayback, do.Truncate, do.TellLine, do.TellEvent]
+    assert kinds(commands) == [do.ClearPlayback, do.Truncate, do.TellLine, do.TellEvent, do.TellPlace]
     assert only(do.Truncate, commands) == do.Truncate("a1", 0, 1500)
     assert only(do.TellEvent, commands) == do.TellEvent("barge_in", {"heard_ms": [1500]})
 
@@ -69,12 +69,12 @@ def test_a_reply_that_is_done_but_still_playing_is_cut_too():
 
 
 def test_nothing_is_cleared_when_nothing_plays():
-    assert live().hears(SPEAKS) == []
+    assert kinds(live().hears(SPEAKS)) == [do.TellPlace]
     scene = speaking(1.0)
     scene.hears(ev.ReplyAudioEnded("r1", "a1"), words("Good day.", is_final=True))
     scene.hears(ev.ReplyEnded("r1", "completed"))
     scene.hears(ev.MarkReached("m1"), ev.MarkReached("m2"), after=1.0)
-    assert scene.hears(SPEAKS, after=0.5) == []
+    assert kinds(scene.hears(SPEAKS, after=0.5)) == [do.TellPlace]
 
 
 def test_a_caller_who_goes_on_does_not_clear_a_silent_line_again():
@@ -84,7 +84,7 @@ def test_a_caller_who_goes_on_does_not_clear_a_silent_line_again():
     scene.hears(audio("a1", 4000))
     assert do.ClearPlayback() in scene.hears(SPEAKS, after=1.0)
     scene.hears(ev.SpeechStopped("u1", 100), after=0.125)
-    assert scene.hears(ev.SpeechStarted("u2", 200)) == []
+    assert kinds(scene.hears(ev.SpeechStarted("u2", 200))) == [do.TellPlace]
 
 
 def test_a_line_that_still_plays_by_its_marks_is_cleared():
@@ -129,7 +129,7 @@ def test_a_reply_that_is_over_is_not_cancelled():
 def test_a_reply_without_sound_yet_is_silenced_without_a_clear():
     scene = live()
     scene.hears(ev.ReplyStarted("r1"))
-    assert scene.hears(SPEAKS) == []
+    assert kinds(scene.hears(SPEAKS)) == [do.TellPlace]
     assert scene.hears(audio()) == []
 
 

@@ -43,13 +43,15 @@ def test_words_that_could_not_be_transcribed_are_a_fault_and_no_line():
     scene = live()
     scene.hears(ev.SpeechStarted("u1", 0))
     assert scene.hears(ev.CallerWordsLost("u1", "audio_unintelligible")) == [
-        do.TellFault("transcription_failed", "audio_unintelligible")
+        do.TellPlace("u1", 0, "caller", is_over=True),
+        do.TellFault("transcription_failed", "audio_unintelligible"),
     ]
     assert scene.hears(ev.HangUp("operator"))[0] == do.CloseEngine()
 
 
 def test_an_empty_transcription_is_no_line():
-    assert live().hears(ev.SpeechStarted("u1", 0), heard_words("  ")) == []
+    told = live().hears(ev.SpeechStarted("u1", 0), heard_words("  "))
+    assert told == [do.TellPlace("u1", 0, "caller"), do.TellPlace("u1", 0, "caller", is_over=True)]
 
 
 def test_a_callers_line_lasts_as_long_as_he_spoke():

@@ -54,7 +54,7 @@ def history(tmp_path):
 
 
 def a_scribe(live: LiveStore, history: Any) -> Scribe:
-    made = Scribe(history, Metrics(), live, "twilio", "openai", "m")
+    made = Scribe(history, Metrics(), live, "openai", "m")
     made.over = lambda sid: made.note(over(sid))
     return made
 

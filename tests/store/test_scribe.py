@@ -45,7 +45,7 @@ def shelf() -> Shelf:
 
 @pytest.fixture
 def scribe(shelf) -> Scribe:
-    return Scribe(shelf, Metrics(), LiveStore(connect("")), "twilio", "openai", "m")
+    return Scribe(shelf, Metrics(), LiveStore(connect("")), "openai", "m")
 
 
 def opened(call_sid: str) -> CallOpened:
@@ -205,7 +205,7 @@ def test_the_carrier_said_that_it_is_over_while_its_leg_moved(scribe, shelf, tol
 
 def test_a_leg_that_learns_late_that_its_stream_is_dead_takes_nothing_from_the_next(scribe, shelf, told):
     """Two workers, one Redis: the carrier is on its second stream before the first worker knows."""
-    other = Scribe(shelf, scribe._metrics, scribe._live, "twilio", "openai", "m")
+    other = Scribe(shelf, scribe._metrics, scribe._live, "openai", "m")
     started(scribe)
     started(other)
     line = Line("a", 4, "agent", "Hello.", 0, 900, True)

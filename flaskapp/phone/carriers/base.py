@@ -1,7 +1,8 @@
 """What every carrier's codec offers: its words in, events out; commands in, its words out.
 
 A codec is pure: no socket, no clock, no Flask. It may remember what the
-carrier said at the start (the stream's id), nothing else.
+carrier said at the start (the stream's id, its format), what its sound needs
+to go on without a click, and how many messages it has made: nothing else.
 """
 
 from __future__ import annotations
@@ -12,18 +13,47 @@ from flaskapp.phone.events import Event
 
 
 class Carrier(Protocol):
-    """One stream's codec."""
+    """One stream's codec.
+
+    Attributes:
+        name: of the carrier, as history and metrics have it.
+        formats: the engines' names for what its streams may bring (``audio/pcmu``, ``audio/pcm``).
+    """
 
     name: str
+    formats: tuple[str, ...]
 
     def decode(self, message: bytes) -> Event | None:
         """One message as an event; None for what needs no answer; never raises."""
 
     def media(self, payload: bytes) -> list[bytes]:
-        """Audio (base64, in the stream's format) as messages to the carrier."""
+        """Audio (base64, in the format that the start told) as messages to the carrier."""
 
     def mark(self, name: str) -> bytes:
         """Ask to be told when everything before this has been played."""
 
     def clear(self) -> bytes:
         """Ask to drop what has not been played."""
+
+
+class PacedCarrier(Carrier, Protocol):
+    """One that wants audio in chunks of its own size, not long before they are played (``playback.py``).
+
+    Attributes:
+        lead_s: a chunk is sent when no more than so much, itself included, is still to be played.
+        bytes_per_s: of its chunks; known after the start.
+    """
+
+    lead_s: float
+
+    @property
+    def bytes_per_s(self) -> int: ...
+
+    def chunks(self, payload: bytes) -> list[bytes]:
+        """Audio (as in ``media``) as whole chunks of what the carrier plays; what is left is held back."""
+
+    def tail(self) -> list[bytes]:
+        """No more comes for now: what was held back, padded with silence to a whole chunk; [] for nothing."""
+
+    def frame(self, chunk: bytes) -> bytes:
+        """One chunk as a message. Messages are numbered as they are made: make them as they are sent."""

@@ -67,6 +67,7 @@ class TwilioStream:
     """The codec of one Twilio media stream."""
 
     name = "twilio"
+    formats: tuple[str, ...] = ("audio/pcmu",)
 
     def __init__(self) -> None:
         self._media_head = b""
