@@ -2,7 +2,8 @@
 
 G.711 mu-law is the carriers' and the engines' common tongue: 8000 samples a
 second, one byte a sample, so 8 bytes are 1 ms and a 20 ms frame is 160 bytes
-(ITU-T G.711). PCM here is always signed 16-bit little-endian mono.
+(ITU-T G.711). PCM here is always signed 16-bit little-endian mono; engines
+take it at 24 kHz. What is kept of a call is mu-law, whatever its stream brings.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ TELEPHONE_RATE_HZ = 8000
 FRAME_MS = 20
 FRAME_BYTES = 160
 MULAW_BYTES_PER_MS = 8
+PCMU, PCM = "audio/pcmu", "audio/pcm"  # the engines' names
+PCM_RATE_HZ = 24_000
+BYTES_PER_MS = {PCMU: MULAW_BYTES_PER_MS, PCM: PCM_RATE_HZ * 2 // 1000}
 MULAW_SILENCE = b"\xff"
 # Comfort noise on a telephone line stays under 20 of 32767, quiet speech is above 300.
 VOICE_RMS = 150
@@ -80,6 +84,25 @@ def resample_pcm16(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
 
     samples = numpy.frombuffer(pcm[: len(pcm) & ~1], dtype="<i2")
     return bytes(soxr.resample(samples, from_hz, to_hz).astype("<i2").tobytes())
+
+
+def to_telephone(sound: bytes, audio_format: str) -> bytes:
+    """A stretch of a stream's sound as mu-law."""
+    if audio_format == PCMU:
+        return sound
+    return pcm16_to_mulaw(resample_pcm16(sound, PCM_RATE_HZ, TELEPHONE_RATE_HZ))
+
+
+def from_telephone(mulaw: bytes, audio_format: str) -> bytes:
+    """A stretch of mu-law as a stream brings or takes it."""
+    if audio_format == PCMU:
+        return mulaw
+    return resample_pcm16(mulaw_to_pcm16(mulaw), TELEPHONE_RATE_HZ, PCM_RATE_HZ)
+
+
+def loudness(sound: bytes, audio_format: str) -> int:
+    """``rms`` of a stretch of a stream's sound."""
+    return rms(sound[: len(sound) & ~1] if audio_format == PCM else mulaw_to_pcm16(sound))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from flaskapp.phone.errands import Errands
 from flaskapp.phone.errors import LegClosed, TicketError
 from flaskapp.phone.flow import Flow
 from flaskapp.phone.listener import CallEnded, Listener
+from flaskapp.phone.playback import playback
 from flaskapp.phone.transcript import Line
 from flaskapp.phone.waiting import native_lock
 
@@ -84,6 +85,7 @@ class Bridge(Flow):
         super().__init__(call, clock)
         self.on_transcript, self._told = on_transcript, 0
         self._phone, self._carrier = phone, carrier
+        self._playback = playback(phone, carrier, clock)
         self._engine, self._spec, self._breaker = engine, spec, breaker
         self._session = RealtimeSession()
         self._listener = listener
@@ -191,19 +193,17 @@ class Bridge(Flow):
     def _perform(self, commands: list[do.Command], now: float) -> None:
         """Do what the call commands: one write to each leg, then whatever does not concern the audio."""
         to_engine: list[bytes] = []
-        to_carrier: list[bytes] = []
+        sounds = self._playback
         rest: list[do.Command] = []
         for command in commands:
             if isinstance(command, do.Hear):
                 to_engine.append(self._session.append(command.payload))
             elif isinstance(command, do.Play):
-                to_carrier += self._carrier.media(command.payload)
+                sounds.play(command.payload)
             elif isinstance(command, do.SetMark):
-                to_carrier.append(self._carrier.mark(command.name))
+                sounds.mark(command.name)
             elif isinstance(command, do.ClearPlayback):
-                self._phone.drop_queued()
-                self._phone.send([self._carrier.clear()])
-                to_carrier.clear()
+                sounds.clear()
             elif isinstance(command, do.Recite):
                 to_engine.append(self._session.recite(command.speaker, command.text))
             elif isinstance(command, do.ReciteTool):
@@ -214,8 +214,7 @@ class Bridge(Flow):
                 rest.append(command)
         if to_engine and self._leg is not None:
             self._leg.send(to_engine, droppable=True)
-        if to_carrier:
-            self._phone.send(to_carrier, droppable=True)
+        sounds.push()
         for command in rest:
             self._tell(_PERFORM[type(command)], self, command, now)
 
@@ -226,9 +225,8 @@ class Bridge(Flow):
     def _open_engine(self, command: do.OpenEngine, now: float) -> None:
         self._legs = [leg for leg in self._legs if not leg.is_over]
         # Known before it can report anything: it dials as soon as it is started.
-        self._leg = EngineLeg(
-            self._engine, self.call.call_sid, self._from_engine, self._listener, self._clock
-        )
+        told = (self._from_engine, self._listener, self._clock, self.call.memory.audio_format)
+        self._leg = EngineLeg(self._engine, self.call.call_sid, *told)
         self._legs.append(self._leg)
         self._leg.start()
 
@@ -303,6 +301,7 @@ class Bridge(Flow):
                 self._listener.call_ended(self._ended(command, now))
                 self._tell_subscriber(event="call_ended", transcript="", is_final=True)
         finally:
+            self._playback.stop()
             self._phone.close(command.code, command.reason)
             self._over.set()
 
@@ -314,7 +313,7 @@ class Bridge(Flow):
             command.needs_fallback,
             self.call.ms(now),
             dict(talk.usage),
-            self._phone.dropped + round(intake.dropped_ms / 20),
+            self._phone.dropped + self._playback.dropped + round(intake.dropped_ms / 20),
             tuple(replace(line, text=line.text.strip()) for line in talk.transcript.spoken()),
             self.call.heard_until_ms(now),
             talk.owes_reply,

@@ -14,13 +14,14 @@ from flaskapp.phone import events as ev
 from flaskapp.phone import keypad
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.attention import Attention, Price, free
+from flaskapp.phone.audio import BYTES_PER_MS
 from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.endings import Endings, Limits
 from flaskapp.phone.exits import IN_SESSION, ON_THE_LINE, STANDING, Handler, State
 from flaskapp.phone.greeting import Greeting
 from flaskapp.phone.intake import Intake
 from flaskapp.phone.past import NOTHING, Past
-from flaskapp.phone.playout import Clip
+from flaskapp.phone.playout import Clip, Sounds
 from flaskapp.phone.recovery import (
     ALREADY_REPLYING,
     BENIGN_ERRORS,
@@ -39,7 +40,7 @@ STRIKES = {"carrier": 10, "engine": 3}
 REPLY_ATTEMPTS = 2
 RENEWED_FROM = 5 / 6  # of the time that an engine lets a session last: from here on in a pause
 LAST_MOMENT, LAST_MOMENT_S = 0.1, 30.0  # and so long before its end at any moment
-ENGINE_FORMATS = {"audio/pcmu"}
+ENGINE_FORMATS = frozenset(BYTES_PER_MS)
 
 
 class Call(Attention):
@@ -56,6 +57,7 @@ class Call(Attention):
         intake: how much caller audio came, and what had to be dropped.
         endings: what brings the call to its end.
         clip: keeps the caller company while there is no engine.
+        sounds: gives what is played in the stream's format, once that is known.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Call(Attention):
         self.tools = ToolCalls(past=ToolCalls.recalled(past.memo.get("tools", ())))
         self.keypad = keypad.Keypad()
         self.clip: Clip | None = None
+        self.sounds: Callable[[str], Sounds] | None = None
         intake, recovery = Intake(), Recovery()
         if past.unheard:
             intake.before(past.unheard)
@@ -131,11 +134,21 @@ class Call(Attention):
             return self._turn_away("wrong_call", at, 1008, "not this call's stream")
         self.memory.stream_id, self.memory.audio_format = event.stream_id, event.audio_format
         self.talk.began_at = at
-        self.intake.starts(at)
         if event.audio_format not in ENGINE_FORMATS:
+            self.intake.starts(at)
             return [do.TellFault("unsupported_format"), *self._hand_over("unsupported_format", at)]
+        self.intake.starts(at, event.audio_format)
+        self._have_sounds(event.audio_format)
         self.recovery.begins(at, self.intake.kept_from_ms)
         return [*self.talk.greet(at), *self._open(at)]
+
+    def _have_sounds(self, audio_format: str) -> None:
+        if self.sounds is None or self.talk.listens:
+            return
+        sounds = self.sounds(audio_format)
+        self.clip = sounds.hold
+        if not self.talk.has_answered:
+            self.talk.greeting.clip = sounds.greeting
 
     def _started_again(self, event: ev.StreamStarted, at: float) -> list[do.Command]:
         if event.stream_id == self.memory.stream_id and event.call_sid == self.call_sid:

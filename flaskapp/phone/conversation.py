@@ -142,7 +142,8 @@ class Conversation(Talk):
         self.is_speaking, self.quiet_from = False, at
         end_ms = event.audio_end_ms - self.silence_ms
         self.stopped_at = self.given_at - max(self.given_ms - end_ms, 0.0) / 1000
-        self.owed.turn(at, self.stopped_at)
+        if not self.listens:
+            self.owed.turn(at, self.stopped_at)
         line = self._callers_line(event.item_id, at)
         line.end_ms = max(self._stream_ms(end_ms + self.offset_ms), line.start_ms)
         swallowed = self.awaited.ends(line.item_id, event.audio_end_ms + self.offset_ms)
@@ -184,7 +185,7 @@ class Conversation(Talk):
 
     def ask_if_due(self, at: float) -> list[do.Command]:
         """Ask for the reply to what the engine was given, unless one comes anyway."""
-        if not self.is_due or self._is_at_work or self.is_speaking:
+        if not self.is_due or self._is_at_work or self.is_speaking or self.listens:
             return []
         return [self.ask("", at)]
 
@@ -220,7 +221,7 @@ class Conversation(Talk):
         unwanted, self.is_unwanted, self.is_sounding = self.is_unwanted and not asked, False, False
         self.is_due = False
         self.greeting.started(event.response_id)
-        if not unwanted and not (asked and self.is_speaking):
+        if not (unwanted or self.listens) and not (asked and self.is_speaking):
             self.owed.lives(at)
             return []
         # We asked before the caller began to speak: no voice activity detection will cancel this one.

@@ -100,11 +100,13 @@ class Endings:
     def over_limit(self, at: float, cost_usd: float) -> Closing | None:
         """The limit that the call has reached."""
         limits = self._limits
+        reason, words = "", ""
         if limits.call_s and self._talk.ms(at) >= limits.call_s * 1000:
-            return Closing("max_duration", at + LAST_WORDS_S, TIME_IS_UP, yields=False)
-        if limits.cost_usd and cost_usd >= limits.cost_usd:
-            return Closing("max_cost", at + LAST_WORDS_S, NO_MORE_MONEY, yields=False)
-        return None
+            reason, words = "max_duration", TIME_IS_UP
+        elif limits.cost_usd and cost_usd >= limits.cost_usd:
+            reason, words = "max_cost", NO_MORE_MONEY
+        by = at + LAST_WORDS_S
+        return Closing(reason, by, "" if self._talk.listens else words, yields=False) if reason else None
 
     def goodbye(self, reason: str, had_words: bool, at: float) -> None:
         """The agent ends the call; ``had_words``: it has said its goodbye already."""
@@ -146,7 +148,7 @@ class Endings:
     def watch(self, at: float, waits_for_tool: bool) -> list[do.Command]:
         """What the agent shall say because of the time, in a session that stands."""
         talk, closing = self._talk, self.closing
-        if not talk.is_idle(at):
+        if talk.listens or not talk.is_idle(at):
             return []
         if closing is not None:
             if not closing.instructions or closing.is_asked:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from flaskapp.phone.audio import MULAW_BYTES_PER_MS
+from flaskapp.phone.audio import BYTES_PER_MS, to_telephone
 from flaskapp.phone.call import Call
 from flaskapp.phone.transcript import Line
 
@@ -29,9 +29,10 @@ class Flow:
         """The caller's audio since the last time: where it begins in the call (ms), and mu-law at 8 kHz."""
         if not (taken := _taken(self.call.intake.flow)):
             return None
+        audio_format = self.call.intake.audio_format
         pieces = [base64.b64decode(payload) for _, payload in taken]
-        start_ms = taken[0][0] - len(pieces[0]) / MULAW_BYTES_PER_MS
-        return self.call.talk.base_ms + round(start_ms), b"".join(pieces)
+        start_ms = taken[0][0] - len(pieces[0]) / BYTES_PER_MS[audio_format]
+        return self.call.talk.base_ms + round(start_ms), to_telephone(b"".join(pieces), audio_format)
 
     def take_lines(self) -> list[Line]:
         """The transcript's lines that are new or have changed since the last time, each as it is now."""

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import MULAW_BYTES_PER_MS, VOICE_RMS, mulaw_to_pcm16, rms
+from flaskapp.phone.audio import BYTES_PER_MS, MULAW_BYTES_PER_MS, PCMU, VOICE_RMS, from_telephone, loudness
 
 EARLY_MS = 10_000.0  # while nobody listens
 RECENT_MS = 1000.0  # while the engine listens
@@ -21,7 +21,7 @@ FLOW_MS = 600_000.0  # for a keeper that takes nothing
 FLOOD_BURST_MS = 10_000
 FLOOD_RATE = 2.0
 FLOOD_WITHIN_S = 5.0
-SLICE_BYTES = 20 * MULAW_BYTES_PER_MS
+SLICE_MS = 20
 
 
 @dataclass(slots=True)
@@ -34,6 +34,7 @@ class Intake:
         kept_from_ms: where on the stream's clock that begins.
         due_ms: at least so much may have come by now.
         flow: what no keeper has taken yet: (the clock at its end, payload). None: there is no keeper.
+        audio_format: the stream's.
     """
 
     began_at: float = 0.0
@@ -46,9 +47,14 @@ class Intake:
     due_ms: float = FLOOD_BURST_MS
     holds_ms: float = EARLY_MS
     flow: deque[tuple[float, bytes]] | None = None
+    audio_format: str = PCMU
 
-    def starts(self, at: float) -> None:
+    def starts(self, at: float, audio_format: str = PCMU) -> None:
         self.began_at = self.last_at = at
+        if audio_format != PCMU:  # what came before this stream is mu-law
+            self.audio_format = audio_format
+            before = b"".join(base64.b64decode(audio.payload) for audio in self.kept)
+            self._keep_slices(before)
 
     def takes(self, audio: ev.CallerAudio, at: float) -> bool:
         """Whether to take this slice, then kept: twice real time after a burst of ten seconds, no more."""
@@ -95,11 +101,11 @@ class Intake:
         self.holds_ms = self.kept_ms + EARLY_MS
 
     def has_voice(self, within_ms: float) -> bool:
-        """Whether somebody spoke in the latest mu-law audio, by its loudness: too dear for a live call."""
+        """Whether somebody spoke in the latest audio, by its loudness: too dear for a live call."""
         for audio in reversed(self.kept):
             if within_ms <= 0:
                 break
-            if rms(mulaw_to_pcm16(base64.b64decode(audio.payload))) >= VOICE_RMS:
+            if loudness(base64.b64decode(audio.payload), self.audio_format) >= VOICE_RMS:
                 return True
             within_ms -= audio.duration_ms
         return False
@@ -123,8 +129,14 @@ class Intake:
 
     def before(self, mulaw: bytes) -> None:
         """What the caller said before this stream, not put into words yet: a session hears it first."""
-        for at in range(0, len(mulaw), SLICE_BYTES):
-            piece = mulaw[at : at + SLICE_BYTES]
-            self.kept.append(ev.CallerAudio(base64.b64encode(piece), len(piece) / MULAW_BYTES_PER_MS))
+        self._keep_slices(mulaw)
         self.kept_from_ms = -len(mulaw) / MULAW_BYTES_PER_MS
         self.holds_ms = self.kept_ms + EARLY_MS
+
+    def _keep_slices(self, mulaw: bytes) -> None:
+        """This, and nothing else, as the stream would have brought it."""
+        self.kept.clear()
+        sound, bytes_per_ms = from_telephone(mulaw, self.audio_format), BYTES_PER_MS[self.audio_format]
+        for at in range(0, len(sound), SLICE_MS * bytes_per_ms):
+            piece = sound[at : at + SLICE_MS * bytes_per_ms]
+            self.kept.append(ev.CallerAudio(base64.b64encode(piece), len(piece) / bytes_per_ms))

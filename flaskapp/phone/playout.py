@@ -29,6 +29,19 @@ class Clip:
     duration_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sounds:
+    """What a call plays of its own, in its stream's format; None: nothing.
+
+    Attributes:
+        hold: keeps the caller company while there is no engine.
+        greeting: the agent's, as the engine spoke it before.
+    """
+
+    hold: Clip | None = None
+    greeting: Clip | None = None
+
+
 @dataclass(slots=True)
 class Span:
     """A stretch of one item's audio that plays without a gap."""

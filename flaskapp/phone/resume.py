@@ -85,6 +85,8 @@ class Lifeline:
     def _first_words(self, at: float) -> list[do.Command]:
         """The greeting that nobody heard, or the reply that is owed."""
         talk, intake, waiting = self.talk, self.intake, self.talk.awaited.utterances
+        if talk.listens:
+            return []
         if waiting:  # the audio that it was given makes it answer, wanted or not
             talk.is_unwanted = not talk.has_unanswered
             if talk.has_unanswered and waiting[-1].end_ms is not None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flaskapp.phone.agent import Agent, Agents
-from flaskapp.phone.audio import MULAW_BYTES_PER_MS
+from flaskapp.phone.audio import BYTES_PER_MS, PCMU, from_telephone
 from flaskapp.phone.breaker import Breaker, probe
 from flaskapp.phone.bridge import Bridge, PhoneLeg
 from flaskapp.phone.call import Call, free
@@ -34,7 +34,7 @@ from flaskapp.phone.errands import Errands
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import Listener
 from flaskapp.phone.past import NOTHING, Past
-from flaskapp.phone.playout import Clip
+from flaskapp.phone.playout import Clip, Sounds
 from flaskapp.phone.script_leg import ScriptLeg
 from flaskapp.phone.toolbench import Toolbench
 from flaskapp.phone.tools import CallContext
@@ -60,8 +60,8 @@ class Keeper(Protocol):
 class Greetings(Protocol):
     """Where greetings are kept as the engine spoke them (``store/greetings.py``)."""
 
-    def find(self, *depends_on: str) -> Clip | None: ...
-    def keep(self, mulaw: bytes, *depends_on: str) -> None: ...
+    def find(self, audio_format: str, *depends_on: str) -> Clip | None: ...
+    def keep(self, sound: bytes, audio_format: str, *depends_on: str) -> None: ...
 
 
 class Leg(Protocol):
@@ -148,6 +148,7 @@ class RTMTAudioHandler:
         carrier: Carrier | None = None,
         admit: Callable[[StreamStarted], None] = _welcome,
         past: Past = NOTHING,
+        listens: bool = False,
     ) -> None:
         """Serve one call on this leg; blocks until the call is over and the leg closed.
 
@@ -157,22 +158,23 @@ class RTMTAudioHandler:
             carrier: the leg's codec; Twilio's by default.
             admit: raises ``TicketError`` to refuse the stream when it starts.
             past: what was said and done on this call before this leg.
+            listens: the leg takes no audio: what is said on it is written down, and nobody answers.
         """
         agent = self.agents.for_number(called)
         phone: PhoneLeg = leg if isinstance(leg, Wire) else ScriptLeg(leg)
-        call = self._call(call_sid, agent, past)
+        call = self._call(call_sid, agent, past, listens)
         bridge = Bridge(
             call,
             phone,
             carrier or TwilioStream(),
             self.engine,
-            self._spec(agent),
+            self._spec(agent, listens),
             self.listener,
             admit,
             lambda: self._take_over(call_sid, bridge),
             lambda: self._release(call_sid),
             self.breaker,
-            self._errands(CallContext(call_sid, caller, called, agent)),
+            self._errands(CallContext(call_sid, caller, called, agent), call),
             self.on_transcript,
             self._clock,
         )
@@ -204,7 +206,7 @@ class RTMTAudioHandler:
         """How many streams there are, those that are not admitted yet included."""
         return len(self._bridges)
 
-    def _call(self, call_sid: str, agent: Agent, past: Past) -> Call:
+    def _call(self, call_sid: str, agent: Agent, past: Past, listens: bool) -> Call:
         own = agent.limits
         limits = replace(
             self._limits,
@@ -212,30 +214,35 @@ class RTMTAudioHandler:
             cost_usd=self._limits.cost_usd if own.max_call_cost_usd is None else own.max_call_cost_usd,
         )
         price = self._prices.cost_usd if self._prices else free
-        greeting = self._greetings.find(*self._greeting_key(agent)) if self._greetings else None
-        call = Call(call_sid, agent, self._clock(), past, limits, price, greeting)
-        call.clip = hold_clip(agent.language)
+        call = Call(call_sid, agent, self._clock(), past, limits, price)
+        call.sounds = partial(self._sounds, agent)
+        call.talk.listens = listens
         return call
+
+    def _sounds(self, agent: Agent, audio_format: str) -> Sounds:
+        greetings, key = self._greetings, self._greeting_key(agent)
+        greeting = greetings.find(audio_format, *key) if greetings else None
+        return Sounds(hold_clip(agent.language, audio_format), greeting)
 
     def _greeting_key(self, agent: Agent) -> tuple[str, ...]:
         voice = agent.voice or self.voice_choice
         model = (self.engine.at.base_url, self.engine.model)
-        return (agent.name, agent.greeting, agent.language, voice, *model, "audio/pcmu")
+        return (agent.name, agent.greeting, agent.language, voice, *model)
 
-    def _errands(self, context: CallContext) -> Errands:
+    def _errands(self, context: CallContext, call: Call) -> Errands:
         sid, transfer, greetings = context.call_sid, self._transfer, self._greetings
         key = self._greeting_key(context.agent)
         return Errands(
             sid,
             partial(self.tools.start, context),
             (lambda number: transfer(sid, number)) if transfer else None,
-            (lambda mulaw: greetings.keep(mulaw, *key)) if greetings else None,
+            (lambda sound: greetings.keep(sound, call.memory.audio_format, *key)) if greetings else None,
         )
 
-    def _spec(self, agent: Agent) -> SessionSpec:
+    def _spec(self, agent: Agent, listens: bool) -> SessionSpec:
         voice = agent.voice or self.voice_choice
-        tools = self.tools.schemas(agent)
-        return SessionSpec(agent.told(), voice, agent.language, self.transcribe_model, tools)
+        tools = () if listens else self.tools.schemas(agent)
+        return SessionSpec(agent.told(), voice, agent.language, self.transcribe_model, tools, listens)
 
     def _enter(self, bridge: Bridge) -> None:
         with self._guard:
@@ -284,8 +291,9 @@ def _endpoint(address: str | Endpoint, scope: str) -> Endpoint:
 
 
 @cache
-def hold_clip(language: str) -> Clip:
+def hold_clip(language: str, audio_format: str = PCMU) -> Clip:
     """What keeps a caller company in this language: words in English, a chime in all others."""
     is_english = language.split("-")[0].lower() in ("", "en")
-    sound = (CLIPS / ("one-moment.ulaw" if is_english else "chime.ulaw")).read_bytes()
-    return Clip(base64.b64encode(sound), len(sound) / MULAW_BYTES_PER_MS)
+    mulaw = (CLIPS / ("one-moment.ulaw" if is_english else "chime.ulaw")).read_bytes()
+    sound = from_telephone(mulaw, audio_format)
+    return Clip(base64.b64encode(sound), len(sound) / BYTES_PER_MS[audio_format])

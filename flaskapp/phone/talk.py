@@ -28,6 +28,7 @@ class Talk:
     given_ms: float = 0.0  # caller audio the engine was given: its session's clock
     given_at: float = 0.0  # when it was given the last of it
     offset_ms: float = 0.0  # where the engine's clock starts in the stream
+    listens: bool = False  # nobody hears what the agent would say: it says nothing
     interrupts_itself: bool = True
     transcribes: bool = True
     silence_ms: int = 0  # what the engine waits before it takes the caller to have stopped

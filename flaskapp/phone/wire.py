@@ -152,6 +152,10 @@ class Wire:
         messages, self._inbox = self._inbox, []
         return messages
 
+    def unread(self, messages: list[bytes]) -> None:
+        """Give messages back, to be received once more before all others; for the wire's reader only."""
+        self._inbox = [*messages, *self._inbox]
+
     def _read(self, timeout_s: float | None) -> bytes | None:
         """What the socket has; ``b""`` at its end; None when time ran out."""
         while True:

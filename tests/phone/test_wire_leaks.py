@@ -73,4 +73,4 @@ def test_two_hundred_connections_leave_nothing_behind():
     before = census()
     for number in range(200):
         connect_and_end(ENDINGS[number % len(ENDINGS)])
-    assert settled(before) == before
+    assert all(left <= before[what] for what, left in settled(before).items())

@@ -8,13 +8,13 @@ import pytest
 
 from flaskapp.phone.playout import Clip
 from flaskapp.store import keys
-from flaskapp.store.greetings import LONGEST_BYTES, Greetings
+from flaskapp.store.greetings import LONGEST_MS, Greetings
 from flaskapp.store.live import connect
 from tests import servers
 
 SOUND = b"\x8f\x0f" * 4000
 CLIP = Clip(base64.b64encode(SOUND), 1000.0)
-DEPENDS_ON = ("Anna", "Good day.", "en", "marin", "gpt-realtime", "audio/pcmu")
+DEPENDS_ON = ("audio/pcmu", "Anna", "Good day.", "en", "marin", "gpt-realtime")
 
 
 def test_what_one_worker_keeps_every_worker_finds(connections):
@@ -36,13 +36,13 @@ def test_a_greeting_in_another_voice_or_in_other_words_is_another(connections, p
 
 def test_two_greetings_are_not_one_because_their_parts_run_together(connections):
     greetings = Greetings(connections)
-    greetings.keep(SOUND, "Anna", "Hello.")
-    assert greetings.find("AnnaH", "ello.") is None
+    greetings.keep(SOUND, "audio/pcmu", "Anna", "Hello.")
+    assert greetings.find("audio/pcmu", "AnnaH", "ello.") is None
 
 
 def test_a_greeting_that_is_none_is_not_kept(connections):
     greetings = Greetings(connections)
-    greetings.keep(bytes(LONGEST_BYTES + 1), *DEPENDS_ON)
+    greetings.keep(bytes(LONGEST_MS * 8 + 1), *DEPENDS_ON)
     assert greetings.find(*DEPENDS_ON) is None
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from flaskapp.phone import events as ev
+from flaskapp.phone.audio import PCMU
 from flaskapp.phone.engines.connection import Engine
 from flaskapp.phone.engines.realtime import RealtimeSession
 from flaskapp.phone.errors import EngineRejected, EngineUnreachable, LegClosed
@@ -28,16 +29,23 @@ class EngineLeg:
     Args:
         report: takes events, when they came and who reports them.
         listener: hears of connections that stand and are gone.
+        audio_format: of what the session speaks.
 
     Attributes:
         is_given_up: nobody wants it any more.
     """
 
     def __init__(
-        self, engine: Engine, call_sid: str, report: Report, listener: Listener, clock: Callable[[], float]
+        self,
+        engine: Engine,
+        call_sid: str,
+        report: Report,
+        listener: Listener,
+        clock: Callable[[], float],
+        audio_format: str = PCMU,
     ) -> None:
         self.is_given_up = False
-        self._engine, self._call_sid = engine, call_sid
+        self._engine, self._call_sid, self._audio_format = engine, call_sid, audio_format
         self._report, self._listener, self._clock = report, listener, clock
         self._wire: Wire | None = None
         self._thread = threading.Thread(target=self._serve, name="engine-leg", daemon=True)
@@ -94,7 +102,7 @@ class EngineLeg:
             if self.is_given_up:  # nobody lets time pass for it any more
                 wire.close()
                 wire.abort()
-            decode = RealtimeSession().decode
+            decode = RealtimeSession(self._audio_format).decode
             while True:
                 messages = wire.receive()
                 now = self._clock()

@@ -15,9 +15,8 @@ from typing import Any
 import msgspec
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import MULAW_BYTES_PER_MS, base64_size
+from flaskapp.phone.audio import BYTES_PER_MS, PCM, PCM_RATE_HZ, PCMU, base64_size
 
-BYTES_PER_MS = {"audio/pcmu": MULAW_BYTES_PER_MS, "audio/pcm": 48}
 SESSION_UPDATE_ID = "session-update"
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
@@ -34,7 +33,8 @@ MAX_NUMBER = 2**31 - 1  # of milliseconds: 24 days; what a database keeps of a w
 class SessionSpec:
     """What a session is asked for; empty strings leave the server's default.
 
-    ``tools``: functions as the API takes them (``{"type": "function", "name": ...}``).
+    ``tools``: functions as the API takes them (``{"type": "function", "name": ...}``);
+    ``listens``: nobody hears what it would say, it shall only write down what it hears.
     """
 
     instructions: str
@@ -42,6 +42,7 @@ class SessionSpec:
     language: str = ""
     transcribe_model: str = ""
     tools: tuple[dict[str, Any], ...] = ()
+    listens: bool = False
 
 
 class _Message(msgspec.Struct):
@@ -72,7 +73,7 @@ _decode_name = msgspec.json.Decoder(_Named).decode
 class RealtimeSession:
     """The codec of one Realtime session."""
 
-    def __init__(self, audio_format: str = "audio/pcmu") -> None:
+    def __init__(self, audio_format: str = PCMU) -> None:
         self._bytes_per_ms = BYTES_PER_MS[audio_format]
 
     # ------------------------------------------------------------------ in
@@ -110,7 +111,7 @@ class RealtimeSession:
 
     def session_update(self, spec: SessionSpec, audio_format: str, minimal: bool = False) -> bytes:
         """The session in GA shape; ``minimal`` asks for nothing that a server might not have."""
-        session_format = {"type": audio_format, **({"rate": 24000} if audio_format == "audio/pcm" else {})}
+        session_format = {"type": audio_format, **({"rate": PCM_RATE_HZ} if audio_format == PCM else {})}
         hears: dict[str, Any] = {"format": session_format}
         speaks: dict[str, Any] = {"format": session_format}
         session: dict[str, Any] = {
@@ -120,10 +121,11 @@ class RealtimeSession:
             "audio": {"input": hears, "output": speaks},
         }
         if not minimal:
+            replies = not spec.listens
             hears["turn_detection"] = {
                 "type": "server_vad",
-                "create_response": True,
-                "interrupt_response": True,
+                "create_response": replies,
+                "interrupt_response": replies,
             }
             if spec.transcribe_model:
                 hears["transcription"] = _transcription(spec)
