@@ -330,7 +330,7 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] = (
     (
         ("exotel_api_key", "exotel_api_token"),
         lambda s: bool(s.exotel_api_key) != (s.exotel_api_token is not None),
-        "EXOTEL_API_KEY and EXOTEL_API_TOKEN go together, and one of them is missing: set both, or unset both",
+        "EXOTEL_API_KEY and EXOTEL_API_TOKEN go together, and one is missing: set both, or unset both",
     ),
     (
         ("azure_openai_endpoint", "azure_openai_realtime_deployment"),
