@@ -81,6 +81,21 @@ def webhook_url(text: str) -> str:
     return text
 
 
+def networks(text: str) -> str:
+    """A list of IP addresses or networks, separated by commas, as `ipaddress` spells them.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    try:
+        return ", ".join(str(ipaddress.ip_network(name)) for name in names)
+    except ValueError:
+        raise ValueError(
+            "must be addresses or networks, as in 203.0.113.7, 198.51.100.0/24 (whose last bits are zero)"
+        ) from None
+
+
 def is_loopback(text: str) -> bool:
     """Whether an origin leads to this very machine."""
     host = urlsplit(text).hostname or ""

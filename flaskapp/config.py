@@ -21,6 +21,7 @@ OPENAI = "OpenAI, or any server that speaks its Realtime API"
 OPENAI_URL = "https://api.openai.com/v1"
 CHAT_MODEL = "gpt-6-luna"  # OpenAI's own; of an Azure resource nobody knows what is deployed there
 LOCAL_SPEECH_MODEL = "local-stand-in"
+SHARED = ("call_webhook_secret", "exotel_api_token")  # others know these, too: nothing is derived from them
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ AzureUrl = Annotated[str, AfterValidator(addresses.azure_url)]
 RedisUrl = Annotated[str, AfterValidator(addresses.redis_url)]
 DatabaseUrl = Annotated[str, AfterValidator(addresses.database_url)]
 WebhookUrl = Annotated[str, AfterValidator(addresses.webhook_url)]
+Networks = Annotated[str, AfterValidator(addresses.networks)]
 FilePath = Annotated[str, AfterValidator(_existing_file)]
 PriceList = Annotated[str, AfterValidator(_prices)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
@@ -107,6 +109,26 @@ class Settings(BaseSettings):
         "Twilio", "Twilio's REST API, or a compatible one", "https://api.twilio.com"
     )
 
+    exotel_account_sid: str = setting("Exotel", "Account that carries the calls", "")
+    exotel_api_key: str = setting(
+        "Exotel",
+        "With EXOTEL_API_TOKEN: what the applets' address begins with, wss://KEY:TOKEN@",
+        "",
+        repr=False,
+    )
+    exotel_api_token: SecretStr | None = setting("Exotel", "Tells Exotel's requests from a stranger's")
+    exotel_allowed_ips: Networks = setting(
+        "Exotel", "Addresses or networks that alone may call, as 203.0.113.7, 198.51.100.0/24", ""
+    )
+    exotel_chunk_bytes: int = setting(
+        "Exotel",
+        "Size of the chunks of sound sent to it: a multiple of 320",
+        3200,
+        ge=3200,
+        le=100_000,
+        multiple_of=320,
+    )
+
     azure_openai_endpoint: AzureUrl = setting(
         "Azure OpenAI", "The resource, https://NAME.openai.azure.com", ""
     )
@@ -123,16 +145,10 @@ class Settings(BaseSettings):
 
     openai_api_key: SecretStr | None = setting(OPENAI, "API key")
     openai_base_url: EngineUrl = setting(OPENAI, "Another server's http(s)://HOST/v1", "")
-    openai_realtime_model: str = setting(
-        OPENAI,
-        "Model that hears and speaks",
-        "gpt-realtime-2.1",
-    )
+    openai_realtime_model: str = setting(OPENAI, "Model that hears and speaks", "gpt-realtime-2.1")
     openai_realtime_voice: str = setting(OPENAI, "Voice of the agent", "marin")
     openai_transcribe_model: str = setting(
-        OPENAI,
-        "Model that writes down the caller's words (on Azure: a deployment)",
-        "gpt-transcribe",
+        OPENAI, "Model that writes down the caller's words (on Azure: a deployment)", "gpt-transcribe"
     )
     openai_chat_model: str = setting(
         OPENAI,
@@ -140,15 +156,9 @@ class Settings(BaseSettings):
         "",
     )
     openai_speech_model: str = setting(
-        OPENAI,
-        "Model that speaks those answers with REPLY_VOICE=play; empty: the realtime one",
-        "",
+        OPENAI, "Model that speaks those answers with REPLY_VOICE=play; empty: the realtime one", ""
     )
-    localai_url: EngineUrl = setting(
-        OPENAI,
-        "Local speech server; set by `make run` and `make demo`",
-        "",
-    )
+    localai_url: EngineUrl = setting(OPENAI, "Local speech server; set by `make run` and `make demo`", "")
 
     agent_file: FilePath = setting("The agent", "YAML file that describes who answers, per called number", "")
     agent_instructions: str = setting("The agent", "What the agent is told, where there is no file", "")
@@ -318,6 +328,11 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] = (
         " a forged one; copy it from the Twilio console, or unset TWILIO_ACCOUNT_SID",
     ),
     (
+        ("exotel_api_key", "exotel_api_token"),
+        lambda s: bool(s.exotel_api_key) != (s.exotel_api_token is not None),
+        "EXOTEL_API_KEY and EXOTEL_API_TOKEN go together, and one is missing: set both, or unset both",
+    ),
+    (
         ("azure_openai_endpoint", "azure_openai_realtime_deployment"),
         lambda s: bool(s.azure_openai_endpoint) and not s.azure_openai_realtime_deployment,
         "AZURE_OPENAI_REALTIME_DEPLOYMENT is missing while AZURE_OPENAI_ENDPOINT is set: give the name of the"
@@ -379,6 +394,6 @@ def _derived(settings: Settings, instance: Path) -> dict[str, Any]:
     if not settings.database_url:
         derived["database_url"] = f"sqlite:///{instance / 'answerline.sqlite3'}"
     if settings.secret_key is None:
-        own = {name: text for name, text in settings.secrets().items() if name != "call_webhook_secret"}
-        derived["secret_key"] = SecretStr(signing_key(own, instance))  # that one others know, too
+        own = {name: text for name, text in settings.secrets().items() if name not in SHARED}
+        derived["secret_key"] = SecretStr(signing_key(own, instance))
     return derived

@@ -187,6 +187,11 @@ def test_limits_and_what_a_call_does_when_nothing_is_set():
         ("CALL_WEBHOOK_URL", "https://user:password@example.com/calls"),
         ("CALL_WEBHOOK_URL", "https://example.com/calls#here"),
         ("CALL_WEBHOOK_URL", "https:///calls"),
+        ("EXOTEL_ALLOWED_IPS", "203.0.113.7, exotel.example.com"),
+        ("EXOTEL_ALLOWED_IPS", "203.0.113.7/24"),
+        ("EXOTEL_CHUNK_BYTES", "2880"),
+        ("EXOTEL_CHUNK_BYTES", "3201"),
+        ("EXOTEL_CHUNK_BYTES", "100160"),
         ("TOOLS", "my tools"),
         ("TOOLS", "tools.py, ../tools"),
     ],
@@ -258,6 +263,21 @@ def test_an_account_without_its_token_is_refused():
     assert "TWILIO_AUTH_TOKEN is missing" in refusal(TWILIO_ACCOUNT_SID="AC1")
 
 
+@pytest.mark.parametrize("half", ["EXOTEL_API_KEY", "EXOTEL_API_TOKEN"])
+def test_exotel_s_key_and_token_go_together(half):
+    assert "EXOTEL_API_KEY and EXOTEL_API_TOKEN go together" in refusal(**{half: SECRET})
+    assert SECRET not in refusal(**{half: SECRET})
+    both = settings(EXOTEL_API_KEY="key", EXOTEL_API_TOKEN=SECRET)
+    assert both.exotel_api_token.get_secret_value() == SECRET
+    assert SECRET not in repr(both)
+
+
+def test_exotel_s_addresses_and_networks_are_brought_to_one_spelling():
+    read = settings(EXOTEL_ALLOWED_IPS="203.0.113.7 ,198.51.100.0/24,,2001:db8::/32")
+    assert read.exotel_allowed_ips == "203.0.113.7/32, 198.51.100.0/24, 2001:db8::/32"
+    assert settings().exotel_allowed_ips == ""
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_postgres_in_every_spelling(scheme):
     assert settings(DATABASE_URL=f"{scheme}://u:p@h/db").database_url == "postgresql+psycopg://u:p@h/db"
@@ -291,8 +311,9 @@ def test_the_signing_key_follows_from_the_secrets(tmp_path):
 
 
 def test_whoever_is_told_of_calls_cannot_sign_tickets(tmp_path):
-    """He knows the webhook's secret: the signing key must not follow from it."""
-    told = {"CALL_WEBHOOK_SECRET": "shared with them"}
+    """He knows the webhook's secret, or Exotel's token: the signing key must not follow from it."""
+    exotel = {"EXOTEL_API_KEY": "key", "EXOTEL_API_TOKEN": "in the applet's address"}
+    told = {"CALL_WEBHOOK_SECRET": "shared with them", **exotel}
     assert settings(tmp_path / "one", **told).secret_key != settings(tmp_path / "two", **told).secret_key
     both = settings(OPENAI_API_KEY="a", **told).secret_key
     assert both == settings(OPENAI_API_KEY="a").secret_key

@@ -16,18 +16,23 @@ from cryptography.hazmat.primitives.asymmetric import ec
 @cache
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """For a server, and for a client that trusts it alone."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with TemporaryDirectory() as folder:
+        certificate, key = files(Path(folder))
+        server.load_cert_chain(certificate, key)
+        client.load_verify_locations(certificate)
+    return server, client
+
+
+def files(folder: Path) -> tuple[Path, Path]:
+    """The certificate and its key, written into a folder."""
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(key).public_bytes(serialization.Encoding.PEM)
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "both.pem")
-        path.write_bytes(secret + certificate)
-        server.load_cert_chain(path)
-        client.load_verify_locations(path)
-    return server, client
+    (folder / "certificate.pem").write_bytes(_certificate(key).public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(secret)
+    return folder / "certificate.pem", folder / "key.pem"
 
 
 def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
