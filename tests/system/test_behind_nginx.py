@@ -1,0 +1,157 @@
+"""deploy/nginx.conf in front of two workers: calls come in by https and wss, and signatures are checked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from flaskapp.phone.audio import mulaw_to_pcm16, write_wav
+from flaskapp.simulator.twilio import signature
+from tests import servers
+from tests.conftest import PROJECT, RunningApp
+from tests.fakes import FakeRealtime, tone
+from tests.system import ledger
+from tests.system.conftest import TOKEN, WEBHOOK
+from tests.system.proxy import nginx, redirecting_port
+
+pytestmark = pytest.mark.system
+
+CALL = {"CallSid": "CA1", "From": "+15550001111", "To": "+15552223333"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """The app as the world sees it: ``url`` is nginx's, with a certificate that only ``trust`` knows."""
+
+    url: str
+    folder: Path
+    app: RunningApp
+    engine: FakeRealtime
+
+    @property
+    def trust(self) -> str:
+        return str(self.folder / "certificate.pem")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of commands that believe the certificate, and look into the app's database."""
+        return self.app.environment | {"SSL_CERT_FILE": self.trust, "LOG_LEVEL": "ERROR"}
+
+    def post(self, path: str, signed_for: str = "", **headers: str) -> requests.Response:
+        """A carrier's webhook, signed for a URL of that origin."""
+        if signed_for:
+            headers[signature.HEADER] = signature.sign(TOKEN, signed_for + path, CALL)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return requests.post(self.url + path, CALL, headers=named, verify=self.trust, timeout=30)
+
+    def command(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flask", "phone", *arguments],
+            cwd=PROJECT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def shown(self) -> str:
+        """Both of nginx's logs."""
+        return "".join(each.read_text() for each in self.folder.glob("answerline*.log"))
+
+
+@pytest.fixture
+def site(
+    gunicorn_app, engine, signed, redis_of_our_own, postgres_database, tmp_path
+) -> Iterator[Callable[..., Site]]:
+    """Opens a site: ``site({"FLASK_BASE_URL": ...})``; two workers, a real Redis, a real PostgreSQL."""
+    running = []
+
+    def open_site(settings: dict[str, str] | None = None, **nginx_options) -> Site:
+        served = {
+            "LOCAL": "0",
+            "WEB_CONCURRENCY": "2",
+            "TRUSTED_PROXIES": "1",
+            "REDIS_URL": redis_of_our_own,
+            "DATABASE_URL": postgres_database,
+            "OPENAI_BASE_URL": engine.base_url,
+            "OPENAI_API_KEY": "sk-test",
+            "AGENT_GREETING": "Hello.",
+            "DASHBOARD_PASSWORD": "not-a-secret-here",
+            **signed,
+        }
+        app = gunicorn_app(served | (settings or {}))
+        servers.wait_until(lambda: len(ledger.workers_of(app.process.pid)) == 2, "no workers")
+        port, behind = servers.free_port(), int(app.url.rpartition(":")[2])
+        context = nginx(tmp_path, port, [behind], tls=True, **nginx_options)
+        running.append(context)
+        return Site(context.__enter__(), tmp_path, app, engine)
+
+    yield open_site
+    for context in running:
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def voice(tmp_path) -> str:
+    """What the caller says."""
+    path = tmp_path / "voice.wav"
+    path.write_bytes(write_wav(mulaw_to_pcm16(tone(1200))))
+    return str(path)
+
+
+@pytest.mark.parametrize("public", ["https://voice.example.com", ""])
+def test_a_signed_call_is_answered_over_https_and_wss(site, voice, public):
+    front = site({"FLASK_BASE_URL": public})
+    done = front.command(
+        "dial", front.url, "--wav", voice, "--seconds", "40", "--json", "--require-transcript"
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    told = json.loads(done.stdout)
+    assert {line["speaker"] for line in told["lines"]} == {"caller", "agent"}
+    assert f'"GET /phone/stream-audio/{told["call_sid"]}" 101' in front.shown()
+    assert "Traceback" not in front.app.log.read_text()
+
+
+def test_signatures_are_checked_for_the_address_that_nginx_was_asked_for(site):
+    front = site()
+    evil = "https://evil.example"
+    assert "<Connect " in front.post(WEBHOOK, front.url).text
+    assert (
+        f"wss://{front.url.removeprefix('https://')}/phone/stream-audio/CA1"
+        in front.post(WEBHOOK, front.url).text
+    )
+    plain = front.url.replace("https", "http")
+    assert front.post(WEBHOOK, front.url, X_Forwarded_Proto="http").status_code == 200, "nginx knows better"
+    refused = [
+        front.post(WEBHOOK),
+        front.post(WEBHOOK, X_Forwarded_For="127.0.0.1"),
+        front.post(WEBHOOK, front.url, Host="evil.example"),
+        front.post(WEBHOOK, evil),
+        front.post(WEBHOOK, evil, X_Forwarded_Host="evil.example"),
+        front.post(WEBHOOK, plain, X_Forwarded_Proto="http"),
+        front.post(WEBHOOK, evil, Forwarded="host=evil.example;proto=https"),
+    ]
+    assert [answer.status_code for answer in refused] == [403] * len(refused)
+    assert not any("evil" in answer.text for answer in refused)
+    moved = requests.post(
+        f"http://127.0.0.1:{redirecting_port(front.folder)}{WEBHOOK}?a=1",
+        CALL,
+        allow_redirects=False,
+        timeout=30,
+    )
+    assert (moved.status_code, moved.headers["Location"]) == (308, f"https://localhost{WEBHOOK}?a=1")
+
+
+def test_with_a_public_origin_only_that_one_is_signed(site):
+    front = site({"FLASK_BASE_URL": "https://voice.example.com"})
+    assert front.post(WEBHOOK, "https://voice.example.com").status_code == 200
+    assert "wss://voice.example.com/" in front.post(WEBHOOK, "https://voice.example.com").text
+    assert front.post(WEBHOOK, front.url).status_code == 403
