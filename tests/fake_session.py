@@ -51,7 +51,8 @@ class Session:
     send_raw: Callable[[str], None]
     events: list[dict[str, Any]] = field(default_factory=list)
     offences: list[str] = field(default_factory=list)
-    audio: bytearray = field(default_factory=bytearray)
+    came: bytearray = field(default_factory=bytearray)  # all audio, as it came
+    audio: bytearray = field(default_factory=bytearray)  # the same as mu-law
     arrivals: list[tuple[float, int]] = field(default_factory=list)  # when, and how much audio there was then
     sent: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     session: dict[str, Any] = field(default_factory=dict)
@@ -105,6 +106,12 @@ class Session:
                 "usage": {"type": "duration", "seconds": 1.0},
             }
         )
+
+    @property
+    def creates_responses(self) -> bool:
+        """Whether it answers when the caller stops: the session may have asked for silence."""
+        turns = (self.session.get("audio") or {}).get("input", {}).get("turn_detection") or {}
+        return bool(turns.get("create_response", True))
 
     @property
     def heard_ms(self) -> int:

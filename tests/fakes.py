@@ -26,6 +26,7 @@ from tests.behaviour import BYTES_PER_MS, SILENT, Behaviour, ToolUse, Turn, Usag
 from tests.fake_conversation import Conversation
 from tests.fake_replies import Meter, Response, delta, tone
 from tests.fake_session import Session, offences
+from tests.fake_sound import is_wide, narrowed, widened
 
 __all__ = [
     "SILENT",
@@ -170,6 +171,7 @@ class FakeRealtime:
 
         def send(event: dict[str, Any]) -> None:
             event.setdefault("event_id", f"event_{next(_numbers)}")
+            event = widened(event) if is_wide(session.session, "output") else event
             session.sent.append((time.monotonic(), event))
             send_raw(json.dumps(event))
 
@@ -268,10 +270,14 @@ class FakeRealtime:
             for message in behaviour.says_first:
                 session.send_raw(message)
 
-    def _hear(self, session: Session, vad: Vad, audio: bytes) -> None:
+    def _hear(self, session: Session, vad: Vad, came: bytes) -> None:
+        session.came += came
+        audio = narrowed(came) if is_wide(session.session, "input") else came
         session.audio += audio
         session.arrivals.append((time.monotonic(), len(session.audio)))
-        if session.behaviour.echoes:
+        if session.behaviour.echoes and audio is not came:  # the very bytes
+            session.send_raw(json.dumps(delta("resp_echo", "item_echo", came)))
+        elif session.behaviour.echoes:
             session.send(delta("resp_echo", "item_echo", audio))
         elif session.behaviour.hears:
             began, ended = vad.hear(audio, session.heard_ms)
@@ -281,7 +287,8 @@ class FakeRealtime:
             elif ended:
                 item, vad.item = vad.item, ""
                 session.speech_stopped(item, f"words of {item}", at_ms=vad.ended_ms)
-                self._reply(session, session.turns)
+                if session.creates_responses:
+                    self._reply(session, session.turns)
 
     def _reply(self, session: Session, script: deque[Turn]) -> None:
         behaviour = session.behaviour

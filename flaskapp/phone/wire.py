@@ -45,7 +45,6 @@ class Wire:
         queue_bytes: what may wait for a slow peer; beyond it the oldest droppable goes.
         takes_binary: binary messages are read like text; otherwise they close with 1003.
         clock: seconds, monotonic.
-
     """
 
     def __init__(
