@@ -157,17 +157,20 @@ def test_a_reload_cuts_no_socket(tmp_path):
         for text in peer:
             peer.send(text)
 
+    def workers() -> set[int]:
+        return set(ledger.workers_of(int((tmp_path / "nginx.pid").read_text())))
+
     with serve(echo, "127.0.0.1", 0) as app:
         threading.Thread(target=app.serve_forever, daemon=True).start()
-        behind = app.socket.getsockname()[1]
-        with nginx(tmp_path, servers.free_port(), [behind]) as url:
-            with connect(url.replace("http", "ws") + "/client") as socket_:
-                first = ledger.workers_of(int((tmp_path / "nginx.pid").read_text()))
-                subprocess.run(command(tmp_path / "nginx.conf", "-s", "reload"), check=True, timeout=60)
-                pid = int((tmp_path / "nginx.pid").read_text())
-                servers.wait_until(lambda: set(ledger.workers_of(pid)) > set(first), "no new worker")
-                socket_.send("still there?")
-                assert socket_.recv(timeout=10) == "still there?"
+        with (
+            nginx(tmp_path, servers.free_port(), [app.socket.getsockname()[1]]) as url,
+            connect(url.replace("http", "ws") + "/client") as viewer,
+        ):
+            old = workers()
+            subprocess.run(command(tmp_path / "nginx.conf", "-s", "reload"), check=True, timeout=60)
+            servers.wait_until(lambda: workers() > old, "no new worker")
+            viewer.send("still there?")
+            assert viewer.recv(timeout=10) == "still there?"
         app.shutdown()
 
 
