@@ -22,6 +22,7 @@ from tests import servers
 from tests.conftest import PROJECT, environment_of
 from tests.fake_turns import FakeTurns
 from tests.fakes import FakeRealtime, tone
+from tests.system import proxy
 
 pytestmark = pytest.mark.system
 
@@ -83,21 +84,13 @@ def test_every_setting_that_a_page_names_exists():
 
 
 def test_nginx_takes_what_the_page_on_deploying_shows(tmp_path):
-    program = servers.find_program("nginx") or servers.find_program("/usr/sbin/nginx")
-    assert program, "no nginx here; `make test` says how to get it"
     (block,) = blocks("docs/deploying.md", "nginx")
-    path = tmp_path / "nginx.conf"
-    folders = "".join(
-        f"{name}_temp_path {tmp_path}/{name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    path.write_text(f"pid {tmp_path}/nginx.pid; events {{}} http {{ access_log off; {folders}\n{block}\n}}")
+    configured = proxy.configuration(tmp_path, servers.free_port(), [5001], tls=True)
+    text = configured.read_text()
+    (own,) = re.findall(r"^ *upstream answerline \{.*?^ *\}\n", text, re.DOTALL | re.MULTILINE)
+    configured.write_text(text.replace(own, block))
     checked = subprocess.run(
-        [program, "-t", "-p", str(tmp_path), "-c", str(path), "-e", "stderr"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        proxy.command(configured, "-t"), capture_output=True, text=True, timeout=60, check=False
     )
     assert checked.returncode == 0, checked.stderr
 

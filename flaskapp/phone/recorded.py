@@ -19,7 +19,6 @@ from flaskapp.access import carrier_signed, checked_call_sid, origin, socket_ori
 from flaskapp.config import Settings
 from flaskapp.phone import admission, allowance, documents
 from flaskapp.phone.agent import Agent, Agents
-from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.claims import (
     claim,
     completed,
@@ -30,6 +29,7 @@ from flaskapp.phone.claims import (
     turn_book,
 )
 from flaskapp.phone.directives import EndCall, TransferTo
+from flaskapp.phone.going_on import may_be_live_again
 from flaskapp.phone.next_step import HANG_UP, WAIT_S, Path, Step, Then
 from flaskapp.phone.registry import begin, has_lines, known_call, live_store, note, over, part, whole
 from flaskapp.phone.turn_tools import from_json
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_S = 0.7  # a webhook waits so long for an answer that is nearly there
 NOBODY_TOOK_IT_S = 3.0
 QUESTION_S = 1.7  # from one question for an answer to the next, at least
-REST_MS = 10_000  # after each time that live AI failed a call
 UNUSABLE = {"blocked_url", "too_large", "not_audio", "failed", "absent"}
 LOST = {"absent", "failed"}
 
@@ -242,19 +241,10 @@ def _answered(call_sid: str, known: dict[str, str], outcome: Outcome) -> Step:
         outcome.response,
         play_url,
         outcome.is_goodbye or bool(endings),
-        _may_go_live(call_sid, known),
+        may_be_live_again(call_sid, known),
         why=endings[0] if endings else "goodbye",
         ending=_ending(call_sid, known),
     )
-
-
-def _may_go_live(call_sid: str, known: dict[str, str]) -> bool:
-    """Whether the next turn is live: the engine is well, and has had time, more each time that it fell."""
-    if known.get("wants_stream") != "1":
-        return False
-    rest_ms = REST_MS * int(known.get("falls", "0"))
-    is_rested = live_store().elapsed_ms(call_sid) - int(known.get("fell_at_ms", "0")) >= rest_ms
-    return is_rested and cast(AIVoiceIntegration, part("desk")).is_live_well()
 
 
 def _speech_url(call_sid: str, key: str, outcome: Outcome) -> str:

@@ -3,16 +3,16 @@
 soxr's "LQ" by measurement, on a 1 kHz tone between 16 and 24 kHz in slices of
 100 ms: all its qualities but the quickest keep 83 dB, which is the rounding
 to 16 bits, and take 16 to 24 us a slice. They differ in how long they hold
-sound back, and in where they begin to cut: LQ 19 ms and 6 kHz, MQ 37 ms and
-7.5 kHz, HQ 25 to 35 ms and 7.5 kHz, VHQ 75 ms. The quickest (QQ) holds nothing
-back, but lets everything above 8 kHz come down as noise. A wideband telephone
-call carries 6.4 to 7 kHz at most, and a caller who waits hears each millisecond.
+sound back, and in where they begin to cut: LQ 20 ms and 6 kHz, MQ 38 ms and
+7.5 kHz, HQ 37 ms and 7.5 kHz, VHQ 75 ms. The quickest (QQ) holds nothing back,
+but lets what is above 8 kHz come down as noise. Speech on a wideband telephone
+ends between 6.4 and 7 kHz, and whoever waits for an answer notices the time.
 """
 
 from __future__ import annotations
 
 QUALITY = "LQ"
-DELAY_MS = 19  # the most that is held back
+DELAY_MS = 20  # the most that is held back
 
 
 class Resampler:

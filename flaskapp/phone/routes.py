@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any, cast
 
 from flask import Blueprint, Response, abort, request
-from redis.exceptions import RedisError
 
 from flaskapp.access import carrier_signed, checked_call_sid
 from flaskapp.phone import allowance
 from flaskapp.phone.admission import answered_before, refusal
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.ai_integration import AIVoiceIntegration
+from flaskapp.phone.going_on import broke_off, expect, may_be_live
 from flaskapp.phone.leftovers import UNDER_WAY, Leftovers
 from flaskapp.phone.next_step import HANG_UP, Step, Then
 from flaskapp.phone.recorded import ask_again, path, perform, record_instead, recorded
 from flaskapp.phone.registry import begin, has_lines, is_over, known_call, live_store, note, over, part, whole
-from flaskapp.phone.resumption import write_down
 from flaskapp.phone.sockets import sockets
 from flaskapp.phone.transferred import transferred
 from flaskapp.phone.uploads import uploads
@@ -28,11 +26,6 @@ from flaskapp.store.history import RANKS, TERMINAL, CallChanged
 
 log = logging.getLogger(__name__)
 
-#: A worker that died may have given places to so many lines of which only the history knows.
-LINES_OF_A_SECOND = 10
-STREAMS_PER_CALL = 2  # that never lived
-BREAKS_PER_MINUTE = 5
-BREAKS_WITHIN_MS = 60_000
 JOIN = Step((), Then.STREAM)
 
 MAX_BODY_BYTES = 64 << 10
@@ -143,11 +136,11 @@ def _what_next(call_sid: str) -> Response:
     if known.get("state") in ("transferring", "dialling") and (dialled := _dial(call_sid, known)) is not None:
         return dialled
     if known.get("state") == "live":
-        known = _broke_off(call_sid, known)
+        known = broke_off(call_sid, known)
     why = cast(AIVoiceIntegration, part("desk")).why_no_stream()
-    if _may_be_live(known) and why == "draining":
+    if may_be_live(known) and why == "draining":
         return ask_again(call_sid, known)
-    if _may_be_live(known) and (not why or (why == "full" and known.get("state") in UNDER_WAY)):
+    if may_be_live(known) and (not why or (why == "full" and known.get("state") in UNDER_WAY)):
         return _join(call_sid, known)  # MAX_CALLS is about new ones
     if not known and is_over(call_sid):
         return perform(call_sid, HANG_UP)
@@ -159,39 +152,13 @@ def _what_next(call_sid: str) -> Response:
     return record_instead(call_sid, known, ending or _pick_up(call_sid, known, why))
 
 
-def _may_be_live(known: dict[str, str]) -> bool:
-    """Whether the call shall have a stream (again): one that never lived is tried twice."""
-    if known.get("wants_stream") != "1" or known.get("path") == "recorded" or known.get("state") == "ended":
-        return False
-    return int(known.get("streams", "0")) < STREAMS_PER_CALL and len(_breaks(known)) < BREAKS_PER_MINUTE
-
-
 def _join(call_sid: str, known: dict[str, str]) -> Response:
     """A stream; that an earlier one broke off is known until the next one lives."""
     response = perform(call_sid, JOIN)
     if known.get("state") in UNDER_WAY:
         live_store().remember(call_sid, state="moving")
-        _expect(call_sid, somebody=True)
+        expect(call_sid, somebody=True)
     return response
-
-
-def _broke_off(call_sid: str, known: dict[str, str]) -> dict[str, str]:
-    """The stream is gone and nobody said why: its worker died, or does not know yet."""
-    live = live_store()
-    log.warning("A live stream broke off", extra={"call_sid": call_sid})
-    part("metrics").faults.labels("stream_broken").inc()
-    write_down(call_sid, live, note)
-    breaks = " ".join(str(at_ms) for at_ms in [*_breaks(known), live.elapsed_ms(call_sid)])
-    live.next_position(call_sid, LINES_OF_A_SECOND)
-    live.remember(call_sid, state="moving", breaks=breaks, broke_off="1")
-    return {**known, "state": "moving", "breaks": breaks}
-
-
-def _breaks(known: dict[str, str]) -> list[int]:
-    """When streams of this call broke off within the last minute, in ms of the call."""
-    began = float(known.get("began", "0"))
-    since_ms = (time.time() - began) * 1000 - BREAKS_WITHIN_MS
-    return [at_ms for at_ms in map(int, known.get("breaks", "").split()) if at_ms >= since_ms]
 
 
 def _dial(call_sid: str, known: dict[str, str]) -> Response | None:
@@ -200,7 +167,7 @@ def _dial(call_sid: str, known: dict[str, str]) -> Response | None:
     number = _agent(known).transfer_numbers.get(destination, "")
     if not number or "/transfer-ended/" in request.values.get("ErrorUrl", ""):
         return None
-    _expect(call_sid, somebody=False)
+    expect(call_sid, somebody=False)
     return perform(call_sid, Step((), Then.DIAL, destination=destination, number=number))
 
 
@@ -208,22 +175,11 @@ def _agent(known: dict[str, str]) -> Agent:
     return cast(Agents, part("agents")).for_number(known.get("called", ""))
 
 
-def _expect(call_sid: str, *, somebody: bool) -> None:
-    """Whether the sweeper shall look after the call if no stream of it lives within its patience."""
-    try:
-        if somebody:
-            live_store().touch(call_sid, time.time())
-        else:
-            live_store().let_go(call_sid)
-    except RedisError as error:
-        log.warning("Redis is away: %s", type(error).__name__, extra={"call_sid": call_sid})
-
-
 def _fallen(call_sid: str, known: dict[str, str]) -> dict[str, str]:
     """The call leaves the live path without a live leg's own end."""
     if known.get("state") in UNDER_WAY:
         pending = cast(Leftovers, part("leftovers")).fall(call_sid, known)
-        _expect(call_sid, somebody=False)
+        expect(call_sid, somebody=False)
         return {**known, "pending_turn": pending}
     if known.get("wants_stream") == "1" and known.get("path") != "recorded" and known.get("state") != "ended":
         live_store().count(call_sid, "falls")  # the stream never came about

@@ -68,7 +68,7 @@ def report(call: TwilioCall) -> CallReport:
         recordings=_recordings(call, pieces),
         marks=[MarkReport(m.name, (m.at - t0) * 1000, m.cleared) for s in call.streams for m in s.returned],
         received_media=sum(stream.received_media for stream in call.streams),
-        received_bytes=sum(a.size for a in playout.arrivals if a.source == "stream"),
+        received_bytes=sum(stream.received_bytes for stream in call.streams),
         played_ms=sum(span.size for span in playout.spans) / 8,
         cleared_ms=sum(cleared.size for cleared in playout.cleared) / 8,
     )

@@ -1,6 +1,6 @@
 """The caller's ear: what a call sounded like, measured from what was really played and said.
 
-Pure: works on times (monotonic seconds) and mu-law after the call is over.
+Pure: works on times (monotonic seconds) and sound after the call is over.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from flaskapp.phone import audio
+from flaskapp.simulator.encoding import MULAW, Encoding
 from flaskapp.simulator.playout import Piece
 from flaskapp.simulator.report import Pacing, TurnReport
 
 VOICE_RMS = 100  # of 32767: comfort noise stays under 20, quiet speech is above 300
-BLOCK = 80  # samples looked at together: 10 ms
+BLOCKS_PER_S = 100  # samples are looked at together for 10 ms
 JOIN_S = 0.2  # gaps between words: shorter ones do not end a sound
 LATE_S = 0.010
 
 
-def is_voiced(mulaw: bytes) -> bool:
+def is_voiced(sound: bytes, encoding: Encoding = MULAW) -> bool:
     """Whether these few milliseconds hold sound that a person would notice."""
-    return bool(mulaw) and audio.rms(audio.mulaw_to_pcm16(mulaw)) >= VOICE_RMS
+    return bool(sound) and audio.rms(encoding.pcm(sound)) >= VOICE_RMS
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,9 @@ def sounds(pieces: Iterable[Piece], join_s: float = JOIN_S) -> list[Sound]:
     """The audible stretches of what was played, in order; those with less between them are one."""
     found: list[Sound] = []
     for piece in pieces:
-        for start, end in _voiced_stretches(piece.audio):
-            sound = Sound(piece.at + start / 8000, piece.at + end / 8000, piece.source)
+        rate = piece.encoding.rate_hz
+        for start, end in _voiced_stretches(piece.encoding.pcm(piece.audio), rate // BLOCKS_PER_S):
+            sound = Sound(piece.at + start / rate, piece.at + end / rate, piece.source)
             if found and sound.start - found[-1].end < join_s and sound.source == found[-1].source:
                 sound = Sound(found.pop().start, sound.end, sound.source)
             found.append(sound)
@@ -162,14 +164,20 @@ def pacing(frames: Sequence[Frame]) -> Pacing:
     )
 
 
-def stereo(caller: bytes, caller_at: float, pieces: Iterable[Piece], t0: float) -> bytes:
-    """Interleaved 16-bit PCM at 8000 Hz from ``t0``: left the caller's mu-law, right the agent."""
+def stereo(
+    caller: bytes, caller_at: float, pieces: Iterable[Piece], t0: float, encoding: Encoding = MULAW
+) -> bytes:
+    """Interleaved 16-bit PCM at the line's rate from ``t0``: left the caller, right the agent."""
     agent = bytearray()
     for piece in pieces:
-        at = max(round((piece.at - t0) * 8000), len(agent))
-        agent += b"\xff" * (at - len(agent)) + piece.audio
-    before = b"\xff" * max(0, round((caller_at - t0) * 8000))
-    return audio.interleave(audio.mulaw_to_pcm16(before + caller), audio.mulaw_to_pcm16(bytes(agent)))
+        at = max(_samples(piece.at - t0, encoding), len(agent) // 2)
+        agent += bytes(at * 2 - len(agent)) + encoding.pcm(piece.audio)
+    before = bytes(2 * max(0, _samples(caller_at - t0, encoding)))
+    return audio.interleave(before + encoding.pcm(caller), bytes(agent))
+
+
+def _samples(seconds: float, encoding: Encoding) -> int:
+    return round(seconds * encoding.rate_hz)
 
 
 def _reply(said: Spoken, candidates: Sequence[Sound]) -> Sequence[Sound]:
@@ -182,21 +190,21 @@ def _reply(said: Spoken, candidates: Sequence[Sound]) -> Sequence[Sound]:
     return after or [sound for sound in candidates if sound.end > said.end]
 
 
-def _voiced_stretches(mulaw: bytes) -> list[tuple[int, int]]:
+def _voiced_stretches(pcm: bytes, block: int) -> list[tuple[int, int]]:
     """(first, last + 1) samples of the voiced stretches; the onset is exact to the sample."""
     stretches: list[tuple[int, int]] = []
-    for at in range(0, len(mulaw), BLOCK):
-        block = mulaw[at : at + BLOCK]
-        if not is_voiced(block):
+    for at in range(0, len(pcm) // 2, block):
+        piece = pcm[at * 2 : (at + block) * 2]
+        if audio.rms(piece) < VOICE_RMS:
             continue
+        end = at + len(piece) // 2
         if stretches and stretches[-1][1] == at:
-            stretches[-1] = (stretches[-1][0], at + len(block))
+            stretches[-1] = (stretches[-1][0], end)
         else:
-            stretches.append((at + _onset(block), at + len(block)))
+            stretches.append((at + _onset(piece), end))
     return stretches
 
 
 def _onset(block: bytes) -> int:
     """The first sample of a voiced block that is loud enough to be the voice."""
-    samples = array("h", audio.mulaw_to_pcm16(block))
-    return next((index for index, sample in enumerate(samples) if abs(sample) >= VOICE_RMS), 0)
+    return next((index for index, sample in enumerate(array("h", block)) if abs(sample) >= VOICE_RMS), 0)

@@ -25,9 +25,9 @@ class HungUp(Exception):
 
 
 class Listener(Protocol):
-    """Takes the caller's audio: 160 bytes of mu-law every 20 ms, and keys."""
+    """Takes the caller's audio, 20 ms at a time in the line's encoding, and keys."""
 
-    async def frame(self, mulaw: bytes, due: float, *, voiced: bool) -> bool:
+    async def frame(self, sound: bytes, due: float, *, voiced: bool) -> bool:
         """Takes one frame; False when it had to be dropped."""
 
     async def digit(self, digit: str) -> None:
@@ -46,7 +46,7 @@ class Line:
         on_speech: Callable[[Utterance], None] = lambda _: None,
     ) -> None:
         self.person = person
-        self.playout = Playout()
+        self.playout = Playout(person.encoding)
         self.frames: list[Frame] = []
         self.said = bytearray()
         self.began_at = 0.0
@@ -96,12 +96,12 @@ class Line:
             raise HungUp
 
     async def play(self, mulaw: bytes, source: str) -> None:
-        """Plays a whole sound to the caller and returns when it has been heard.
+        """Plays one of the carrier's own sounds to the caller and returns when it has been heard.
 
         Raises:
             HungUp: the call ended before the sound did.
         """
-        self.playout.append(mulaw, self.clock(), source)
+        self.playout.append(self.playout.encoding.of_mulaw(mulaw), self.clock(), source)
         while (end := self.playout.ends_at) is not None and end > self.clock():
             await self.hold(end - self.clock())
         self.playout.advance(self.clock())
@@ -119,12 +119,12 @@ class Line:
         else:
             await self._send(tick.frame, tick.digit, due, now, voiced=tick.voiced)
 
-    async def _send(self, mulaw: bytes, digit: str, due: float, now: float, *, voiced: bool) -> None:
+    async def _send(self, sound: bytes, digit: str, due: float, now: float, *, voiced: bool) -> None:
         listener, taken, lost = self.listener, False, False
         if listener is not None:
             lost = now - due > TOO_LATE_S
             if not lost:
-                taken = await listener.frame(mulaw, due, voiced=voiced)
+                taken = await listener.frame(sound, due, voiced=voiced)
                 lost = not taken
             if digit:
                 await listener.digit(digit)
@@ -140,4 +140,5 @@ class Line:
         since, self._heard_to = self._heard_to, self.playout.head
         thrown_away = [clear.first for clear in self.playout.cleared[-1:] if clear.first >= since]
         until = min([self._heard_to, *thrown_away])
-        return since < until and is_voiced(bytes(self.playout.audio[since:until]))
+        fresh = bytes(self.playout.audio[since:until])
+        return since < until and is_voiced(fresh, self.playout.encoding)

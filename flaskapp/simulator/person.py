@@ -6,15 +6,17 @@ arguments; the answer is the frame that leaves the telephone.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from flaskapp.phone.audio import FRAME_BYTES, MULAW_SILENCE
+from flaskapp.phone.audio import Wav
 from flaskapp.simulator.ear import Spoken, is_voiced
+from flaskapp.simulator.encoding import MULAW, Encoding
 
-SILENT_FRAME = MULAW_SILENCE * FRAME_BYTES
+SILENT_FRAME = MULAW.silence * MULAW.frame_bytes
 FRESH_S = 0.2  # of quiet before a sound counts as a new reply and not as the rest of the old one
 _KEY_GAP_FRAMES = 10
 
@@ -25,6 +27,7 @@ HangUp = Literal["politely", "reset", "vanish", "never"]
 class Utterance:
     """One thing that the caller says (mu-law at 8000 Hz), then the keys pressed after it.
 
+    ``original``: the same words in a better quality, for lines that are wider than mu-law's.
     ``interrupts_after_ms``: begins once the agent has sounded for so long,
     instead of waiting for the end. ``silent_s``: when it is his turn he first
     says nothing for so long, whatever he is asked meanwhile; without sound and
@@ -36,10 +39,17 @@ class Utterance:
     digits: str = ""
     interrupts_after_ms: int | None = None
     silent_s: float = 0.0
+    original: Wav | None = None
 
     @property
     def is_silence(self) -> bool:
         return not self.audio and not self.digits
+
+    def sound(self, encoding: Encoding) -> bytes:
+        """The words as a line of that kind carries them."""
+        if encoding == MULAW:
+            return self.audio
+        return encoding.of_wav(self.original) if self.original else encoding.of_mulaw(self.audio)
 
 
 @dataclass(frozen=True)
@@ -71,15 +81,25 @@ class Tick:
     hang_up: bool = False
 
 
+@functools.lru_cache(maxsize=64)
+def _sound(utterance: Utterance, encoding: Encoding) -> bytes:
+    """Converted once for all the callers of a load who say it, and before anybody speaks."""
+    return utterance.sound(encoding)
+
+
 class Person:
     """A script being acted, one frame at a time."""
 
-    def __init__(self, script: Script, seed: int = 1) -> None:
+    def __init__(self, script: Script, seed: int = 1, encoding: Encoding = MULAW) -> None:
         self.script = script
+        self.encoding = encoding
         self.spoken: list[Spoken] = []
         self._noise = random.Random(seed)  # noqa: S311 - noise on a line, not a secret
         self._left: deque[Utterance] = deque(script.utterances)
         self._current: Utterance | None = None
+        self._voice = b""
+        self._sounds = {each: _sound(each, encoding) for each in script.utterances}
+        self._silent_frame = encoding.silence * (encoding.frame_bytes // encoding.sample_bytes)
         self._at = 0
         self._voice_from: float | None = None
         self._keys: deque[str] = deque()
@@ -111,6 +131,7 @@ class Person:
             self._left.popleft()
             return Tick(self._quiet())
         self._current, self._at, self._voice_from = self._left.popleft(), 0, None
+        self._voice = self._sounds[self._current]
         self.spoken.append(Spoken(self._current.name, now, now))
         return self._speak(now, agent_sounds, began=self._current)
 
@@ -146,13 +167,14 @@ class Person:
 
     def _speak(self, now: float, agent_sounds: bool, began: Utterance | None = None) -> Tick:
         assert self._current is not None  # noqa: S101 - the caller has looked
-        frame = self._current.audio[self._at : self._at + FRAME_BYTES]
-        self._at += FRAME_BYTES
-        frame = frame.ljust(FRAME_BYTES, MULAW_SILENCE)
-        voiced = is_voiced(frame)
+        size = self.encoding.frame_bytes
+        frame = self._voice[self._at : self._at + size]
+        self._at += size
+        frame += self.encoding.silence * ((size - len(frame)) // self.encoding.sample_bytes)
+        voiced = is_voiced(frame, self.encoding)
         if voiced:
             self._voiced_at(now)
-        if self._at >= len(self._current.audio):
+        if self._at >= len(self._voice):
             self._keys.extend(self._current.digits)
             self._current = None
             self._start_waiting(now, agent_sounds)
@@ -183,5 +205,6 @@ class Person:
 
     def _quiet(self) -> bytes:
         if not self.script.comfort_noise:
-            return SILENT_FRAME
-        return bytes(self._noise.choice((0xFF, 0xFE, 0x7E, 0x7F)) for _ in range(FRAME_BYTES))
+            return self._silent_frame
+        count = self.encoding.frame_bytes // self.encoding.sample_bytes
+        return b"".join(self._noise.choice(self.encoding.noise) for _ in range(count))

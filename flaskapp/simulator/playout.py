@@ -1,7 +1,7 @@
 """The carrier's playout buffer: what the caller hears of the agent, sample for sample.
 
 Pure: no socket and no sleeping, time is an argument (monotonic seconds).
-Received mu-law is played at exactly 8000 bytes a second from the moment the
+Received audio is played at exactly the rate of its encoding from the moment the
 buffer becomes non-empty; a mark comes back when the audio before it has
 played, at once when nothing is buffered, and also when the buffer is cleared
 (Twilio, "Media Streams - WebSocket messages").
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-BYTES_PER_S = 8000
+from flaskapp.simulator.encoding import MULAW, Encoding
+
 _ROUNDING = 1e-6  # bytes: keeps "exactly played" from becoming one byte less in floating point
 
 
@@ -35,10 +36,6 @@ class Span:
     at: float
     first: int
     size: int
-
-    @property
-    def until(self) -> float:
-        return self.at + self.size / BYTES_PER_S
 
 
 @dataclass(frozen=True)
@@ -61,17 +58,19 @@ class MarkBack:
 
 @dataclass(frozen=True)
 class Piece:
-    """Mu-law of one source that began to sound at ``at``."""
+    """Sound of one source that began at ``at``."""
 
     at: float
     audio: bytes
     source: str
+    encoding: Encoding = MULAW
 
 
 class Playout:
     """A buffer that plays in real time, with an exact ledger of what became of every byte."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: Encoding = MULAW) -> None:
+        self.encoding = encoding
         self.audio = bytearray()
         self.arrivals: list[Arrival] = []
         self.cleared: list[Cleared] = []
@@ -83,7 +82,7 @@ class Playout:
         self._waiting: deque[tuple[int, str]] = deque()
 
     def append(self, audio: bytes, now: float, source: str = "stream") -> list[MarkBack]:
-        """Takes mu-law bytes in; returns the marks that had become due by now."""
+        """Takes audio in; returns the marks that had become due by now."""
         due = self.advance(now)
         if self.head == len(self.audio):
             self._run_at, self._run_first = now, self.head
@@ -99,9 +98,14 @@ class Playout:
         self._waiting.append((len(self.audio), name))
         return due
 
-    def clear(self, now: float) -> list[MarkBack]:
-        """Throws away what has not sounded; every outstanding mark is due at once."""
+    def clear(self, now: float, *, ends_chunk: bool = False) -> list[MarkBack]:
+        """Throws away what has not sounded; every mark behind that is due at once.
+
+        ``ends_chunk``: a chunk that has begun to sound is played to its end.
+        """
         due = self.advance(now)
+        if ends_chunk and self.head < len(self.audio):
+            return due + self._clear_from(self._chunk_end(), now)
         if self.head < len(self.audio):
             self._finish_run(self.head)
             self.cleared.append(Cleared(now, self.head, len(self.audio) - self.head))
@@ -112,7 +116,7 @@ class Playout:
     def advance(self, now: float) -> list[MarkBack]:
         """Plays up to ``now``; returns the marks passed on the way, each with its exact time."""
         if self.head < len(self.audio):
-            played = int((now - self._run_at) * BYTES_PER_S + _ROUNDING)
+            played = int((now - self._run_at) * self.encoding.bytes_per_s + _ROUNDING)
             self.head = max(self.head, min(self._run_first + played, len(self.audio)))
             if self.head == len(self.audio):
                 self._finish_run(self.head)
@@ -149,11 +153,34 @@ class Playout:
                 while arrivals[0].first + arrivals[0].size <= at:
                     arrivals.popleft()
                 source, stop = _same_source(arrivals, end)
-                yield Piece(span.at + (at - span.first) / BYTES_PER_S, bytes(self.audio[at:stop]), source)
+                since = span.at + (at - span.first) / self.encoding.bytes_per_s
+                yield Piece(since, bytes(self.audio[at:stop]), source, self.encoding)
                 at = stop
 
     def _time_of(self, position: int) -> float:
-        return self._run_at + (position - self._run_first) / BYTES_PER_S
+        return self._run_at + (position - self._run_first) / self.encoding.bytes_per_s
+
+    def _chunk_end(self) -> int:
+        """Where the chunk ends of which the first byte that has not sounded is a part."""
+        end = len(self.audio)
+        for arrival in reversed(self.arrivals):
+            if arrival.first < self.head:
+                break
+            end = arrival.first
+        return end
+
+    def _clear_from(self, keep: int, now: float) -> list[MarkBack]:
+        """Forgets everything from there on, as if it had never come; it stays in the ledger."""
+        if keep < len(self.audio):
+            self.cleared.append(Cleared(now, keep, len(self.audio) - keep))
+            del self.audio[keep:]
+        if keep == self.head:
+            self._finish_run(keep)
+        while self.arrivals and self.arrivals[-1].first >= keep:
+            self.arrivals.pop()
+        behind = [mark for mark in self._waiting if mark[0] > keep]
+        self._waiting = deque(mark for mark in self._waiting if mark[0] <= keep)
+        return self._back(behind, now, cleared=True)
 
     def _finish_run(self, end: int) -> None:
         if end > self._run_first:

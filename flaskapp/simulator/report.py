@@ -162,7 +162,11 @@ class CallReport:
     ``ended_by``: ``caller``, ``network`` (the application's TwiML or REST) or ``limit``, at
     ``ended_ms``. ``goodbye_to_hangup_ms``: from the agent's last audible sample to that moment,
     None where he was never heard. ``rejected``: the reason of a ``<Reject>``. ``silences``:
-    see ``dead_air``.
+    see ``dead_air``. ``sample_rate_hz``: of the line, and so of ``stereo``.
+
+    A carrier that wants audio in its own pace and chunks tells in ``violations`` how often each of
+    its rules was broken, in ``ahead_ms`` how far ahead of being heard the farthest audio came, and
+    in ``underruns`` how often its buffer ran dry in the middle of a reply, ``underrun_ms`` in all.
     """
 
     call_sid: str
@@ -193,6 +197,11 @@ class CallReport:
     marks: list[MarkReport] = field(default_factory=list)
     received_media: int = 0
     received_bytes: int = 0
+    sample_rate_hz: int = 8000
+    violations: dict[str, int] = field(default_factory=dict)
+    ahead_ms: float = 0.0
+    underruns: int = 0
+    underrun_ms: float = 0.0
     played_ms: float = 0.0
     cleared_ms: float = 0.0
     stereo: bytes = field(default=b"", repr=False)

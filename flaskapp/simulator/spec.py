@@ -33,6 +33,32 @@ class Choices:
     handshake_s: float = 10.0
 
 
+Spelling = Literal["snake", "camel"]
+Shape = Literal["get", "form", "text", "json"]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How a flow of Exotel's applets is put together, and how its messages are written.
+
+    ``numbers``: in messages as ``int`` or as ``text``; "" as its pages show them in that spelling.
+    ``shape`` of a Passthru's request: ``get`` and ``form`` with ``Stream[...]`` keys; ``text``,
+    a GET whose ``Stream`` is one JSON text; ``json``, a body.
+    ``voicebots``: how many there are one after the other, for streams that break off.
+    ``transfers``: the names that are asked for one after the other; "" for nobody in particular.
+    ``is_one_way``: a Stream applet, which listens only, instead of the Voicebot.
+    ``passthru_url``: empty for the application's own; ``passthru_s``: how long it may take.
+    """
+
+    numbers: Literal["", "int", "text"] = ""
+    shape: Shape = "get"
+    voicebots: int = 3
+    transfers: tuple[str, ...] = ("",)
+    is_one_way: bool = False
+    passthru_url: str = ""
+    passthru_s: float = 10.0
+
+
 UpdateFate = Literal["well", "error", "gone", "hangs", "lost"]
 RecordingFate = Literal["well", "never", "absent", "failed", "page", "truncated", "silent"]
 
@@ -60,6 +86,9 @@ class Faults:
     ``repeat_every``: every n-th frame is sent twice, same numbers.
     ``lose_every``: every n-th frame is numbered but never sent.
     ``stop_reading_at_ms``: nothing is read from the socket from then on.
+    ``break_at_ms``: the call's first stream is broken off (TCP RST, no ``stop``) then, and the
+    call goes on; Exotel's only.
+    ``returns_marks``: False where marks never come back.
     ``sign_with``: another auth token than the account's.
     ``recordings``: what becomes of the call's first recording, its second, and so on, the last
     for all that follow: ``well``; ``never`` there and nothing said about it; ``absent`` or
@@ -78,6 +107,8 @@ class Faults:
     repeat_every: int = 0
     lose_every: int = 0
     stop_reading_at_ms: int | None = None
+    break_at_ms: int | None = None
+    returns_marks: bool = True
     sign_with: str | None = None
     recordings: tuple[RecordingFate, ...] = ()
     updates: tuple[UpdateFate, ...] = ()
@@ -91,7 +122,11 @@ class CallSpec:
     empty: the one configured for ``to_number``. ``public_url`` is the origin
     that is signed and that the application believes to have; empty: ``url``'s.
     ``seconds`` is the longest that the caller stays on the line, from answer.
-    ``dials``: by number, what comes of dialling it; ``dial`` for all others.
+    ``dials``: by number (Exotel: by name), what comes of dialling it; ``dial`` for all others.
+
+    Exotel: ``url`` is the application's origin, its Voicebot's ws(s) URL, or an http(s) URL that
+    answers with one; ``api_key`` and ``api_token`` go along as HTTP Basic, unless a URL has
+    some itself; ``parameters`` are the applet's own keys and values.
     """
 
     url: str = ""
@@ -104,6 +139,11 @@ class CallSpec:
     seconds: float = 60.0
     signed: bool = True
     carrier: str = "twilio"
+    sample_rate_hz: int = 8000
+    spelling: Spelling = "snake"
+    flow: Flow = field(default_factory=Flow)
+    api_key: str = ""
+    api_token: str = field(default="", repr=False)
     dial: DialOutcome = field(default_factory=DialOutcome)
     dials: Mapping[str, DialOutcome] = field(default_factory=dict)
     choices: Choices = field(default_factory=Choices)

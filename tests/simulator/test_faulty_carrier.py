@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from flaskapp.simulator.spec import Faults, Injection
-from flaskapp.simulator.twilio.faulty import FaultyFrames
+from flaskapp.simulator.faulty import FaultyFrames
 from tests.simulator.stage import SILENT, stage
 from tests.simulator.stub_bridge import Leg
 

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 
 import pytest
 import requests
+from websockets.sync.client import connect
+from websockets.sync.server import serve
 
 from flaskapp.config import Settings
 from tests import servers
 from tests.conftest import PROJECT
+from tests.system import ledger
 from tests.system.proxy import command, configuration, nginx
 
 pytestmark = pytest.mark.system
@@ -147,6 +150,28 @@ def test_other_requests_ask_for_no_upgrade(tmp_path):
         requests.get(url + "/health", timeout=30)
         assert "connection: close" in only.heads[0].lower()
         assert "upgrade" not in only.heads[0].lower()
+
+
+def test_a_reload_cuts_no_socket(tmp_path):
+    def echo(peer):
+        for text in peer:
+            peer.send(text)
+
+    def workers() -> set[int]:
+        return set(ledger.workers_of(int((tmp_path / "nginx.pid").read_text())))
+
+    with serve(echo, "127.0.0.1", 0) as app:
+        threading.Thread(target=app.serve_forever, daemon=True).start()
+        with (
+            nginx(tmp_path, servers.free_port(), [app.socket.getsockname()[1]]) as url,
+            connect(url.replace("http", "ws") + "/client") as viewer,
+        ):
+            old = workers()
+            subprocess.run(command(tmp_path / "nginx.conf", "-s", "reload"), check=True, timeout=60)
+            servers.wait_until(lambda: workers() > old, "no new worker")
+            viewer.send("still there?")
+            assert viewer.recv(timeout=10) == "still there?"
+        app.shutdown()
 
 
 def test_bodies_have_the_sizes_that_the_app_takes(tmp_path):

@@ -98,11 +98,11 @@ class Recorder:
             return b"".join(self._frames)
         return b"".join(self._frames[max(0, self._first_voiced - 10) : self._last_voiced + 11])
 
-    async def frame(self, mulaw: bytes, due: float, *, voiced: bool) -> bool:
+    async def frame(self, sound: bytes, due: float, *, voiced: bool) -> bool:
         """Takes 20 ms of the caller."""
         if self.finished.is_set():
             return True
-        self._frames.append(mulaw)
+        self._frames.append(sound)
         count = len(self._frames)
         if voiced:
             self._first_voiced = count - 1 if self._first_voiced is None else self._first_voiced

@@ -134,12 +134,13 @@ async def _stream(call: TwilioCall, verb: schema.Stream) -> None:
         account_sid=call.account.sid,
         call_sid=call.sid,
         stream_sid=new_sid("MZ"),
+        parameters={parameter.name: parameter.value for parameter in verb.children},
     )
     call.streams.append(stream)
     telling = asyncio.create_task(_tell(call, verb, stream.stream_sid, "stream-started"))
     call.journal.event("streaming", stream_sid=stream.stream_sid)
     try:
-        await stream.run({parameter.name: parameter.value for parameter in verb.children})
+        await stream.run()
     finally:
         await telling
         await _tell(call, verb, stream.stream_sid, "stream-stopped")
