@@ -51,6 +51,7 @@ def equip(app: Flask) -> None:
     from flaskapp.metrics import Metrics
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
+    from flaskapp.phone.exotel_applets import exotel_applets
     from flaskapp.phone.transfers import Transfers
     from flaskapp.store.audio import AudioBuffer
     from flaskapp.store.feed import Feed
@@ -84,6 +85,7 @@ def equip(app: Flask) -> None:
     _equip_recording_path(app, settings, connections)
     health.register_health(app)
     app.register_blueprint(phone_blueprint)
+    app.register_blueprint(exotel_applets)
     app.cli.add_command(phone_cli)
 
 

@@ -209,9 +209,10 @@ def _try_to_let_in(call_sid: str, who: str, most: int, lasts_s: float) -> bool |
 
 def _goes_on(redis: Any, call_sid: str, age_s: float, lasts_s: float) -> bool:
     """Whether a caller's call is still in progress, as far as anybody knows."""
-    fields = ("began", "is_over", "forgotten", "path", "state", "needs_fallback", "was_heard_of")
+    fields = ("began", "is_over", "forgotten", "path", "state", "needs_fallback", "was_heard_of", "carrier")
     known = dict(zip(fields, redis.hmget(keys.call(call_sid), *fields), strict=True))
-    has_ended = known["path"] == "live" and known["state"] == "ended" and known["needs_fallback"] != "1"
+    is_ours = known["needs_fallback"] == "1" and (known["carrier"] or TWILIO) == TWILIO  # others have flows
+    has_ended = known["path"] == "live" and known["state"] == "ended" and not is_ours
     if age_s > lasts_s or known["is_over"] or known["forgotten"] or has_ended:
         return False
     if not known["began"]:

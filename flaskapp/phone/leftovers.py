@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 #: A call in one of these states waits for its next leg; so does one whose stream broke, as far as is known.
 UNDER_WAY = ("live", "moving", "transferring")
 BROKE = "carrier_lost"
+#: How a call ends that others go on with: a person, or whatever its flow has for it.
+TRANSFERRED, HANDED_OVER = "transferred", "handed_over"
+TWILIO = "twilio"
 
 
 class Leftovers:
@@ -123,12 +126,16 @@ class Leftovers:
         if known.get("state") == "ended" and not known.get("pending_turn"):
             self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
 
-    def fall(self, call_sid: str, known: dict[str, str]) -> str:
-        """A live leg broke off, and none follows it: the turn that its unheard words became, if any."""
+    def fall(self, call_sid: str, known: dict[str, str], wants_reply: bool = True) -> str:
+        """A live leg broke off, and none follows it: the turn that its unheard words became, if any.
+
+        Args:
+            wants_reply: the caller waits for an answer of ours.
+        """
         write_down(call_sid, self._live, self._note)
         if usage := self._live.usage(call_sid):  # of a worker that did not live to tell it
             self._note(CallChanged(call_sid, {"usage": usage}))
-        key = self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=True)
+        key = self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply)
         self._live.remember(call_sid, state="ended", needs_fallback="1", pending_turn=key)
         self._live.count(call_sid, "falls")
         self._live.remember(call_sid, fell_at_ms=str(self._live.elapsed_ms(call_sid)))
@@ -141,18 +148,40 @@ class Leftovers:
             why: the ending's reason for the history, unless its stream's end had one.
         """
         known = self._live.recall(call_sid)
+        if is_left_to_its_flow(known):  # how its stream ended is written already
+            self._live.forget_soon(call_sid)
+            self.over(call_sid)
         if known.get("state") not in UNDER_WAY:
             return
         log.warning("Nobody took a call up: %s", why, extra={"call_sid": call_sid})
         write_down(call_sid, self._live, self._note)
         self.take(call_sid, int(known.get("heard_until_ms", "0")), wants_reply=False)
-        broke = known["state"] == "moving" and known.get("reason") == BROKE and why == "worker_lost"
-        reason = BROKE if broke else why
+        reason = _reason(known) if why == "worker_lost" else why
         self._note(CallChanged(call_sid, _ending(known, reason, self._live.usage(call_sid))))
         # Last of all: should any of this fail, the sweeper comes again.
         self._live.remember(call_sid, state="ended", reason=reason, needs_fallback="1")
         self._live.forget_soon(call_sid)
         self.over(call_sid)
+
+
+def is_left_to_its_flow(known: Mapping[str, str]) -> bool:
+    """Whether live AI has given a call up whose carrier may never ask what follows: its flow just goes on."""
+    is_given_up = (known.get("state"), known.get("needs_fallback")) == ("ended", "1")
+    return is_given_up and _carrier(known) != TWILIO and "forgotten" not in known
+
+
+def _carrier(known: Mapping[str, str]) -> str:
+    return known.get("carrier") or TWILIO
+
+
+def _reason(known: Mapping[str, str]) -> str:
+    """How a call ended that nobody took up, where its stream's end does not say that its worker died."""
+    state, is_asked = known.get("state"), _carrier(known) == TWILIO
+    if state == "moving" and known.get("reason") == BROKE:
+        return BROKE
+    if state == "transferring" and not is_asked:  # its flow has had it dialled, for all we know
+        return TRANSFERRED
+    return "worker_lost" if is_asked or "leg" in known else "caller_hung_up"  # before his stream came about
 
 
 def _ending(known: dict[str, str], reason: str, usage: dict[str, float]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from flaskapp.phone.leftovers import is_left_to_its_flow
 from flaskapp.store import keys
 from flaskapp.store.database import in_short
 from flaskapp.store.history import History, RecordingChanged
@@ -126,7 +127,8 @@ class Sweeper:
 
     def _look_after(self, call_sid: str, now: float) -> None:
         """A worker that is killed says no good-bye: nobody follows this call any more."""
-        if self._live.recall(call_sid).get("state") in IN_HANDS:
+        known = self._live.recall(call_sid)
+        if known.get("state") in IN_HANDS or is_left_to_its_flow(known):
             log.warning("Nobody follows this call any more", extra={"call_sid": call_sid})
             try:
                 self._on_abandoned(call_sid)

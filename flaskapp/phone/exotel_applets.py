@@ -1,0 +1,235 @@
+"""Exotel's applets: their sockets in, the address that they dial, and what their flows ask afterwards."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, Response, abort, current_app, jsonify, request
+
+from flaskapp.access import (
+    CALL_SID,
+    check_exotel_callback,
+    check_exotel_socket,
+    checked_call_sid,
+    origin,
+    socket_origin,
+)
+from flaskapp.config import Settings
+from flaskapp.observability import bound_call
+from flaskapp.phone import exotel_flow
+from flaskapp.phone.admission import refusal
+from flaskapp.phone.ai_integration import AIVoiceIntegration
+from flaskapp.phone.carriers.exotel import ExotelStream
+from flaskapp.phone.carriers.exotel_passthru import read
+from flaskapp.phone.doorstep import wait_for_start
+from flaskapp.phone.events import StreamStarted
+from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, part
+from flaskapp.phone.resumption import past_of, take_up
+from flaskapp.phone.room import counts_streams, find_room
+from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
+from flaskapp.phone.server_socket import ServerSocket, need_gunicorn, sock
+from flaskapp.problems import register_problems
+from flaskapp.redaction import mask_number
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 << 10
+MAX_FIELDS = 1000
+RATES_HZ = MappingProxyType({"8000": 8000, "16000": 16_000, "24000": 24_000})
+WHY_NOT = MappingProxyType(
+    {
+        "no_engine": "No AI engine is configured.",
+        "engine_down": "The AI engine does not answer.",
+        "draining": "This worker is about to end.",
+        "full": "This worker has no room for another call.",
+    }
+)
+#: What Exotel says of a call when it asks for the stream's address; all other fields are the applet's own.
+OF_THE_CALL = frozenset(
+    (
+        *("callsid", "callfrom", "callto", "from", "to", "direction", "created", "starttime", "endtime"),
+        *("currenttime", "calltype", "callstatus", "digits", "dialcallduration", "dialcallstatus"),
+        *("dialwhomnumber", "forwardedfrom", "recordingurl", "flowid", "tenantid", "accountsid", "streamsid"),
+        *("eventtype", "processstatus", "outgoingphonenumber", "legs"),
+    )
+)
+
+exotel_applets = Blueprint("exotel_applets", __name__)
+counts_streams(exotel_applets)
+register_problems(exotel_applets)
+
+
+@exotel_applets.before_request
+def _check() -> None:
+    """Everything that can be refused before a socket's 101, or before anything is parsed, is."""
+    request.max_content_length = MAX_BODY_BYTES
+    _CHECKS.get(request.endpoint or "", check_exotel_callback)()
+
+
+def _check_socket() -> None:
+    need_gunicorn()
+    check_exotel_socket()
+    _rate_hz()
+    why = _desk().why_no_stream()
+    if why and why != "full":
+        part("metrics").fallbacks.labels(why).inc()
+        abort(503, WHY_NOT[why])
+    find_room(request.args.get("call_sid", "")[:64])
+
+
+_CHECKS: Mapping[str, Callable[[], None]] = {"exotel_applets.exotel": _check_socket}
+
+
+def _desk() -> AIVoiceIntegration:
+    return cast(AIVoiceIntegration, part("desk"))
+
+
+def _rate_hz() -> int:
+    rate = RATES_HZ.get(request.args.get("sample-rate", "8000"))
+    if rate is None:
+        abort(400, f"sample-rate must be one of {', '.join(RATES_HZ)}.")
+    return rate
+
+
+# ---------------------------------------------------------------------- the sockets
+
+
+@sock.route("/exotel", bp=exotel_applets)
+def exotel(ws: ServerSocket) -> None:
+    """The Voicebot's stream, both ways, or (``?stream-type=unidirectional``) the Stream applet's, one way."""
+    metrics = part("metrics").websockets.labels("carrier")
+    metrics.inc()
+    try:
+        _serve(ws)
+    except Exception:  # the call's edge: what escapes here would be written into the stream as HTTP
+        log.exception("A call's socket failed")
+        ws.wire.close(1011, "internal error")
+    finally:
+        metrics.dec()
+
+
+def _serve(ws: ServerSocket) -> None:
+    wire = ws.wire
+    found = wait_for_start(wire, _codec(), on_fault=lambda kind: part("metrics").faults.labels(kind).inc())
+    if found is None:
+        return
+    started, messages = found
+    if not CALL_SID.fullmatch(started.call_sid):
+        wire.close(1008, "no call of that name")
+        return
+    with bound_call(started.call_sid):
+        known = _let_in(ws, started)
+        if known is None:
+            return
+        wire.unread(messages)
+        own, live, call_sid = current_app.extensions, live_store(), started.call_sid
+        listens: dict[str, Any] = {"listens": True} if _is_one_way() else {}
+
+        def admit(started: StreamStarted) -> None:
+            take_up(call_sid, live, note)
+            exotel_flow.begins_anew(call_sid)
+
+        cast(RTMTAudioHandler, own["rtmt"]).serve(
+            wire,
+            call_sid,
+            called=known.get("called", ""),
+            caller=known.get("caller", ""),
+            carrier=_codec(),
+            admit=admit,
+            past=past_of(call_sid, live, own["audio"], time.time()),
+            **listens,
+        )
+
+
+def _codec() -> ExotelStream:
+    return ExotelStream(_rate_hz(), cast(Settings, part("settings")).exotel_chunk_bytes)
+
+
+def _is_one_way() -> bool:
+    return request.args.get("stream-type", "") == "unidirectional"
+
+
+def _let_in(ws: ServerSocket, started: StreamStarted) -> dict[str, str] | None:
+    """A new call, or one that goes on; None where the stream is closed, so that its flow goes on."""
+    call_sid, known = started.call_sid, known_call(started.call_sid)
+    has_ended = known.get("state") == "ended" and known.get("needs_fallback") != "1"
+    if known.get("is_over") or has_ended or (not known and is_over(call_sid)):
+        log.warning("A stream of a call that is over is refused", extra={"call_sid": call_sid})
+        ws.wire.close(1008, "this call is over")
+        return None
+    caller = mask_number(started.caller)
+    log.info("Received streaming call from %s", caller, extra={"call_sid": call_sid})
+    if not known:
+        numbers = (started.caller, started.called)
+        if refusal(call_sid, *numbers, carrier=exotel_flow.EXOTEL) is not None:
+            ws.wire.close(1000, "busy")
+            return None
+        known = begin(call_sid, "live", exotel_flow.EXOTEL, *numbers)
+        fresh = {"state": "ringing", "needs_fallback": "0", "pending_turn": ""}
+        live_store().remember(call_sid, wants_stream="1", origin=origin(), **fresh)
+        live_store().count(call_sid, "streams")
+    live_store().remember(call_sid, path="live", listens=str(int(_is_one_way())))
+    return known
+
+
+# ---------------------------------------------------------------------- what its flows ask over HTTP
+
+
+@exotel_applets.get("/exotel/stream-url")
+def stream_url() -> Response:
+    """Where an applet shall dial its socket to, with our key and token; what it was given goes along."""
+    _rate_hz()
+    why = _desk().why_no_stream()
+    if why and why != "draining":  # the socket is dialled in a moment, and another worker answers
+        part("metrics").fallbacks.labels(why).inc()
+        abort(503, WHY_NOT[why])
+    settings = cast(Settings, part("settings"))
+    scheme, _, host = socket_origin().partition("://")
+    token = settings.exotel_api_token
+    if token is not None:
+        user = quote(settings.exotel_api_key, safe="")
+        host = f"{user}:{quote(token.get_secret_value(), safe='')}@{host}"
+    kept = [(name, value) for name, value in request.args.items(multi=True) if not _is_of_the_call(name)]
+    call_sid = request.args.get("CallSid", "")
+    if CALL_SID.fullmatch(call_sid):  # so that a call that broke off finds room at a full worker, too
+        kept.append(("call_sid", call_sid))
+    answer = jsonify({"url": f"{scheme}://{host}/exotel" + (f"?{urlencode(kept)}" if kept else "")})
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _is_of_the_call(name: str) -> bool:
+    plain = name.lower().replace("_", "").replace("-", "")
+    return plain in OF_THE_CALL or plain.startswith("stream[")
+
+
+@exotel_applets.route("/exotel/passthru", methods=["GET", "POST"])
+def passthru() -> Response:
+    """A Passthru applet's question, ``?ask=over|resume|transfer``: 200 is yes, 302 is no.
+
+    The applet knows nothing else; the body is for people. Source: Exotel's "Passthru applet".
+    """
+    body = request.get_data(as_text=True)
+    if len(request.form) > MAX_FIELDS:
+        abort(413, f"More than {MAX_FIELDS} fields.")
+    ask = request.args.get("ask", "over")
+    if ask not in exotel_flow.QUESTIONS:
+        abort(400, f"ask must be one of {', '.join(exotel_flow.QUESTIONS)}.")
+    pairs = [*request.args.items(multi=True), *request.form.items(multi=True)]
+    report = read(pairs, "" if request.form else body)
+    call_sid = checked_call_sid(report.call_sid)
+    if report.event_type.lower().replace("_", "-") == "stream-start":
+        return _said(call_sid, ask, True, "")  # asked before the stream: it may come
+    is_yes, follows = exotel_flow.answer(call_sid, ask, report, request.args.get("to", ""))
+    return _said(call_sid, ask, is_yes, follows)
+
+
+def _said(call_sid: str, ask: str, is_yes: bool, follows: str) -> Response:
+    answer = jsonify({"call_sid": call_sid, "ask": ask, "answer": is_yes, "next": follows})
+    answer.status_code = 200 if is_yes else 302
+    return answer

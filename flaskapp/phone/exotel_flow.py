@@ -1,0 +1,247 @@
+"""What an Exotel flow does next with a caller whose stream is over: each end is decided once.
+
+A flow cannot be told what to do, but its Passthru applets ask, one question
+after the other, and branch. So what follows is decided at the first question,
+the call's books are closed where it leaves us, and all questions about the same
+end of a stream are answered by that decision, for ten minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from redis.exceptions import RedisError
+
+from flaskapp.phone.admission import answered_before
+from flaskapp.phone.ai_integration import AIVoiceIntegration
+from flaskapp.phone.carriers.exotel import ExotelStream
+from flaskapp.phone.carriers.exotel_passthru import Passthru
+from flaskapp.phone.going_on import broke_off, expect, may_be_live, may_be_live_again
+from flaskapp.phone.leftovers import HANDED_OVER, TRANSFERRED, UNDER_WAY, Leftovers
+from flaskapp.phone.registry import begin, known_call, live_store, note, over, part
+from flaskapp.store import keys
+from flaskapp.store.history import CallChanged, EventHappened
+
+log = logging.getLogger(__name__)
+
+EXOTEL = ExotelStream.name
+HANG_UP, RESUME, TRANSFER, RECORD = "hang_up", "resume", "transfer", "record"
+#: The questions, and what the answer yes to each means.
+QUESTIONS = {"over": HANG_UP, "resume": RESUME, "transfer": TRANSFER}
+GONE = "caller_hung_up"
+RECORDING = "recording"
+HANDSHAKES_S = 20.0  # Exotel tries twice, ten seconds each: so much later may a stream come
+ALONE_MS = 3000
+LOOKS_AGAIN_S = 0.05
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows the end of one stream.
+
+    Attributes:
+        stream: which one it was, in the flow's words; empty if it did not say.
+        destination: to whom the agent hands the caller: a name in its configuration.
+        told: what the history knows already: the questions that were asked, and recordings.
+    """
+
+    next: str
+    stream: str = ""
+    destination: str = ""
+    told: tuple[str, ...] = ()
+
+
+def answer(call_sid: str, ask: str, report: Passthru, to: str = "") -> tuple[bool, str]:
+    """One question of a flow's: yes or no, and what is to follow.
+
+    Args:
+        ask: one of ``QUESTIONS``.
+        to: asked with "transfer": only whether the caller is handed to this person.
+    """
+    known = live_store().recall(call_sid)
+    if known.get("listens") == "1" and known.get("state") == "live":
+        return False, RECORD  # its flow went on while we listen: there is nothing to be decided
+    with _alone(call_sid):
+        decision = _decided(call_sid)
+        if decision is None or _is_outdated(decision, ask, report):
+            decision = _decide(call_sid, report)
+        is_left = bool(report.recording_url) and not report.tells_of_stream  # a voicemail: it is over
+        is_yes = QUESTIONS[ask] == (HANG_UP if is_left else decision.next)
+        is_yes = is_yes and (not to or to == decision.destination)
+        _keep(call_sid, _noted(call_sid, decision, ask, is_yes, report))
+    return is_yes, decision.next
+
+
+def begins_anew(call_sid: str) -> None:
+    """A stream of this call lives: its end will be another one."""
+    try:
+        live_store().redis.delete(_key(call_sid))
+    except RedisError as error:
+        _is_away(error, call_sid)
+    live_store().remember(call_sid, decided="")
+
+
+# ---------------------------------------------------------------------- the decision
+
+
+def _decide(call_sid: str, report: Passthru) -> Decision:
+    """As a Twilio call's document after the stream does: ``routes.stream_ended``."""
+    decided = Decision(HANG_UP, stream=_stream(report))
+    known = known_call(call_sid)
+    if not known:
+        if answered_before(call_sid) is not None:
+            return decided
+        known = _never_came(call_sid, report)
+    if report.caller_is_gone:
+        over(call_sid, GONE)
+        return decided
+    state = known.get("state", "")
+    if known.get("is_over") or (state == "ended" and known.get("needs_fallback") != "1"):
+        over(call_sid, "")
+        return decided
+    if state == "transferring":
+        _leaves(call_sid, known, TRANSFERRED)
+        return replace(decided, next=TRANSFER, destination=known.get("destination", ""))
+    if state == "live":
+        known = broke_off(call_sid, known)
+    if _goes_on(call_sid, known):
+        return replace(decided, next=RESUME)
+    _leaves(call_sid, known, HANDED_OVER)
+    return replace(decided, next=RECORD)
+
+
+def _never_came(call_sid: str, report: Passthru) -> dict[str, str]:
+    """A call of which only the flow knows: its handshake failed, before anybody said whose it was."""
+    known = begin(call_sid, "live", EXOTEL, report.caller, report.called)
+    live_store().remember(call_sid, wants_stream="1", state="ringing")
+    live_store().count(call_sid, "streams")
+    return {**known, "wants_stream": "1", "state": "ringing", "streams": "1"}
+
+
+def _goes_on(call_sid: str, known: dict[str, str]) -> bool:
+    """Whether the flow shall join the caller to a stream once more; if so, one is expected."""
+    why = cast(AIVoiceIntegration, part("desk")).why_no_stream()
+    state = known.get("state")
+    # A worker that is about to end does not answer the handshake: another one does.
+    is_served = why in ("", "draining") or (why == "full" and state in UNDER_WAY)
+    if not (may_be_live(known) and is_served) and not (
+        state == "ended" and may_be_live_again(call_sid, known)
+    ):
+        return False
+    live_store().count(call_sid, "streams")
+    if state != "ended":  # of one that ended, what was said is understood already
+        live_store().remember(call_sid, state="moving", needs_fallback="0", pending_turn="")
+    expect(call_sid, somebody=True, within_s=HANDSHAKES_S)
+    return True
+
+
+def _leaves(call_sid: str, known: dict[str, str], why: str) -> None:
+    """The caller is somebody else's from here on: what he said is understood, and the books are closed."""
+    live = live_store()
+    if known.get("state") == "moving":
+        cast(Leftovers, part("leftovers")).fall(call_sid, known, wants_reply=False)
+    ended: dict[str, Any] = {
+        "ended_reason": why,
+        "ended_at": datetime.now(UTC),
+        "duration_ms": live.elapsed_ms(call_sid),
+        "status": "completed",
+    }
+    began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
+    note(CallChanged(call_sid, ended, began))
+    if why == HANDED_OVER:  # a transfer is counted where its stream ends
+        part("metrics").calls.labels(EXOTEL, "live", why).inc()
+    live.remember(call_sid, state="ended", needs_fallback="0", reason=why)
+    expect(call_sid, somebody=False)
+    over(call_sid, why)
+
+
+# ---------------------------------------------------------------------- kept, and told once
+
+
+def _is_outdated(decision: Decision, ask: str, report: Passthru) -> bool:
+    """Whether the question is about another end than the one that was decided.
+
+    Of a stream that lived nobody needs to guess: it has begun anew. One that was to come and did not, says
+    so by its own name, or by the first question's being asked again.
+    """
+    if decision.next != RESUME:
+        return False
+    asked = _stream(report)
+    is_another = bool(asked and decision.stream and asked != decision.stream)
+    return is_another or (ask == "over" and "resume" in decision.told)
+
+
+def _stream(report: Passthru) -> str:
+    return f"{report.stream_sid} {report.status}".strip()
+
+
+def _noted(call_sid: str, decision: Decision, ask: str, is_yes: bool, report: Passthru) -> Decision:
+    """Tell the history what was asked and answered, and of recordings: each of them once."""
+    told: list[str] = []
+    at_ms = live_store().elapsed_ms(call_sid)
+    if ask not in decision.told:
+        told.append(ask)
+        detail = {"asked": ask, "answered": is_yes, "next": decision.next}
+        about = {"status": report.status, "by": report.disconnected_by, "error": report.error[:200]}
+        detail |= {name: said for name, said in about.items() if said}
+        note(EventHappened(call_sid, at_ms, "passthru", detail))
+        log.info("The flow asks %s: %s", ask, decision.next, extra={"call_sid": call_sid})
+    if report.recording_url and report.recording_url not in decision.told:
+        told.append(report.recording_url)  # of its account's, and not ours to fetch
+        note(EventHappened(call_sid, at_ms, RECORDING, {"url": report.recording_url[:500]}))
+    return replace(decision, told=(*decision.told, *told))
+
+
+def _key(call_sid: str) -> str:
+    """A string: the decision, as JSON."""
+    return f"exotel-flow:{call_sid}"
+
+
+def _keep(call_sid: str, decision: Decision) -> None:
+    text = json.dumps(asdict(decision))
+    try:
+        live_store().redis.set(_key(call_sid), text, ex=keys.CLOSED_KEPT_S)
+    except RedisError as error:  # then this worker remembers
+        _is_away(error, call_sid)
+        live_store().remember(call_sid, decided=text)
+
+
+def _decided(call_sid: str) -> Decision | None:
+    try:
+        text = live_store().redis.get(_key(call_sid))
+    except RedisError as error:
+        _is_away(error, call_sid)
+        text = live_store().recall(call_sid).get("decided")
+    if not text:
+        return None
+    kept = json.loads(text)
+    return Decision(**{**kept, "told": tuple(kept["told"])})
+
+
+@contextmanager
+def _alone(call_sid: str) -> Iterator[None]:
+    """One question of a call at a time, whichever workers they reach; nobody is waited for long."""
+    redis, lock, until = live_store().redis, f"{_key(call_sid)}:lock", time.monotonic() + ALONE_MS / 1000
+    try:
+        while not redis.set(lock, "1", nx=True, px=ALONE_MS) and time.monotonic() < until:
+            time.sleep(LOOKS_AGAIN_S)
+    except RedisError as error:
+        _is_away(error, call_sid)
+    try:
+        yield
+    finally:
+        try:
+            redis.delete(lock)
+        except RedisError as error:
+            _is_away(error, call_sid)
+
+
+def _is_away(error: RedisError, call_sid: str) -> None:
+    log.warning("Redis is away: %s", type(error).__name__, extra={"call_sid": call_sid})
