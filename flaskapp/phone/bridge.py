@@ -201,7 +201,7 @@ class Bridge(Flow):
             elif isinstance(command, do.Play):
                 sounds.play(command.payload)
             elif isinstance(command, do.SetMark):
-                sounds.mark(command.name)
+                sounds.mark(command.name, command.is_last)
             elif isinstance(command, do.ClearPlayback):
                 sounds.clear()
             elif isinstance(command, do.Recite):

@@ -78,9 +78,10 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """Ask the carrier to say when everything before this has been played."""
+    """Ask the carrier to say when everything before this has been played; ``is_last``: no more belongs to it."""
 
     name: str
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ class Conversation(Talk):
         first, self.has_answered = not self.has_answered, True
         self.playout.sent(GREETING, 0, clip.duration_ms, at)
         self.settling.append(GREETING)
-        sound: list[do.Command] = [do.Play(clip.payload), do.SetMark(self.playout.mark())]
+        sound: list[do.Command] = [do.Play(clip.payload), do.SetMark(self.playout.mark(), is_last=True)]
         return [*sound, tell(line), do.TellTurn(GREETING, None, first)]
 
     def keys_pressed(self, keys: str, text: str, at: float) -> list[do.Command]:
@@ -259,7 +259,7 @@ class Conversation(Talk):
         if event.response_id in self.silenced or not self.playout.is_playing(at):
             return []
         self._stretch(event.item_id, at)
-        return [do.SetMark(self.playout.mark())]
+        return [do.SetMark(self.playout.mark(), is_last=True)]
 
     def reply_words(self, event: ev.ReplyWords, at: float) -> list[do.Command]:
         line = self.transcript.line(event.item_id, AGENT, self.ms(at))

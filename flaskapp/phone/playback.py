@@ -18,7 +18,7 @@ from flaskapp.phone.carriers.base import Carrier, PacedCarrier
 
 LONGEST_S = 300.0  # of audio that waits to be played: more than an engine says at once
 DRY_S = 0.06  # what the line must have left to play when the next chunk leaves
-MORE_WITHIN_S = 0.1  # an engine that goes on speaking has sent more by then
+MORE_WITHIN_S = 0.3  # an engine that goes on speaking has sent more by then, even one as slow as speech
 
 
 class Sink(Protocol):
@@ -41,8 +41,8 @@ class Playback:
         """Audio: base64 in the stream's format."""
         self._batch += self._carrier.media(payload)
 
-    def mark(self, name: str) -> None:
-        """Have the carrier say when everything before this was played."""
+    def mark(self, name: str, is_last: bool = False) -> None:
+        """Have the carrier say when everything before this was played; ``is_last``: nothing goes on from it."""
         self._batch.append(self._carrier.mark(name))
 
     def clear(self) -> None:
@@ -77,7 +77,7 @@ class PacedPlayback(Playback):
         self._held_marks: list[str] = []  # behind audio that is held back until it fills a chunk
         self._queued_bytes = 0
         self._is_holding = False
-        self._added_at = self._ends_at = 0.0
+        self._more_by = self._ends_at = 0.0
         self._guard = threading.Condition()
         self._sender: threading.Thread | None = None
         self._is_over = False
@@ -85,7 +85,7 @@ class PacedPlayback(Playback):
     def play(self, payload: bytes) -> None:
         with self._guard:
             chunks = self._paced.chunks(payload)
-            self._added_at, self._is_holding = self._clock(), True
+            self._more_by, self._is_holding = self._clock() + MORE_WITHIN_S, True
             for chunk in chunks:
                 self._put(chunk)
 
@@ -99,8 +99,10 @@ class PacedPlayback(Playback):
         self._queue += self._held_marks
         self._held_marks.clear()
 
-    def mark(self, name: str) -> None:
+    def mark(self, name: str, is_last: bool = False) -> None:
         with self._guard:
+            if is_last:
+                self._more_by = 0.0
             (self._held_marks if self._is_holding else self._queue).append(name)
 
     def clear(self) -> None:
@@ -163,7 +165,7 @@ class PacedPlayback(Playback):
         """Seconds for which what is held back waits to become a whole chunk; then it leaves as it is."""
         if not self._is_holding:
             return 0.0
-        wait_s = max(self._ends_at - DRY_S, self._added_at + MORE_WITHIN_S) - now
+        wait_s = max(self._ends_at - DRY_S, self._more_by) - now
         if wait_s <= 0:
             self._is_holding = False
             tail = self._paced.tail()

@@ -188,3 +188,19 @@ def test_many_replies_leave_no_thread_behind(sink, paced):
         paced.push()
         servers.wait_until(wait, "somebody goes on sending")
     assert sink.events == "media media " * 2 + "media media"
+
+
+def test_the_end_of_a_short_reply_is_not_kept_waiting_for_more(sink, paced):
+    paced.play(voice(0.25))
+    paced.mark("m1", is_last=True)
+    paced.push()
+    servers.wait_until(lambda: "mark" in sink.events, "the mark stays")
+    assert paced._ends_at - sink.writes[0][0] == pytest.approx(0.4, abs=0.005)  # no gap between its chunks
+
+
+def test_audio_as_slow_as_speech_is_not_broken_up_by_silence(sink, paced):
+    for _ in range(10):
+        paced.play(voice(0.1))
+        paced.push()
+        time.sleep(0.1)
+    assert sink.sound == mulaw_to_pcm16(b"\x21" * 8000)

@@ -29,8 +29,8 @@ def residual(pcm: numpy.ndarray, rate_hz: int) -> tuple[numpy.ndarray, float]:
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16_000, 24_000])
-def test_a_tone_comes_back_clean_and_without_a_click_between_chunks(office, rate_hz):
-    opened = office({"AGENT_GREETING": ""})
+def test_a_tone_comes_back_clean_and_without_a_click_between_chunks(house, rate_hz):
+    opened = house(agent="greeting: ''\n")
     opened.engine.behaviour = Behaviour(echoes=True)
     said = tone(rate_hz)
     with exotel_line(opened.app.url, f"tone-{rate_hz}", rate_hz) as line:
