@@ -76,11 +76,11 @@ def equip(app: Flask) -> None:
     app.extensions["prices"] = settings.prices
     app.extensions["greetings"] = Greetings(connections)
     app.extensions["transfers"] = Transfers(settings, agents, app.extensions["live_store"])
-    app.extensions["feed"] = Feed()
+    app.extensions["feed"] = Feed(connections.text)
     app.extensions["scribe"] = _scribe(app, settings)
     app.extensions["keeper"] = _keeper(app)
     app.extensions["rtmt"] = _live_handler(app, settings)
-    settlers = (app.extensions["keeper"].settle, app.extensions["scribe"].settle)
+    settlers = [app.extensions[each].settle for each in ("keeper", "scribe", "feed")]
     app.extensions["drain"] = Drain(app.extensions["rtmt"], settlers)
     _equip_recording_path(app, settings, connections)
     health.register_health(app)
@@ -115,9 +115,11 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
         deletes=settings.delete_recordings,
         prices=own["prices"],
         tools=TurnTools(own["toolbench"], book, own["history"]),
+        feed=own["feed"],
     )
     own["recorded_turns"] = turns
     own["after_call"] = after = AfterCall(own["history"], scribe.note, own["agents"], settings)
+    after.told = own["feed"].over
     own["jobs"] = Jobs(settings.redis_url, connections, {"turn": turns.perform, "deliver": after.deliver})
     own["leftovers"] = leftovers = Leftovers(book, audio, live, own["jobs"], scribe.note)
     scribe.left_over = leftovers.live_ended

@@ -34,6 +34,7 @@ def work(app: Flask, stopped: threading.Event) -> None:
     finally:
         sweeper.stop()
         app.extensions["scribe"].settle(SETTLED_WITHIN_S)
+        app.extensions["feed"].settle(SETTLED_WITHIN_S)
 
 
 def stay_idle(stopped: threading.Event) -> None:

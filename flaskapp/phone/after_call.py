@@ -136,9 +136,12 @@ class AfterCall:
         self._recordings_url = settings.twilio_api_base_url
         self._deletes = settings.delete_recordings
         self._post, self._now, self._jitter = post or send, now, jitter
+        #: Is told that nothing more is to be expected of a call; possibly more than once.
+        self.told: Callable[[str], None] = lambda call_sid: None
 
     def over(self, call_sid: str) -> None:
         """A call is over for good; said twice, it is so once."""
+        self.told(call_sid)
         now = self._now()
         self._note(CallOver(call_sid, f"evt_{secrets.token_hex(16)}", now, now + SETTLED_AFTER))
 
@@ -158,7 +161,9 @@ class AfterCall:
         if not whole and age < WAITED_FOR:
             least, most = LOOKS_AGAIN_S
             self._history.deliveries.postpone(due, self._in(min(most, max(least, age.total_seconds() / 4))))
-        elif not self._url:
+            return
+        self.told(call_sid)  # whoever saw the end may not have lived to say so
+        if not self._url:
             self._history.deliveries.given_up(due, NO_URL, self._now())
         else:
             told = self._told({**call, **found}, turns, recordings)

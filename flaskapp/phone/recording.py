@@ -32,6 +32,7 @@ from flaskapp.phone.troubles import AI_BACK_WITHIN_S, TROUBLES, UNDELETED
 from flaskapp.phone.turn_tools import TurnTools, as_json, from_json
 from flaskapp.store import keys
 from flaskapp.store.audio import AudioBuffer
+from flaskapp.store.feed import Feed
 from flaskapp.store.history import CLOSED_RECORDINGS, CallChanged, Entry, History, RecordingChanged, TurnSaved
 from flaskapp.store.live import LiveStore
 from flaskapp.store.turns import Outcome, Turn, TurnBook
@@ -42,6 +43,7 @@ READY_AFTER_S = (0.5, 1.0, 2.0, 4.0)  # asked again so soon for a recording that
 MISTAKEN_FOR_S = 1.0  # so long a host may answer with something else than a recording
 WITHIN_S = 14.0
 UNHURRIED_S = 60.0
+TOLD_WITHIN_S = 1.0
 HEARD_WITHIN_S = 10.0  # from one question for an answer to the next is never as long
 
 #: These words are kept: the carrier's copy may go.
@@ -68,6 +70,7 @@ class RecordedTurns:
         deletes: have the carrier's copy deleted once the words are kept.
         prices: what the engine's counts cost.
         tools: what the agents may use; None: nothing.
+        feed: who reads along is told of the lines; None: nobody does.
     """
 
     def __init__(
@@ -84,13 +87,14 @@ class RecordedTurns:
         deletes: bool = False,
         prices: Prices = FREE,
         tools: TurnTools | None = None,
+        feed: Feed | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._book, self._live, self._audio, self._history = book, live, audio, history
         self._host, self._ai, self._agents = host, ai, agents
         self._speaks, self._deletes = speaks, deletes
-        self._prices, self._tools = prices, tools
+        self._prices, self._tools, self._feed = prices, tools, feed or Feed()
         self._sleep, self._now = sleep, now
 
     def perform(self, call_sid: str, key: str) -> None:
@@ -286,7 +290,17 @@ class RecordedTurns:
         if is_on:  # once a call is over and forgotten, nobody asks for its lines any more
             said = [{**asdict(line), "mode": mode} for line in lines if not line.interrupted]
             self._live.keep_lines(sid, said)
+        if known:
+            self._tell_readers(sid, lines)
         self._put_away(turn, outcome.kind)
+
+    def _tell_readers(self, call_sid: str, lines: list[Line]) -> None:
+        """While the turn is open: a call's readers are told of its end when none is."""
+        told = [line for line in lines if not line.interrupted]
+        for line in told:
+            self._feed.line(call_sid, line.item_id, line.position, line.speaker, line.text, True)
+        if told:
+            self._feed.written(call_sid, TOLD_WITHIN_S)
 
     def _is_heard(self, turn: Turn, known: dict[str, str]) -> bool:
         """Whether the answer was handed out, or will be: the caller is still asking for it."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from flaskapp.simulator import ear
-from flaskapp.simulator.journal import Uttered
+from flaskapp.simulator.exotel.call import ExotelCall
+from flaskapp.simulator.journal import Journal, Uttered
+from flaskapp.simulator.line import Line
+from flaskapp.simulator.media import MediaStream
 from flaskapp.simulator.playout import Piece
 from flaskapp.simulator.report import (
     CallReport,
@@ -15,19 +20,37 @@ from flaskapp.simulator.report import (
     StreamReport,
     TurnReport,
 )
-from flaskapp.simulator.twilio.call import TwilioCall
-from flaskapp.simulator.twilio.stream import MediaStream
+from flaskapp.simulator.spec import CallSpec
 
 LEAST_S = 0.2  # shorter stretches are the gaps between words
 CUT_S = 2.0  # before a dial: what is thrown away then is thrown away for it
+NO_CONNECTION = 11205
 HINT = "is the server running? `make run`"
 
 
-def report(call: TwilioCall) -> CallReport:
+class LivedCall(Protocol):
+    """What every carrier's call leaves behind."""
+
+    sid: str
+    spec: CallSpec
+    status: str
+    answered_at: float | None
+    ended_at: float | None
+    journal: Journal
+    line: Line
+    made: list[RecordingReport]
+    listened: list[tuple[float, float]]
+    elsewhere: list[tuple[float, float]]
+
+    @property
+    def streams(self) -> Sequence[MediaStream]: ...
+
+
+def report(call: LivedCall) -> CallReport:
     """Everything worth knowing about a call that is over."""
     t0, playout, end = call.journal.t0, call.line.playout, call.ended_at or call.journal.clock()
     playout.advance(end)
-    pieces = list(playout.pieces())
+    pieces, per_ms = list(playout.pieces()), playout.encoding.bytes_per_s / 1000
     audible = ear.sounds(pieces)
     heard = [sound for sound in audible if sound.source != "beep"]
     spoken = call.line.person.spoken
@@ -69,14 +92,26 @@ def report(call: TwilioCall) -> CallReport:
         marks=[MarkReport(m.name, (m.at - t0) * 1000, m.cleared) for s in call.streams for m in s.returned],
         received_media=sum(stream.received_media for stream in call.streams),
         received_bytes=sum(stream.received_bytes for stream in call.streams),
-        played_ms=sum(span.size for span in playout.spans) / 8,
-        cleared_ms=sum(cleared.size for cleared in playout.cleared) / 8,
+        played_ms=sum(span.size for span in playout.spans) / per_ms,
+        cleared_ms=sum(cleared.size for cleared in playout.cleared) / per_ms,
+        sample_rate_hz=playout.encoding.rate_hz,
     )
+    if isinstance(call, ExotelCall):
+        _add_rules(result, call)
     if call.spec.record_stereo:
-        result.stereo = ear.stereo(bytes(call.line.said), call.line.began_at, pieces, t0)
+        result.stereo = ear.stereo(bytes(call.line.said), call.line.began_at, pieces, t0, playout.encoding)
     result.why_not = _why_not(call, heard)
     result.answered = not result.why_not
     return result
+
+
+def _add_rules(result: CallReport, call: ExotelCall) -> None:
+    """What became of the carrier's own rules for what it is sent."""
+    rules = [stream.rules for stream in call.streams]
+    result.violations = dict(call.violations)
+    result.ahead_ms = max((each.ahead_s * 1000 for each in rules), default=0.0)
+    result.underruns = sum(each.underruns for each in rules)
+    result.underrun_ms = sum(each.underrun_s * 1000 for each in rules)
 
 
 def _stream(stream: MediaStream, heard: list[ear.Sound], t0: float) -> StreamReport:
@@ -91,15 +126,16 @@ def _stream(stream: MediaStream, heard: list[ear.Sound], t0: float) -> StreamRep
     )
 
 
-def _dial(call: TwilioCall, dial: DialReport, heard: list[ear.Sound]) -> DialReport:
+def _dial(call: LivedCall, dial: DialReport, heard: list[ear.Sound]) -> DialReport:
     """A dial with what the caller had heard before it."""
     at, t0 = call.journal.t0 + dial.at_ms / 1000, call.journal.t0
     before = [min(sound.end, at) for sound in heard if sound.start < at]
     cut = sum(each.size for each in call.line.playout.cleared if at - CUT_S <= each.at <= at)
-    return replace(dial, heard_until_ms=(before[-1] - t0) * 1000 if before else None, cut_ms=cut / 8)
+    cut_ms = cut * 1000 / call.line.playout.encoding.bytes_per_s
+    return replace(dial, heard_until_ms=(before[-1] - t0) * 1000 if before else None, cut_ms=cut_ms)
 
 
-def _turns(call: TwilioCall, heard: list[ear.Sound]) -> list[TurnReport]:
+def _turns(call: LivedCall, heard: list[ear.Sound]) -> list[TurnReport]:
     """The turns; one that the call's limit left without a reply is nobody's fault."""
     turns = ear.turns(call.line.person.spoken, heard, call.journal.t0)
     if turns and turns[-1].latency_ms is None and call.line.ended_by == "limit":
@@ -107,7 +143,7 @@ def _turns(call: TwilioCall, heard: list[ear.Sound]) -> list[TurnReport]:
     return turns
 
 
-def _recordings(call: TwilioCall, pieces: list[Piece]) -> list[RecordingReport]:
+def _recordings(call: LivedCall, pieces: list[Piece]) -> list[RecordingReport]:
     """The recordings, each with what was heard after it and before the next one's end."""
     heard = ear.parted(ear.sounds(pieces, join_s=0.0), [each.at for each in call.journal.uttered])
     ends = [call.journal.t0 + made.ended_ms / 1000 for made in call.made] + [float("inf")]
@@ -121,7 +157,7 @@ def _recordings(call: TwilioCall, pieces: list[Piece]) -> list[RecordingReport]:
 
 
 def _first_words(
-    call: TwilioCall, heard: list[ear.Sound], since: float, until: float
+    call: LivedCall, heard: list[ear.Sound], since: float, until: float
 ) -> tuple[float | None, str]:
     """How long after ``since`` somebody spoke, in ms, and what."""
     sound = ear.first_speech(heard, since, until)
@@ -131,18 +167,18 @@ def _first_words(
     return (sound.start - since) * 1000, uttered.what if uttered else ""
 
 
-def _is_stopgap(call: TwilioCall, sound: ear.Sound) -> bool:
+def _is_stopgap(call: LivedCall, sound: ear.Sound) -> bool:
     uttered = _uttered(call, sound)
     return uttered is not None and uttered.is_stopgap
 
 
-def _uttered(call: TwilioCall, sound: ear.Sound) -> Uttered | None:
+def _uttered(call: LivedCall, sound: ear.Sound) -> Uttered | None:
     """What a sound was that the carrier made; None for a stream's."""
     before = [each for each in call.journal.uttered if each.at <= sound.start]
     return before[-1] if before and sound.source != "stream" else None
 
 
-def _why_not(call: TwilioCall, heard: list[ear.Sound]) -> str:
+def _why_not(call: LivedCall, heard: list[ear.Sound]) -> str:
     """Why the call does not count as answered; empty if it does.
 
     Answered: the agent was heard after the caller spoke, or at all when the
@@ -152,10 +188,12 @@ def _why_not(call: TwilioCall, heard: list[ear.Sound]) -> str:
     if call.answered_at is None:
         if not problems:
             return "the call was rejected"
-        hint = f" ({HINT})" if problems[0].code == 11205 else ""
+        hint = f" ({HINT})" if problems[0].code == NO_CONNECTION else ""
         return f"error {problems[0].code}: {problems[0].text}{hint}"
     spoken = call.line.person.spoken
     because = f" (error {problems[0].code}: {problems[0].text})" if problems else ""
+    if call.spec.flow.is_one_way and call.streams:
+        return ""  # to a stream that only listens, nobody speaks
     if not heard:
         return f"the agent was never heard{because}"
     if spoken and not any(sound.end > spoken[0].end for sound in heard):

@@ -134,6 +134,8 @@ def _print_tables(console: Console, report: dict[str, Any], transcript: Transcri
     if report["duration_s"]:
         console.print(tables.latencies(report, transcript.shares(), plain=not console.is_terminal))
         console.print(tables.pacing(report["pacing"]), highlight=False)
+        if report["ahead_ms"] or report["violations"]:
+            console.print(tables.rules(report), highlight=False)
     for line in tables.problems(report):
         console.print(line, markup=False, highlight=False)
     if out is not None:

@@ -17,6 +17,7 @@ from flaskapp.simulator.person import Person, Utterance
 from flaskapp.simulator.playout import Playout
 
 FRAME_S = 0.020
+LATELY = 25  # frames: half a second
 TOO_LATE_S = 1.0  # frames older than this are dropped, as a network drops what it cannot deliver
 
 
@@ -94,6 +95,11 @@ class Line:
             await asyncio.wait_for(self.gone.wait(), max(0.0, seconds))
         if self.gone.is_set():
             raise HungUp
+
+    def stalled_s(self, now: float) -> float:
+        """How late this machine has been lately: with a frame that is overdue now, or with one just sent."""
+        overdue = now - (self.began_at + (len(self.frames) + 1) * FRAME_S)
+        return max(0.0, overdue, *(frame.left - frame.due for frame in self.frames[-LATELY:]))
 
     async def play(self, mulaw: bytes, source: str) -> None:
         """Plays one of the carrier's own sounds to the caller and returns when it has been heard.

@@ -16,6 +16,7 @@ FIGURES = (
     ("reply_ms", "reply to a recording"),
     ("longest_silence_ms", "longest silence"),
     ("frame_lateness_ms", "frame lateness"),
+    ("ahead_ms", "ahead of being heard"),
 )
 
 
@@ -43,6 +44,12 @@ def summarise(reports: Sequence[CallReport]) -> dict[str, Any]:
         "reply_ms": percentiles(each.reply_ms for each in made if each.reply_ms is not None),
         "longest_silence_ms": percentiles(r.longest_silence_ms for r in reports if r.answered),
         "frame_lateness_ms": percentiles(ms for report in reports for ms in report.lateness_ms),
+        "ahead_ms": percentiles(report.ahead_ms for report in reports if report.ahead_ms),
+        "violations": dict(sum((Counter(report.violations) for report in reports), Counter())),
+        "underruns": sum(report.underruns for report in reports),
+        "underrun_ms": round(sum(report.underrun_ms for report in reports), 1),
+        "received_media": sum(report.received_media for report in reports),
+        "received_bytes": sum(report.received_bytes for report in reports),
         "frames": sum(report.pacing.frames for report in reports),
         "late_frames": sum(report.pacing.late for report in reports),
         "lost_frames": sum(report.pacing.lost for report in reports),

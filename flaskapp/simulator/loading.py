@@ -30,6 +30,8 @@ def load(order: Order, *, as_json: bool = False) -> int:
             f"{summary['late_frames']}, lost {summary['lost_frames']}",
             highlight=False,
         )
+        if order.carrier == "exotel":
+            console.print(tables.rules(summary), highlight=False)
     for reason, count in summary["reasons"].items():
         errors.print(f"{count} failed: {reason}", markup=False, highlight=False)
     return 1 if summary["failed"] else 0

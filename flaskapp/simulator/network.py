@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 import aiohttp
 
 from flaskapp.simulator import assess
 from flaskapp.simulator.connection import Socket
+from flaskapp.simulator.exotel.call import ExotelCall
 from flaskapp.simulator.report import CallReport
 from flaskapp.simulator.spec import CallSpec
 from flaskapp.simulator.twilio.account import Account
@@ -26,7 +27,7 @@ from flaskapp.simulator.twilio.rest import RestServer
 
 AFTERWARDS_S = 120.0  # for what may follow a hang-up: action, callbacks, a socket left hanging
 
-CARRIERS = {"twilio": TwilioCall}
+AnyCall = TwilioCall | ExotelCall
 
 
 class Network:
@@ -46,10 +47,11 @@ class Network:
     ) -> None:
         self.account = account or Account()
         self.recordings = Recordings(recording_delay_s)
-        self.calls: dict[str, TwilioCall] = {}
+        self.calls: dict[str, AnyCall] = {}
+        self._twilio_calls: dict[str, TwilioCall] = {}  # which alone the REST API knows
         self._api_port = api_port
         self._published_api_url = api_url
-        self._rest = RestServer(self.account, self.recordings, self.calls)
+        self._rest = RestServer(self.account, self.recordings, self._twilio_calls)
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -91,7 +93,7 @@ class Network:
         """Places calls side by side, their beginnings spread evenly; reports in the same order."""
         wanted = list(specs)
 
-        async def later(index: int, spec: CallSpec) -> TwilioCall:
+        async def later(index: int, spec: CallSpec) -> AnyCall:
             await asyncio.sleep(spread_s * index / max(1, len(wanted)))
             return await self._lived(spec)
 
@@ -99,17 +101,23 @@ class Network:
         # Assessed when all are over: it takes milliseconds, which would delay the others' frames.
         return [assess.report(call) for call in calls]
 
-    async def _lived(self, spec: CallSpec) -> TwilioCall:
+    async def _lived(self, spec: CallSpec) -> AnyCall:
         """A call from its beginning to its end."""
         if self._session is None:
             raise RuntimeError("the network is not up: use it as 'async with'")
-        call = CARRIERS[spec.carrier](
-            self._configured(spec), self.account, self.recordings, self._session, self.api_url
-        )
+        call = _CARRIERS[spec.carrier](self, self._session, self._configured(spec))
         self.calls[call.sid] = call
         async with asyncio.timeout(spec.seconds + AFTERWARDS_S):
             await call.run()
         return call
+
+    def _on_twilio(self, session: aiohttp.ClientSession, spec: CallSpec) -> TwilioCall:
+        call = TwilioCall(spec, self.account, self.recordings, session, self.api_url)
+        self._twilio_calls[call.sid] = call
+        return call
+
+    def _on_exotel(self, session: aiohttp.ClientSession, spec: CallSpec) -> ExotelCall:
+        return ExotelCall(spec, session)
 
     def _configured(self, spec: CallSpec) -> CallSpec:
         """The spec with what its number has configured, where it gives no URLs itself."""
@@ -124,6 +132,12 @@ class Network:
             fallback_url=spec.fallback_url or number.voice_fallback_url,
             status_callback=spec.status_callback or number.status_callback,
         )
+
+
+_CARRIERS: dict[str, Callable[[Network, aiohttp.ClientSession, CallSpec], AnyCall]] = {
+    "twilio": Network._on_twilio,
+    "exotel": Network._on_exotel,
+}
 
 
 def place_calls(

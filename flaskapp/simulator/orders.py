@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flaskapp.simulator import sounds
 from flaskapp.simulator.person import Script, Utterance
 from flaskapp.simulator.route import is_loopback, origin_of
-from flaskapp.simulator.spec import CallSpec
+from flaskapp.simulator.spec import CallSpec, Spelling
 
 STREAMING, RECORDING = "/phone/incoming-call-streaming", "/phone/incoming-call"
 TWILIO, TRIAL = "https://api.twilio.com", "http://127.0.0.1:5055"
@@ -22,6 +22,7 @@ class Order:
     """Calls to be placed, all alike but for their numbers.
 
     ``auth_token`` empty: unsigned, as servers on this machine accept it.
+    ``sample_rate_hz``, ``spelling``, ``api_key``, ``api_token``: Exotel's; without a key, nobody says who he is.
     ``api_url``: where the application looks for the carrier's REST API, so that is where it
     must be; "" for anywhere. ``needs_api``: the calls are pointless without it.
     ``wavs``: the caller's utterances; none: the bundled ones.
@@ -39,6 +40,10 @@ class Order:
     from_number: str = "+15551230001"
     to_number: str = "+15559870000"
     carrier: str = "twilio"
+    sample_rate_hz: int = 8000
+    spelling: Spelling = "snake"
+    api_key: str = ""
+    api_token: str = field(default="", repr=False)
     wavs: tuple[str, ...] = ()
     calls: int = 1
     seconds: float = 60.0
@@ -61,6 +66,18 @@ class Order:
         path = RECORDING if record_path else STREAMING
         return cls(origin + path, fallback_url=origin + FALLBACK, status_callback=origin + STATUS)
 
+    @classmethod
+    def to_exotel(cls, url: str) -> Order:
+        """An order for a server's origin, its Voicebot's ws(s) URL, or an http(s) URL that answers with one.
+
+        Raises:
+            ValueError: none of these.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+            raise ValueError(f"{url!r} is not a URL such as http://127.0.0.1:5001")
+        return cls(url, carrier="exotel")
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
@@ -79,6 +96,10 @@ class Order:
             from_number=self.from_number,
             to_number=self.to_number,
             carrier=self.carrier,
+            sample_rate_hz=self.sample_rate_hz,
+            spelling=self.spelling,
+            api_key=self.api_key,
+            api_token=self.api_token,
             script=Script(self._utterances(), repeat=self.repeat),
             seconds=self.seconds,
             signed=bool(self.auth_token),
@@ -90,7 +111,7 @@ class Order:
     def _utterances(self) -> tuple[Utterance, ...]:
         if not self.wavs:
             return sounds.bundled()
-        return tuple(Utterance(sounds.from_wav(Path(wav)), name=Path(wav).stem) for wav in self.wavs)
+        return tuple(sounds.utterance(Path(wav)) for wav in self.wavs)
 
 
 def port_of(api_url: str) -> int:

@@ -117,6 +117,7 @@ class Playout:
         """Plays up to ``now``; returns the marks passed on the way, each with its exact time."""
         if self.head < len(self.audio):
             played = int((now - self._run_at) * self.encoding.bytes_per_s + _ROUNDING)
+            played -= played % self.encoding.sample_bytes
             self.head = max(self.head, min(self._run_first + played, len(self.audio)))
             if self.head == len(self.audio):
                 self._finish_run(self.head)

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from flaskapp.phone import audio
+from flaskapp.simulator.encoding import MULAW
 from flaskapp.simulator.person import Utterance
 
 FOLDER = Path(__file__).with_name("voices")
@@ -21,7 +22,18 @@ def from_wav(path: Path) -> bytes:
         AudioError: not a WAV file that can be read.
         OSError: the file cannot be opened.
     """
-    return audio.pcm16_to_mulaw(audio.read_wav(path.read_bytes()).at(audio.TELEPHONE_RATE_HZ))
+    return MULAW.of_wav(audio.read_wav(path.read_bytes()))
+
+
+def utterance(path: Path) -> Utterance:
+    """What a WAV file of any kind says, by the file's name, in the quality that it has.
+
+    Raises:
+        AudioError: not a WAV file that can be read.
+        OSError: the file cannot be opened.
+    """
+    original = audio.read_wav(path.read_bytes())
+    return Utterance(MULAW.of_wav(original), name=path.stem, original=original)
 
 
 def bundled() -> tuple[Utterance, ...]:

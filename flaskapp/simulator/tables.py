@@ -21,6 +21,7 @@ _PROGRESS = {
     "played": "the carrier plays: {url}",
     "recorded": "recorded {seconds} s of the caller ({recording_sid})",
     "dialled": "the carrier dials: {number}",
+    "asked": "the flow asks: {question}? {answer}",
     "rejected": "rejected: {reason}",
     "ended": "ended after {at_ms:.0f} ms: {status}, by {by}",
 }
@@ -61,8 +62,8 @@ def figures(summary: dict[str, Any], *, plain: bool) -> Table:
         table.add_column(name, justify="right")
     for key, label in FIGURES:
         values = summary[key]
-        if key in ("answer_ms", "reply_ms") and not values["n"]:
-            continue  # nobody was recorded
+        if key in ("answer_ms", "reply_ms", "ahead_ms") and not values["n"]:
+            continue  # nobody was recorded; a carrier that takes audio as it comes
         digits = 2 if key == "frame_lateness_ms" else 0
         table.add_row(label, str(values["n"]), *(_ms(values[name], digits) for name in columns[1:]))
     return table
@@ -73,6 +74,15 @@ def pacing(of: dict[str, Any]) -> str:
     return (
         f"frames sent: {of['frames']}, lost {of['lost']}, over 10 ms late {of['late']}; lateness "
         f"p50 {of['p50_late_ms']:.1f}, p99 {of['p99_late_ms']:.1f}, max {of['max_late_ms']:.1f} ms"
+    )
+
+
+def rules(of: dict[str, Any]) -> str:
+    """What a carrier with rules for its chunks has to say about those that it was sent."""
+    broken = ", ".join(f"{kind} {count}" for kind, count in sorted(of["violations"].items())) or "none"
+    return (
+        f"chunks received: {of['received_media']} ({of['received_bytes']} bytes), rules broken: {broken}; "
+        f"underruns {of['underruns']} ({of['underrun_ms']:.0f} ms)"
     )
 
 

@@ -50,7 +50,9 @@ async def carry_out(order: Order) -> int:
         # All but recordings works without it.
         reports = await _placed(Network(account), order)
     if order.stereo_to and reports:
-        Path(order.stereo_to).write_bytes(audio.write_wav(reports[0].stereo, channels=2))
+        Path(order.stereo_to).write_bytes(
+            audio.write_wav(reports[0].stereo, reports[0].sample_rate_hz, channels=2)
+        )
     emit({"event": "summary", **load.summarise(reports)})
     return 0
 

@@ -20,6 +20,8 @@ LIVE_CALLS = "calls:live"
 ENDED_CALLS = "calls:ended"
 OPEN_TURNS = "open-turns"
 SWEEPING = "sweeping"
+#: A channel, not a key: on it, the ids of calls whose transcript has grown.
+FEED = "feed"
 
 
 def greeting(digest: str) -> str:
@@ -35,6 +37,16 @@ def call(call_sid: str) -> str:
 def lines(call_sid: str) -> str:
     """A hash: a line's item -> the line as JSON."""
     return f"lines:{call_sid}"
+
+
+def feed(call_sid: str) -> str:
+    """A list: the call's transcript as its readers are told of it, update by update."""
+    return f"feed:{call_sid}"
+
+
+def signed_out(session_id: str) -> str:
+    """A string, as long as the operator's session would have lasted."""
+    return f"signed-out:{session_id}"
 
 
 def audio(call_sid: str) -> str:
@@ -77,17 +89,34 @@ def forget(redis: Any, call_sid: str, seconds: int) -> bool:
         redis.exceptions.RedisError: Redis is away.
     """
     known = sorted(redis.smembers(turns(call_sid)))
-    with redis.pipeline(transaction=False) as pipe:
-        for key in known:
-            pipe.zscore(OPEN_TURNS, member(call_sid, key))
-        if any(due is not None for due in pipe.execute()):
-            return False
+    if _any_is_open(redis, call_sid, known):
+        return False
     with redis.pipeline() as pipe:
         for name in (call(call_sid), lines(call_sid), audio(call_sid), turns(call_sid)):
             pipe.expire(name, seconds)
         for key in known:
             pipe.expire(turn(call_sid, key), seconds)
             pipe.expire(speech(call_sid, key), seconds)
+        pipe.expire(feed(call_sid), max(seconds, CLOSED_KEPT_S))  # who reads along may come late
         pipe.zrem(LIVE_CALLS, call_sid)
         pipe.execute()
     return True
+
+
+def has_open_turns(redis: Any, call_sid: str) -> bool:
+    """Whether words of this call are still being understood.
+
+    Args:
+        redis: a text client.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    return _any_is_open(redis, call_sid, sorted(redis.smembers(turns(call_sid))))
+
+
+def _any_is_open(redis: Any, call_sid: str, known: list[str]) -> bool:
+    with redis.pipeline(transaction=False) as pipe:
+        for key in known:
+            pipe.zscore(OPEN_TURNS, member(call_sid, key))
+        return any(due is not None for due in pipe.execute())

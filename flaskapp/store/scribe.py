@@ -29,7 +29,14 @@ from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.transcript import Line
 from flaskapp.store.ends import Ends
 from flaskapp.store.feed import Feed
-from flaskapp.store.history import CallChanged, Entry, EventHappened, History, TurnSaved
+from flaskapp.store.history import (
+    CallChanged,
+    Entry,
+    EventHappened,
+    History,
+    OpenLinesWithdrawn,
+    TurnSaved,
+)
 from flaskapp.store.live import LiveStore, leg_key
 
 log = logging.getLogger(__name__)
@@ -84,6 +91,8 @@ class Scribe(Listener):
 
     def note(self, *entries: Entry) -> None:
         """Have something written soon; what is about a call's end is so even if this worker is killed."""
+        for entry in entries:
+            self._tell_readers(entry)
         marks = self._ends.keep(entries)
         self._notes.extend(zip(entries, marks, strict=True))
         self._written.clear()
@@ -91,6 +100,14 @@ class Scribe(Listener):
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write_all, name="scribe", daemon=True)
                 self._writer.start()
+
+    def _tell_readers(self, entry: Entry) -> None:
+        """Lines, and what becomes of those that a dead worker left open, at once."""
+        if isinstance(entry, TurnSaved):
+            line = (entry.item, entry.position, entry.speaker, entry.text, entry.is_final)
+            self._feed.line(entry.call_sid, *line)
+        elif isinstance(entry, OpenLinesWithdrawn):
+            self._feed.withdrawn(entry.call_sid, entry.kept)
 
     def call_started(self, call_sid: str, started: StreamStarted) -> None:
         mark = secrets.token_hex(4)
@@ -118,7 +135,6 @@ class Scribe(Listener):
         self._feed.placed(call_sid, place.item_id, place.position, place.speaker, place.is_over)
 
     def line(self, call_sid: str, line: TellLine) -> None:
-        self._feed.line(call_sid, line.item_id, line.position, line.speaker, line.text, line.is_final)
         key = (call_sid, line.item_id)
         bridge_ms = self._bridge_ms.pop(key, None) if line.is_final else self._bridge_ms.get(key)
         self.note(
@@ -140,8 +156,6 @@ class Scribe(Listener):
 
     def recorded(self, call_sid: str, lines: Sequence[Line]) -> None:
         """Lines that were handed in as audio, not heard live."""
-        for line in lines:
-            self._feed.line(call_sid, line.item_id, line.position, line.speaker, line.text, line.is_final)
         self.note(
             *(
                 TurnSaved(call_sid, line.item_id, line.position, line.speaker, line.text, line.start_ms,

@@ -274,6 +274,11 @@ class CarrierContract:
         _, told_ms = self.bring(started, frames, [1] * 10)
         assert told_ms == pytest.approx(1000, abs=max(self.slack_ms, 1e-6))
 
+    def test_who_counts_badly_is_heard_whole(self, started):
+        frames = [self.noise(100, self.bytes_per_ms, seed) for seed in range(6)]
+        heard, _ = self.bring(started, frames, [0, 1, 1, 1, 0, 1])
+        assert self.same(heard, self.heard(b"".join(frames)))
+
     def test_a_clear_leaves_nothing_of_what_was_said_before(self, started):
         per_ms = ENGINE_BYTES_PER_MS[self.audio_format]
         started.media(base64.b64encode(self.noise(500.5, per_ms)))

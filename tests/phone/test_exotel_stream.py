@@ -317,6 +317,13 @@ def test_24_khz_reaches_the_engine_as_the_very_text_that_came():
     assert codec.decode(json.dumps(message).encode()) == ev.CallerAudio(payload, 16.0)
 
 
+def test_the_same_sound_without_a_number_is_no_repetition():
+    codec, silence = started(), {"payload": "AAAAAA=="}
+    medias = [{"chunk": 1, "payload": "AQEBAQ=="}, *[silence] * 5, {"chunk": 2, "payload": "AQEBAQ=="}]
+    messages = [json.dumps({"event": "media", "media": media}).encode() for media in medias]
+    assert all(isinstance(codec.decode(message), ev.CallerAudio) for message in messages)
+
+
 def test_time_that_is_still_in_the_filter_is_told_with_what_comes_out_next():
     codec = started(start_with(media_format={"sample_rate": 16_000}))
     message = {"event": "media", "media": {"payload": base64.b64encode(b"\1\0" * 160).decode()}}

@@ -6,10 +6,11 @@ import base64
 import json
 
 import pytest
+from twilio.request_validator import RequestValidator
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.carriers.twilio import TwilioStream
-from tests.contracts.carrier import CarrierContract
+from tests.contracts.carrier import CarrierContract, CarrierDoor
 
 CONNECTED = b'{"event":"connected","protocol":"Call","version":"1.0.0"}'
 START = (
@@ -43,6 +44,38 @@ class TestTwilioStream(CarrierContract):
 
     def mark_back(self, name):
         return {"event": "mark", "sequenceNumber": "10", "streamSid": "MZ1", "mark": {"name": name}}
+
+
+@pytest.mark.system
+class TestTwilioDoor(CarrierDoor):
+    public = "wss://voice.example.com"
+    token = "0123456789abcdef0123456789abcdef"
+    ai = "http://127.0.0.1:9/v1"  # nobody there: no handshake gets that far
+
+    @pytest.fixture
+    def door(self, gunicorn_app):
+        names = {"FLASK_BASE_URL": "https://voice.example.com", "LOCAL": "0"}
+        account = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": self.token}
+        return gunicorn_app({**names, **account, "OPENAI_BASE_URL": self.ai, "OPENAI_API_KEY": "k"}).url
+
+    def address(self, call_sid):
+        return f"/phone/stream-audio/{call_sid}"
+
+    def signature(self, url, token):
+        return {"X-Twilio-Signature": RequestValidator(token).compute_signature(url, {})}
+
+    def headers_right(self, call_sid):
+        return self.signature(self.public + self.address(call_sid), self.token)
+
+    def headers_wrong(self, call_sid):
+        return [
+            {"X-Twilio-Signature": ""},
+            {"X-Twilio-Signature": "wrong"},
+            self.signature(self.public + self.address(call_sid), "another token"),
+            self.signature(self.public + self.address("another"), self.token),
+            self.signature("wss://elsewhere.example.com" + self.address(call_sid), self.token),
+            self.headers_right("another") | {"X-Forwarded-Host": "voice.example.com"},
+        ]
 
 
 @pytest.fixture

@@ -1,0 +1,241 @@
+"""One call's transcript in Redis, as one process knows it: a list that others add to, and Redis may lose.
+
+An update's number is its place in the list, so that whoever adds to it is
+numbered by Redis. Each has a mark of its own: whoever gets no answer finds
+out by it whether the update was taken. The marks are kept as long as the call
+lasts; should Redis lose the list, it is written again with the same numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from redis.exceptions import WatchError
+
+from flaskapp.store import keys
+from flaskapp.store.feed_order import LineOrder, Update
+
+log = logging.getLogger(__name__)
+
+INPUTS_KEPT = 5_000
+PENDING_KEPT = 2_000
+
+_own = secrets.randbits(40) << 22
+_numbers = itertools.count(1)
+
+Input = Callable[[LineOrder, float], list[Update]]
+
+
+def new_mark() -> int:
+    """Unlike all other marks, of this process and others."""
+    return _own + next(_numbers)
+
+
+class Entry(NamedTuple):
+    """One element of the list; ``update`` is None for the call's end."""
+
+    mark: int
+    update: Update | None
+
+    def packed(self) -> str:
+        """As it stands in Redis."""
+        line = self.update
+        if line is None:
+            return json.dumps({"m": self.mark, "end": 1})
+        told = {"m": self.mark, "i": line.item, "p": line.position, "s": line.speaker, "t": line.text}
+        return json.dumps({**told, "f": int(line.is_final)}, ensure_ascii=False, separators=(",", ":"))
+
+
+def unpacked(raw: str) -> Entry:
+    """An element of the list."""
+    told = json.loads(raw)
+    if "end" in told:
+        return Entry(told["m"], None)
+    return Entry(told["m"], Update(told["i"], told["p"], told["s"], told["t"], bool(told["f"])))
+
+
+class Book:
+    """One call's.
+
+    Attributes:
+        inputs: what has happened, not yet put into order: nothing is before the list is known.
+        pending: what has still to be written.
+        is_sure: whether nobody can have written since we did, as far as we know.
+        is_over: the call's end stands in the list.
+        over_due: when the end is to be written; None: it is not.
+    """
+
+    def __init__(self, call_sid: str, now: float) -> None:
+        self.call_sid, self.touched_at = call_sid, now
+        self.order = LineOrder()
+        self.inputs: deque[Input] = deque(maxlen=INPUTS_KEPT)
+        self.pending: list[Entry] = []
+        self.is_sure = self.is_over = False
+        self.over_due: float | None = None
+        self.give_up_at = 0.0
+        self.written: list[Callable[[], Any]] = []  # told once, when nothing waits any more
+        self._sent: list[Entry] = []
+        self._marks: list[int] = []  # the list, as far as it is known: marks, items, whether final
+        self._items: list[tuple[str, bool]] = []
+        self._lines: dict[str, Update] = {}
+
+    @property
+    def key(self) -> str:
+        return keys.feed(self.call_sid)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether all that was told is in Redis, but for lines that wait for others."""
+        return not (self.inputs or self.pending or self._sent)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do for this call."""
+        return self.is_written and self.over_due is None and self.order.next_due() is None
+
+    # ------------------------------------------------------------------ what is to be written
+
+    def arrange(self, now: float) -> None:
+        """Put what has happened into order."""
+        while self.inputs:
+            self._add(self.inputs.popleft()(self.order, now))
+        self._add(self.order.late(now))
+
+    def _add(self, updates: Iterable[Update]) -> None:
+        """A line that grew while it waited is written as it stands; final ones are never joined."""
+        for update in updates:
+            if self.is_over:
+                return
+            at = next((at for at, each in enumerate(self.pending) if _is_partial_of(each, update.item)), None)
+            if at is not None and not update.is_final:
+                self.pending[at] = Entry(new_mark(), update)
+                continue
+            if at is not None:
+                del self.pending[at]
+            self.pending.append(Entry(new_mark(), update))
+        if len(self.pending) > PENDING_KEPT:
+            partial = [each for each in self.pending if each.update and not each.update.is_final]
+            lost = partial[0] if partial else self.pending[0]
+            self.pending.remove(lost)
+
+    def send(self, pipe: Any) -> None:
+        """Add all that waits to the list, in one command; two answers."""
+        self._sent, self.pending = self.pending, []
+        push = pipe.rpushx if self._marks else pipe.rpush  # a list that was lost must not begin anew
+        push(self.key, *(entry.packed() for entry in self._sent))
+        pipe.expire(self.key, keys.CALL_KEPT_S)
+        self.is_sure = False  # until there is an answer
+
+    def sent(self, answer: Any) -> None:
+        """What Redis said to that: the list's length, if it took it."""
+        if answer == len(self._marks) + len(self._sent):
+            for entry in self._sent:
+                self._know(entry)
+            self._sent, self.is_sure = [], True
+
+    # ------------------------------------------------------------------ what is written
+
+    @property
+    def known_from(self) -> int:
+        """Where to read the list from: its last element that we know shows that it is the same list."""
+        return max(len(self._marks) - 1, 0)
+
+    def learn(self, raws: Sequence[str]) -> bool:
+        """The list from ``known_from`` on: what others have added, and what of ours was taken.
+
+        Returns:
+            False: Redis has lost the list.
+        """
+        found = [unpacked(raw) for raw in raws]
+        if self._marks:
+            if not found or found[0].mark != self._marks[-1]:
+                return False
+            found = found[1:]
+        taken = {entry.mark for entry in self._sent}
+        for entry in found:
+            self._know(entry)
+            if entry.mark not in taken and entry.update is not None:
+                self.order.adopt(entry.update)
+        missing = [entry for entry in self._sent if entry.mark not in {each.mark for each in found}]
+        self._sent, others = [], {each.update.item for each in found if each.update and each.update.is_final}
+        self.pending = [
+            each for each in (*missing, *self.pending) if not each.update or each.update.item not in others
+        ]
+        self.is_sure = True
+        if self.is_over:
+            self.pending.clear()
+        return True
+
+    def restore(self, redis: Any) -> None:
+        """Redis has lost the list: write what is known of it, with the same numbers.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+        """
+        with redis.pipeline() as pipe:
+            pipe.watch(self.key)
+            found = [unpacked(raw) for raw in pipe.lrange(self.key, 0, -1)]
+            marks = [entry.mark for entry in found]
+            pipe.multi()
+            if marks == self._marks[: len(marks)]:  # somebody who knew less was quicker
+                missing = self._known()[len(marks) :]
+            else:
+                known = set(self._marks)
+                missing = [*self._known(), *(entry for entry in found if entry.mark not in known)]
+                pipe.delete(self.key)
+            if missing:
+                pipe.rpush(self.key, *(entry.packed() for entry in missing))
+            pipe.expire(self.key, keys.CALL_KEPT_S)
+            pipe.publish(keys.FEED, self.call_sid)
+            try:
+                pipe.execute()
+            except WatchError:
+                return
+        log.warning("Redis had lost a live transcript: it is restored", extra={"call_sid": self.call_sid})
+
+    def end(self, redis: Any) -> None:
+        """Write the call's end, unless it stands there already, or the call is forgotten.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+        """
+        with redis.pipeline() as pipe:
+            pipe.watch(self.key)
+            last = pipe.lindex(self.key, -1)
+            is_there = unpacked(last).update is None if last else not pipe.exists(keys.call(self.call_sid))
+            if not is_there:
+                pipe.multi()
+                pipe.rpush(self.key, Entry(new_mark(), None).packed())
+                pipe.expire(self.key, keys.CLOSED_KEPT_S)
+                pipe.publish(keys.FEED, self.call_sid)
+                try:
+                    pipe.execute()
+                except WatchError:
+                    return
+        self.is_over, self.over_due = True, None
+
+    def _know(self, entry: Entry) -> None:
+        self._marks.append(entry.mark)
+        line = entry.update
+        self._items.append((line.item, line.is_final) if line else ("", True))
+        if line is None:
+            self.is_over = True
+        else:
+            self._lines[line.item] = line
+
+    def _known(self) -> list[Entry]:
+        """The list again; of a line that grew, each step as the line stands by now."""
+        return [
+            Entry(mark, self._lines[item]._replace(is_final=is_final) if item else None)
+            for mark, (item, is_final) in zip(self._marks, self._items, strict=True)
+        ]
+
+
+def _is_partial_of(entry: Entry, item: str) -> bool:
+    return entry.update is not None and entry.update.item == item and not entry.update.is_final
