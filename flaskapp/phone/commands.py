@@ -78,7 +78,7 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """Ask the carrier to say when everything before this has been played; ``is_last``: no more belongs to it."""
+    """Have the carrier say when everything before this has been played; ``is_last``: it ends there."""
 
     name: str
     is_last: bool = False

@@ -42,7 +42,7 @@ class Playback:
         self._batch += self._carrier.media(payload)
 
     def mark(self, name: str, is_last: bool = False) -> None:
-        """Have the carrier say when everything before this was played; ``is_last``: nothing goes on from it."""
+        """Have the carrier say when everything before this was played; ``is_last``: it ends there."""
         self._batch.append(self._carrier.mark(name))
 
     def clear(self) -> None:
