@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +22,7 @@ from tests.conftest import PROJECT, RunningApp
 from tests.fakes import FakeRealtime, tone
 from tests.system import ledger
 from tests.system.conftest import TOKEN, WEBHOOK
-from tests.system.proxy import nginx, redirecting_port
+from tests.system.proxy import command, nginx, redirecting_port
 
 pytestmark = pytest.mark.system
 
@@ -155,3 +158,56 @@ def test_with_a_public_origin_only_that_one_is_signed(site):
     assert front.post(WEBHOOK, "https://voice.example.com").status_code == 200
     assert "wss://voice.example.com/" in front.post(WEBHOOK, "https://voice.example.com").text
     assert front.post(WEBHOOK, front.url).status_code == 403
+
+
+# ---------------------------------------------------------------------- docs/troubleshooting.md
+
+SECRETS = {
+    "DASHBOARD_PASSWORD": "not-a-secret-here",
+    "EXOTEL_API_KEY": "exotel-key",
+    "EXOTEL_API_TOKEN": "exotel/token@",
+}
+
+
+def commands() -> list[tuple[str, str]]:
+    """The page's shell blocks, each with what it says that a healthy server answers."""
+    page = (PROJECT / "docs" / "troubleshooting.md").read_text()
+    return re.findall(r"^```sh\n(.*?)^```\n(?:```text\n(.*?)^```)?", page, re.DOTALL | re.MULTILINE)
+
+
+def test_every_command_of_the_page_on_troubles_tells_what_it_says(site, tmp_path):
+    front = site({**SECRETS, "FLASK_BASE_URL": "https://voice.example.com"})
+    (tmp_path / "nginx").write_text(f'#!/bin/sh\nexec {shlex.join(command(tmp_path / "nginx.conf"))} "$@"\n')
+    (tmp_path / "nginx").chmod(0o755)
+    moved = (
+        (".venv/bin/python", sys.executable),
+        (".venv/bin/", f"{sys.executable} -m "),
+        ("http://127.0.0.1:5001", front.app.url),
+        ("://voice.example.com", f"://{front.url.removeprefix('https://')}"),
+        ("--seconds 20", "--seconds 6"),
+        ("| sh", f"| sed s,://voice.example.com,://{front.url.removeprefix('https://')}, | sh"),
+    )
+    environment = front.environment | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "CURL_CA_BUNDLE": front.trust,
+        "AZURE_OPENAI_ENDPOINT": front.engine.origin,
+        "AZURE_OPENAI_API_KEY": "key",
+        "AZURE_OPENAI_REALTIME_DEPLOYMENT": "voice",
+    }
+    for typed, expected in commands():
+        run = typed
+        for old, new in moved:
+            run = run.replace(old, new)
+        done = subprocess.run(
+            ["sh", "-c", run],
+            cwd=PROJECT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        told = f"{typed}\n{done.stdout[-2000:]}{done.stderr[-1000:]}"
+        assert "Usage" not in done.stderr, told
+        assert done.returncode == 0 or not expected, told
+        assert [line for line in expected.splitlines() if line not in done.stdout] == [], told
