@@ -264,8 +264,6 @@ def test_a_recording_that_is_reported_is_kept_and_the_call_is_over(flow):
 def test_without_live_service_a_new_call_is_handed_over(app, flow, missing, monkeypatch):
     monkeypatch.setattr(app.extensions["desk"], "why_no_stream", lambda: missing)
     assert flow.chain(status="failed", by="NA", stream="") == RECORD
-    flow_of_one_that_broke = flow
-    flow_of_one_that_broke.live.redis.flushall()
 
 
 def test_a_full_worker_takes_up_what_broke_off_and_one_that_ends_leaves_it_to_others(app, flow, monkeypatch):
