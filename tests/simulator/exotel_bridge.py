@@ -180,7 +180,9 @@ class ExotelStage:
 
     async def call(self, script: Script = SILENT, seconds: float = 20.0, **more: Any) -> CallReport:
         watching = {"watch": self.messages.append, "on_event": self.events.append}
-        spec = CallSpec(script=script, seconds=seconds, carrier="exotel", **watching, **{"url": self.bridge.url, **more})
+        spec = CallSpec(
+            script=script, seconds=seconds, carrier="exotel", **watching, **{"url": self.bridge.url, **more}
+        )
         return await self.network.place_call(spec)
 
 
