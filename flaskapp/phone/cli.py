@@ -73,7 +73,7 @@ _CARRIER = (
         help="Exotel: how its messages spell their fields (stream_sid or streamSid).",
     ),
     click.option("--key", help="Exotel: API key, sent as HTTP Basic [default: EXOTEL_API_KEY]."),
-    click.option("--token", help="Exotel: API token [default: EXOTEL_API_TOKEN, which no process list shows]."),
+    click.option("--token", help="Exotel: API token [default: EXOTEL_API_TOKEN, seen in no process list]."),
 )
 
 

@@ -1,4 +1,4 @@
-"""A small application under Exotel's flow: a Voicebot that obeys every rule unless told not to, and Passthrus."""
+"""A small application under Exotel's flow: a Voicebot that obeys each rule unless told not to, Passthrus."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def greeting(leg: Leg) -> int:
 
 
 class ExotelBridge:
-    """Runs on a loopback port; ``talk`` gives the close code, ``answers`` say what each question is answered."""
+    """Runs on a loopback port; ``talk`` gives the close code, ``answers`` a status for each question."""
 
     def __init__(self) -> None:
         self.legs: list[Leg] = []

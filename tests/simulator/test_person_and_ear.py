@@ -6,6 +6,7 @@ import pytest
 
 from flaskapp.simulator import ear, load, sounds
 from flaskapp.simulator.ear import Frame, Sound, Spoken
+from flaskapp.simulator.encoding import Encoding
 from flaskapp.simulator.person import Person, Script, Utterance
 from flaskapp.simulator.playout import Piece
 
