@@ -63,21 +63,22 @@ def what_next(settings: Settings) -> str:
     """Where it answers, what belongs into the applets, and who may call."""
     base = settings.flask_base_url or "https://YOUR-HOST"
     key = "KEY:TOKEN@" if settings.exotel_api_key else ""
-    host = base.partition("://")[2]
+    scheme, _, host = base.partition("://")
+    http, ws = f"{scheme}://{key}{host}/exotel", f"{scheme.replace('http', 'ws')}://{key}{host}/exotel"
     lines = [
         "",
         f"Answerline serves on {settings.host}, port {settings.port}",
-        f"  Voicebot applet         wss://{key}{host}/exotel   (?sample-rate=16000 or 24000)",
-        f"  or, asked at each call  https://{key}{host}/exotel/stream-url",
-        f"  Stream applet, one way  wss://{key}{host}/exotel?stream-type=unidirectional",
-        f"  Passthru after them     https://{key}{host}/exotel/passthru?ask=over   (then resume, transfer)",
+        f"  Voicebot applet         {ws}   (?sample-rate=16000 or 24000)",
+        f"  or, asked at each call  {http}/stream-url",
+        f"  Stream applet, one way  {ws}?stream-type=unidirectional",
+        f"  Passthru after them     {http}/passthru?ask=over   (then resume, transfer)",
     ]
     if settings.engine is None:
         lines.append("No AI engine is configured: no stream is taken. Set AZURE_OPENAI_ENDPOINT, or another.")
     if not (settings.exotel_api_key or settings.exotel_allowed_ips):
         lines.append(
-            "Only this machine is let in: set EXOTEL_API_KEY and EXOTEL_API_TOKEN, which begin the addresses as"
-            " KEY:TOKEN@, or EXOTEL_ALLOWED_IPS."
+            "Only this machine is let in: set EXOTEL_API_KEY and EXOTEL_API_TOKEN (then the addresses begin"
+            " with KEY:TOKEN@), or EXOTEL_ALLOWED_IPS."
         )
     return "\n".join([*lines, "Stop with Ctrl-C.", ""])
 

@@ -52,12 +52,15 @@ def equip(app: Flask) -> None:
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
     from flaskapp.phone.exotel_applets import exotel_applets
+    from flaskapp.phone.feed import Readers
     from flaskapp.phone.transfers import Transfers
+    from flaskapp.phone.viewers import viewers
     from flaskapp.store.audio import AudioBuffer
     from flaskapp.store.feed import Feed
     from flaskapp.store.greetings import Greetings
     from flaskapp.store.history import init_history
     from flaskapp.store.live import LiveStore, connect
+    from flaskapp.store.sessions import SignedOut
     from flaskapp.store.turns import TurnBook
     from flaskapp.tickets import Tickets
 
@@ -77,6 +80,8 @@ def equip(app: Flask) -> None:
     app.extensions["greetings"] = Greetings(connections)
     app.extensions["transfers"] = Transfers(settings, agents, app.extensions["live_store"])
     app.extensions["feed"] = Feed(connections.text)
+    app.extensions["readers"] = Readers(connections.text)
+    app.extensions["signed_out"] = SignedOut(connections.text)
     app.extensions["scribe"] = _scribe(app, settings)
     app.extensions["keeper"] = _keeper(app)
     app.extensions["rtmt"] = _live_handler(app, settings)
@@ -85,6 +90,7 @@ def equip(app: Flask) -> None:
     _equip_recording_path(app, settings, connections)
     health.register_health(app)
     app.register_blueprint(phone_blueprint)
+    app.register_blueprint(viewers)
     app.register_blueprint(exotel_applets)
     app.cli.add_command(phone_cli)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
+import secrets
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from flask import Request, current_app, request, session
@@ -17,10 +20,13 @@ from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
 from flaskapp import parts
 from flaskapp.addresses import is_loopback
 from flaskapp.config import Settings
+from flaskapp.store.sessions import SignedOut
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 SIGNATURE = "X-Twilio-Signature"
+SESSION = "operator"
+SESSION_LASTS_S = 12 * 3600
 FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
 
 
@@ -237,12 +243,72 @@ def require_operator(view: View) -> View:
 
 def is_operator() -> bool:
     """Whether the request carries the operator's session or password."""
-    password = settings().dashboard_password
+    return operators_session() is not None or has_operators_password()
+
+
+def has_operators_password() -> bool:
+    """Whether the request carries HTTP Basic ``operator:DASHBOARD_PASSWORD``."""
+    password, given = settings().dashboard_password, request.authorization
     if password is None:
         return False
-    if session.get("operator"):
-        return True
-    given = request.authorization
     if given is None or given.type != "basic" or given.username != "operator":
         return False
     return hmac.compare_digest((given.password or "").encode(), password.get_secret_value().encode())
+
+
+@dataclass(frozen=True)
+class OperatorsSession:
+    """What the cookie of an operator who has signed in says; ``until``: seconds since 1970."""
+
+    id: str
+    until: float
+
+    def is_on(self, fresh: bool = True) -> bool:
+        """Whether it has neither expired nor been signed out; ``fresh``: see ``SignedOut.has``."""
+        signed_out = cast(SignedOut, current_app.extensions["signed_out"])
+        return time.time() < self.until and not signed_out.has(self.id, self.until, fresh)
+
+
+def sign_in() -> None:
+    """The operator has shown the password: the answer's cookie opens everything that is his."""
+    until = time.time() + SESSION_LASTS_S
+    session[SESSION] = {"id": secrets.token_urlsafe(16), "until": until}
+
+
+def sign_out() -> None:
+    """The operator goes: his cookie, and every copy of it, opens nothing more."""
+    given = _given_session()
+    session.pop(SESSION, None)
+    if given is not None:
+        cast(SignedOut, current_app.extensions["signed_out"]).add(given.id, given.until)
+
+
+def operators_session() -> OperatorsSession | None:
+    """The session that the request's cookie proves; None for a forged or expired one, or none."""
+    given = _given_session() if settings().dashboard_password is not None else None
+    return given if given is not None and given.is_on() else None
+
+
+def has_session_cookie() -> bool:
+    """Whether the request has a session's cookie, good or bad."""
+    return current_app.config["SESSION_COOKIE_NAME"] in request.cookies
+
+
+def _given_session() -> OperatorsSession | None:
+    given = session.get(SESSION)
+    if not isinstance(given, dict) or not isinstance(given.get("id"), str):
+        return None
+    until = given.get("until")
+    return OperatorsSession(given["id"], float(until)) if isinstance(until, int | float) else None
+
+
+# ------------------------------------------------------------------------ pages
+
+
+def is_foreign_page() -> bool:
+    """Whether a browser asks on behalf of a page that is not ours; what is no browser names no page."""
+    page = request.headers.get("Origin")
+    if page is None:
+        return False
+    own = {request.host.lower(), urlsplit(settings().flask_base_url).netloc.lower()}
+    return urlsplit(page).netloc.lower() not in own - {""}

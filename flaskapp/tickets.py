@@ -57,6 +57,16 @@ class Tickets:
         """
         return _opened(self._serializer, ticket, call_sid)
 
+    def redeem(self, ticket: str) -> str:
+        """Use up a ticket, whichever call it is for: that call.
+
+        Raises:
+            TicketError: forged, expired or used before.
+        """
+        call_sid = str(_loaded(self._serializer, ticket)[0])
+        self.spend(ticket, call_sid)
+        return call_sid
+
     def spend(self, ticket: str, call_sid: str) -> None:
         """Check a ticket and use it up.
 
@@ -64,12 +74,20 @@ class Tickets:
             TicketError: as ``check``, or used before.
         """
         ticket_id = self.check(ticket, call_sid)
-        self._live.remember(call_sid, ticket="")
+        if self._live.recall(call_sid).get("ticket") == ticket:
+            self._live.remember(call_sid, ticket="")  # the carrier is given another one
         if not self._live.spend(ticket_id, TICKET_LASTS_S + 2 * CLOCKS_DIFFER_S):
             raise TicketError("used before")
 
 
 def _opened(serializer: URLSafeTimedSerializer, ticket: str, call_sid: str) -> str:
+    sid, ticket_id = _loaded(serializer, ticket)
+    if not hmac.compare_digest(str(sid).encode(), call_sid.encode()):
+        raise TicketError("another call's")
+    return str(ticket_id)
+
+
+def _loaded(serializer: URLSafeTimedSerializer, ticket: str) -> tuple[object, object]:
     if not ticket:
         raise TicketError("missing")
     try:
@@ -78,6 +96,4 @@ def _opened(serializer: URLSafeTimedSerializer, ticket: str, call_sid: str) -> s
         raise TicketError("expired") from error
     except (BadSignature, ValueError, TypeError) as error:
         raise TicketError("forged") from error
-    if not hmac.compare_digest(str(sid).encode(), call_sid.encode()):
-        raise TicketError("another call's")
-    return str(ticket_id)
+    return sid, ticket_id

@@ -11,7 +11,7 @@ have_sounds() { compgen -G '/usr/share/asterisk/sounds/en*/vm-goodbye.wav' >/dev
 have redis-server || missing+=(redis-server)
 have_postgres || missing+=(postgresql)
 have_sounds || missing+=(asterisk-core-sounds-en-wav)
-have nginx || missing+=(nginx-light)
+have nginx || missing+=(nginx)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! have apt-get; then

@@ -8,6 +8,8 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ ELSEWHERE = {
     "make test": "this very run",
     "make run": "tests/test_local.py",
     ".venv/bin/gunicorn -c gunicorn.conf.py wsgi:app": "the fixture below",
+    ".venv/bin/python exotel.py": "the fixture below",
 }
 
 
@@ -50,10 +53,12 @@ def newcomer(tmp_path) -> Path:
 
 @pytest.fixture
 def served(newcomer) -> Iterator[RunningApp]:
-    """The app as the README serves it, on the port that the README names."""
-    if servers.answers(5001):
-        pytest.skip("port 5001, which the README names, is taken here")
-    with FakeRealtime().running() as engine, FakeTurns().running() as batch:
+    """The app as the README serves it, on the port that the README names; and once more for Exotel."""
+    if servers.answers(5001) or servers.answers(10000):
+        pytest.skip("port 5001 or 10000, which the README names, is taken here")
+    with ExitStack() as stack:
+        engine = stack.enter_context(FakeRealtime().running())
+        batch = stack.enter_context(FakeTurns().running())
         batch.realtime = engine.origin
         settings = {"LOCAL": "1", "OPENAI_BASE_URL": batch.base_url, "TWILIO_API_BASE_URL": SIMULATED_API}
         environment = {**environment_of(newcomer, settings), "PYTHONPATH": str(newcomer)}
@@ -62,21 +67,25 @@ def served(newcomer) -> Iterator[RunningApp]:
             shlex.split(".venv/bin/flask db upgrade"), cwd=newcomer, env=environment, check=False
         )
         assert migrated.returncode == 0
-        log = newcomer / "app.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                shlex.split(".venv/bin/gunicorn -c gunicorn.conf.py wsgi:app"),
-                cwd=newcomer,
-                env=environment,
-                stdout=output,
-                stderr=output,
-            )
-        app = RunningApp("http://127.0.0.1:5001", log, process, environment)
-        try:
-            servers.wait_until(app.is_healthy, f"no /health; see {log}")
-            yield app
-        finally:
-            servers.stop(process, patience_s=60)
+        start = partial(_started, stack, newcomer, environment)
+        app = start(".venv/bin/gunicorn -c gunicorn.conf.py wsgi:app", 5001)
+        start(".venv/bin/python exotel.py", 10000)
+        yield app
+
+
+def _started(
+    stack: ExitStack, folder: Path, environment: dict[str, str], command: str, port: int
+) -> RunningApp:
+    """One of the README's servers, when it answers."""
+    log = folder / f"app-{port}.log"
+    output = stack.enter_context(log.open("wb"))
+    process = subprocess.Popen(
+        shlex.split(command), cwd=folder, env=environment, stdout=output, stderr=output
+    )
+    stack.callback(servers.stop, process, patience_s=60)
+    app = RunningApp(f"http://127.0.0.1:{port}", log, process, environment)
+    servers.wait_until(app.is_healthy, f"no /health; see {log}")
+    return app
 
 
 def test_every_command_of_the_readme_works(served, newcomer):
@@ -88,6 +97,7 @@ def test_every_command_of_the_readme_works(served, newcomer):
             shell=True,
             cwd=newcomer,
             env=served.environment | {"PATH": os.environ["PATH"]},
+            input="test123\n",  # where something is to be typed
             capture_output=True,
             text=True,
             timeout=120,
@@ -96,6 +106,8 @@ def test_every_command_of_the_readme_works(served, newcomer):
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         if command.startswith("curl"):
             assert "<Connect " in done.stdout
+        if command.endswith("/client"):
+            assert "Connected to " in done.stdout
 
 
 def test_the_readme_shows_the_two_commands_first():

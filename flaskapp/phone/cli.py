@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from flask import current_app
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 phone_cli = AppGroup("phone", help="Calls, checks and settings of the telephone line.")
 
-CARRIERS = ("twilio",)
+CARRIERS = ("twilio", "exotel")
+SAMPLE_RATES = ("8000", "16000", "24000")
+SPELLINGS = ("snake", "camel")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _wavs(_: click.Context, __: click.Parameter, paths: Sequence[Path]) -> tuple[str, ...]:
@@ -47,16 +51,59 @@ _PUBLIC_URL = click.option(
     help="Origin that is signed [default: FLASK_BASE_URL, else URL]. Sockets go to URL's host.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else.")
-
-
 _RECORD_PATH = click.option(
     "--record-path", is_flag=True, help="Ring the webhook that records instead of streaming."
 )
 
 
+_CARRIER = (
+    click.option("--carrier", type=click.Choice(CARRIERS), default=CARRIERS[0], show_default=True),
+    click.option(
+        "--sample-rate",
+        type=click.Choice(SAMPLE_RATES),
+        default=SAMPLE_RATES[0],
+        show_default=True,
+        help="Exotel: Hz of the audio, put on the stream's URL.",
+    ),
+    click.option(
+        "--spelling",
+        type=click.Choice(SPELLINGS),
+        default=SPELLINGS[0],
+        show_default=True,
+        help="Exotel: how its messages spell their fields (stream_sid or streamSid).",
+    ),
+    click.option("--key", help="Exotel: API key, sent as HTTP Basic [default: EXOTEL_API_KEY]."),
+    click.option("--token", help="Exotel: API token [default: EXOTEL_API_TOKEN, seen in no process list]."),
+)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which carrier is to call, and what is its own."""
+
+    carrier: str
+    sample_rate: str
+    spelling: Any
+    key: str | None
+    token: str | None
+
+
+def _by_carrier(command: _Command) -> _Command:
+    """The options that say which carrier calls; the command gets them together, as ``asked``."""
+
+    @functools.wraps(command)
+    def gathering(**options: Any) -> Any:
+        names = ("carrier", "sample_rate", "spelling", "key", "token")
+        return command(asked=_Asked(**{name: options.pop(name) for name in names}), **options)
+
+    for option in reversed(_CARRIER):
+        gathering = option(gathering)
+    return cast(_Command, gathering)
+
+
 @phone_cli.command("dial")
 @click.argument("url")
-@click.option("--carrier", type=click.Choice(CARRIERS), default=CARRIERS[0], show_default=True)
+@_by_carrier
 @_WAV
 @click.option(
     "--seconds", type=click.FloatRange(1, 14400), default=60, show_default=True, help="Longest call."
@@ -74,7 +121,7 @@ _RECORD_PATH = click.option(
 @_JSON
 def dial_command(
     url: str,
-    carrier: str,
+    asked: _Asked,
     wavs: tuple[str, ...],
     seconds: float,
     record_path: bool,
@@ -87,14 +134,15 @@ def dial_command(
 ) -> None:
     """Call a running server at URL and show the transcript and the latencies.
 
-    URL is the server's origin (http://127.0.0.1:5001) or one webhook's whole URL.
+    URL is the server's origin (http://127.0.0.1:5001) or one webhook's whole URL; for Exotel
+    the origin, whose /exotel is streamed to, the stream's ws:// or wss:// URL, or an http URL that
+    answers with one. The transcript is read from this machine's database.
     Ends with 0 if the caller was answered, 1 if not, 2 if it was asked wrongly.
     """
     from flaskapp.simulator.dial import dial
 
     order = replace(
-        _order(url, public_url, record_path=record_path),
-        carrier=carrier,
+        _ordered(url, public_url, asked, record_path=record_path),
         wavs=wavs,
         seconds=seconds,
         from_number=from_number,
@@ -106,6 +154,7 @@ def dial_command(
 
 @phone_cli.command("load")
 @click.argument("url")
+@_by_carrier
 @click.option("--calls", type=click.IntRange(1, 1000), default=10, show_default=True)
 @click.option("--seconds", type=click.FloatRange(1, 14400), default=30, show_default=True)
 @_WAV
@@ -114,6 +163,7 @@ def dial_command(
 @_JSON
 def load_command(
     url: str,
+    asked: _Asked,
     calls: int,
     seconds: float,
     wavs: tuple[str, ...],
@@ -121,10 +171,13 @@ def load_command(
     public_url: str | None,
     as_json: bool,
 ) -> None:
-    """Place many simulated calls to URL at once; ends with 0 if none failed."""
+    """Place many simulated calls to URL at once; ends with 0 if none failed.
+
+    Exotel's rules for the audio that it is sent are checked; a call in which one is broken failed.
+    """
     from flaskapp.simulator.loading import load
 
-    order = _order(url, public_url, record_path=record_path)
+    order = _ordered(url, public_url, asked, record_path=record_path)
     order = replace(order, calls=calls, seconds=seconds, wavs=wavs, repeat=True)
     sys.exit(load(order, as_json=as_json))
 
@@ -154,6 +207,33 @@ def webhook_secret_command() -> None:
     if not settings.call_webhook_url:
         click.echo("CALL_WEBHOOK_URL is not set: nobody is told of calls.", err=True)
     click.echo(secret(settings))
+
+
+def _ordered(url: str, public_url: str | None, asked: _Asked, *, record_path: bool) -> Order:
+    """An order to this URL from the carrier that was asked for."""
+    if asked.carrier == "twilio":
+        return _order(url, public_url, record_path=record_path)
+    if record_path:
+        raise click.UsageError("--record-path is Twilio's: an Exotel flow records in its Voicemail applet")
+    from flaskapp.simulator import orders
+    from flaskapp.simulator.route import origin_of
+
+    try:
+        order = orders.Order.to_exotel(url)
+        public = public_url or _setting("flask_base_url") or ""
+        origin = origin_of(orders.Order.to(public).url) if public else ""
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    token = _setting("exotel_api_token")
+    configured = token.get_secret_value() if token is not None else ""
+    return replace(
+        order,
+        public_url=origin,
+        sample_rate_hz=int(asked.sample_rate),
+        spelling=asked.spelling,
+        api_key=asked.key or _setting("exotel_api_key") or "",
+        api_token=asked.token or configured,
+    )
 
 
 def _order(url: str, public_url: str | None, *, record_path: bool = False) -> Order:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, abort, current_app, jsonify, request
@@ -128,7 +128,6 @@ def _serve(ws: ServerSocket) -> None:
             return
         wire.unread(messages)
         own, live, call_sid = current_app.extensions, live_store(), started.call_sid
-        listens: dict[str, Any] = {"listens": True} if _is_one_way() else {}
 
         def admit(started: StreamStarted) -> None:
             take_up(call_sid, live, note)
@@ -142,7 +141,7 @@ def _serve(ws: ServerSocket) -> None:
             carrier=_codec(),
             admit=admit,
             past=past_of(call_sid, live, own["audio"], time.time()),
-            **listens,
+            listens=_is_one_way(),
         )
 
 

@@ -30,6 +30,11 @@ class Outbox:
         return len(self._queue)
 
     @property
+    def messages(self) -> int:
+        """How many messages wait, one that has begun to go out included."""
+        return sum(queued.messages for queued in self._queue)
+
+    @property
     def is_full(self) -> bool:
         return self.size > self.limit_bytes
 

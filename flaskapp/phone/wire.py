@@ -88,6 +88,12 @@ class Wire:
     def dropped(self) -> int:
         return self._outbox.dropped
 
+    @property
+    def waiting(self) -> int:
+        """How many messages the peer has not taken yet, beyond what the system holds for it."""
+        with self._lock:
+            return self._outbox.messages
+
     def open(self, request: Request, within_s: float) -> None:
         """A client's handshake; what came with the answer is kept for ``receive``.
 

@@ -16,6 +16,7 @@ from flaskapp.simulator.report import (
     CallReport,
     DialReport,
     MarkReport,
+    Problem,
     RecordingReport,
     StreamReport,
     TurnReport,
@@ -24,7 +25,7 @@ from flaskapp.simulator.spec import CallSpec
 
 LEAST_S = 0.2  # shorter stretches are the gaps between words
 CUT_S = 2.0  # before a dial: what is thrown away then is thrown away for it
-NO_CONNECTION = 11205
+NO_CONNECTION = (11205, 3009)  # Twilio's and Exotel's
 HINT = "is the server running? `make run`"
 
 
@@ -52,7 +53,7 @@ def report(call: LivedCall) -> CallReport:
     playout.advance(end)
     pieces, per_ms = list(playout.pieces()), playout.encoding.bytes_per_s / 1000
     audible = ear.sounds(pieces)
-    heard = [sound for sound in audible if sound.source != "beep"]
+    heard = [sound for sound in audible if sound.source not in ear.CARRIERS_OWN]
     spoken = call.line.person.spoken
     before = [sound for sound in heard if not spoken or sound.start < spoken[0].start]
     first = heard[0].start if heard else None
@@ -188,10 +189,9 @@ def _why_not(call: LivedCall, heard: list[ear.Sound]) -> str:
     if call.answered_at is None:
         if not problems:
             return "the call was rejected"
-        hint = f" ({HINT})" if problems[0].code == NO_CONNECTION else ""
-        return f"error {problems[0].code}: {problems[0].text}{hint}"
+        return f"error {problems[0].code}: {problems[0].text}{_hint(problems[0])}"
     spoken = call.line.person.spoken
-    because = f" (error {problems[0].code}: {problems[0].text})" if problems else ""
+    because = f" (error {problems[0].code}: {problems[0].text}{_hint(problems[0])})" if problems else ""
     if call.spec.flow.is_one_way and call.streams:
         return ""  # to a stream that only listens, nobody speaks
     if not heard:
@@ -199,3 +199,9 @@ def _why_not(call: LivedCall, heard: list[ear.Sound]) -> str:
     if spoken and not any(sound.end > spoken[0].end for sound in heard):
         return f"the agent was not heard after the caller spoke{because}"
     return ""
+
+
+def _hint(problem: Problem) -> str:
+    """What to look at first, where nobody answered the door."""
+    unheard = problem.code in NO_CONNECTION and ("connect" in problem.text or "was cut off" in problem.text)
+    return f" ({HINT})" if unheard else ""

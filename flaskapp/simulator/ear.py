@@ -18,6 +18,7 @@ VOICE_RMS = 100  # of 32767: comfort noise stays under 20, quiet speech is above
 BLOCKS_PER_S = 100  # samples are looked at together for 10 ms
 JOIN_S = 0.2  # gaps between words: shorter ones do not end a sound
 LATE_S = 0.010
+CARRIERS_OWN = frozenset({"beep", "carrier"})  # sources that speak for nobody
 
 
 def is_voiced(sound: bytes, encoding: Encoding = MULAW) -> bool:
@@ -139,8 +140,8 @@ def longest_silence(
 
 
 def first_speech(heard: Sequence[Sound], after: float, until: float = float("inf")) -> Sound | None:
-    """The first sound that begins in this stretch and is no beep."""
-    return next((s for s in heard if after <= s.start < until and s.source != "beep"), None)
+    """The first sound that begins in this stretch and is not the carrier's own, as a beep is."""
+    return next((s for s in heard if after <= s.start < until and s.source not in CARRIERS_OWN), None)
 
 
 def lateness_ms(frames: Sequence[Frame]) -> list[float]:

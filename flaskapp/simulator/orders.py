@@ -22,7 +22,7 @@ class Order:
     """Calls to be placed, all alike but for their numbers.
 
     ``auth_token`` empty: unsigned, as servers on this machine accept it.
-    ``sample_rate_hz``, ``spelling``, ``api_key``, ``api_token``: Exotel's; without a key, nobody says who he is.
+    ``sample_rate_hz``, ``spelling``, ``api_key``, ``api_token``: Exotel's; an empty key is not sent.
     ``api_url``: where the application looks for the carrier's REST API, so that is where it
     must be; "" for anywhere. ``needs_api``: the calls are pointless without it.
     ``wavs``: the caller's utterances; none: the bundled ones.

@@ -18,7 +18,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from flaskapp.store import keys
-from flaskapp.store.feed_book import Book, Input
+from flaskapp.store.feed_book import Book, Input, Marks
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Feed:
     """
 
     def __init__(self, redis: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._redis, self._clock = redis, clock
+        self._redis, self._clock, self._marks = redis, clock, Marks()
         self._told: deque[tuple[str, Callable[[Book, float], None]]] = deque(maxlen=TOLD_KEPT)
         self._books: dict[str, Book] = {}
         self._guard = threading.Lock()
@@ -155,7 +155,7 @@ class Feed:
     def _opened(self, call_sid: str, now: float) -> Book:
         if len(self._books) >= BOOKS_KEPT:
             self._books.pop(min(self._books.values(), key=lambda book: book.touched_at).call_sid)
-        book = self._books[call_sid] = Book(call_sid, now)
+        book = self._books[call_sid] = Book(call_sid, self._marks, now)
         return book
 
     def _learn(self, now: float) -> None:
@@ -168,10 +168,10 @@ class Feed:
             return
         with self._redis.pipeline(transaction=False) as pipe:
             for book in asked:
-                pipe.lrange(book.key, book.known_from, -1)
+                book.ask(pipe)
             answers = pipe.execute()
-        for book, raws in zip(asked, answers, strict=True):
-            if not book.learn(raws):
+        for book, first, raws in zip(asked, answers[::2], answers[1::2], strict=True):
+            if not book.learn(first, raws):
                 book.is_sure = False
                 book.restore(self._redis)
                 self._wake.set()  # to learn what the list is now

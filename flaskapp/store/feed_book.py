@@ -25,16 +25,23 @@ log = logging.getLogger(__name__)
 
 INPUTS_KEPT = 5_000
 PENDING_KEPT = 2_000
-
-_own = secrets.randbits(40) << 22
-_numbers = itertools.count(1)
+NUMBER_BITS = 22
 
 Input = Callable[[LineOrder, float], list[Update]]
 
 
-def new_mark() -> int:
-    """Unlike all other marks, of this process and others."""
-    return _own + next(_numbers)
+class Marks:
+    """Numbers unlike all those that others give."""
+
+    def __init__(self) -> None:
+        self._base = secrets.randbits(40)
+        self._numbers = itertools.count(1)
+
+    def new(self) -> int:
+        return (self._base << NUMBER_BITS) + next(self._numbers)
+
+    def is_ours(self, mark: int) -> bool:
+        return mark >> NUMBER_BITS == self._base
 
 
 class Entry(NamedTuple):
@@ -71,8 +78,8 @@ class Book:
         over_due: when the end is to be written; None: it is not.
     """
 
-    def __init__(self, call_sid: str, now: float) -> None:
-        self.call_sid, self.touched_at = call_sid, now
+    def __init__(self, call_sid: str, own: Marks, now: float) -> None:
+        self.call_sid, self._own, self.touched_at = call_sid, own, now
         self.order = LineOrder()
         self.inputs: deque[Input] = deque(maxlen=INPUTS_KEPT)
         self.pending: list[Entry] = []
@@ -114,11 +121,11 @@ class Book:
                 return
             at = next((at for at, each in enumerate(self.pending) if _is_partial_of(each, update.item)), None)
             if at is not None and not update.is_final:
-                self.pending[at] = Entry(new_mark(), update)
+                self.pending[at] = Entry(self._own.new(), update)
                 continue
             if at is not None:
                 del self.pending[at]
-            self.pending.append(Entry(new_mark(), update))
+            self.pending.append(Entry(self._own.new(), update))
         if len(self.pending) > PENDING_KEPT:
             partial = [each for each in self.pending if each.update and not each.update.is_final]
             lost = partial[0] if partial else self.pending[0]
@@ -141,26 +148,27 @@ class Book:
 
     # ------------------------------------------------------------------ what is written
 
-    @property
-    def known_from(self) -> int:
-        """Where to read the list from: its last element that we know shows that it is the same list."""
-        return max(len(self._marks) - 1, 0)
+    def ask(self, pipe: Any) -> None:
+        """Read the list's first element, and all from the last one on that we know; two answers."""
+        pipe.lindex(self.key, 0)
+        pipe.lrange(self.key, max(len(self._marks) - 1, 0), -1)
 
-    def learn(self, raws: Sequence[str]) -> bool:
-        """The list from ``known_from`` on: what others have added, and what of ours was taken.
+    def learn(self, first: str | None, raws: Sequence[str]) -> bool:
+        """What ``ask`` was answered: what others have added, and what of ours was taken.
 
         Returns:
-            False: Redis has lost the list.
+            False: it is not the list that we know: Redis has lost that.
         """
         found = [unpacked(raw) for raw in raws]
         if self._marks:
+            if first is None or unpacked(first).mark != self._marks[0]:
+                return False
             if not found or found[0].mark != self._marks[-1]:
                 return False
             found = found[1:]
-        taken = {entry.mark for entry in self._sent}
         for entry in found:
             self._know(entry)
-            if entry.mark not in taken and entry.update is not None:
+            if entry.update is not None and not self._own.is_ours(entry.mark):
                 self.order.adopt(entry.update)
         missing = [entry for entry in self._sent if entry.mark not in {each.mark for each in found}]
         self._sent, others = [], {each.update.item for each in found if each.update and each.update.is_final}
@@ -173,7 +181,9 @@ class Book:
         return True
 
     def restore(self, redis: Any) -> None:
-        """Redis has lost the list: write what is known of it, with the same numbers.
+        """Redis has lost the list, or a part of it: write it again, with the same numbers.
+
+        Where somebody else has written another one by now, the longer one comes first, and both learn it.
 
         Raises:
             redis.exceptions.RedisError: Redis is away.
@@ -183,11 +193,12 @@ class Book:
             found = [unpacked(raw) for raw in pipe.lrange(self.key, 0, -1)]
             marks = [entry.mark for entry in found]
             pipe.multi()
-            if marks == self._marks[: len(marks)]:  # somebody who knew less was quicker
-                missing = self._known()[len(marks) :]
+            known, there = self._known(), set(marks)
+            if marks == self._marks[: len(marks)] or len(marks) >= len(known):
+                missing = [entry for entry in known if entry.mark not in there]
             else:
-                known = set(self._marks)
-                missing = [*self._known(), *(entry for entry in found if entry.mark not in known)]
+                ours = set(self._marks)
+                missing = [*known, *(entry for entry in found if entry.mark not in ours)]
                 pipe.delete(self.key)
             if missing:
                 pipe.rpush(self.key, *(entry.packed() for entry in missing))
@@ -197,6 +208,7 @@ class Book:
                 pipe.execute()
             except WatchError:
                 return
+        self._marks, self._items = [], []  # it is read from the beginning
         log.warning("Redis had lost a live transcript: it is restored", extra={"call_sid": self.call_sid})
 
     def end(self, redis: Any) -> None:
@@ -211,7 +223,7 @@ class Book:
             is_there = unpacked(last).update is None if last else not pipe.exists(keys.call(self.call_sid))
             if not is_there:
                 pipe.multi()
-                pipe.rpush(self.key, Entry(new_mark(), None).packed())
+                pipe.rpush(self.key, Entry(self._own.new(), None).packed())
                 pipe.expire(self.key, keys.CLOSED_KEPT_S)
                 pipe.publish(keys.FEED, self.call_sid)
                 try:

@@ -49,7 +49,7 @@ HOSTILE = [
 #: Of an engine's audio, by its name for it.
 ENGINE_BYTES_PER_MS = {"audio/pcmu": 8, "audio/pcm": 48}
 # One function serves several carriers' classes.
-shared = settings(max_examples=40, suppress_health_check=[HealthCheck.differing_executors])
+shared = settings(suppress_health_check=[HealthCheck.differing_executors])
 
 
 class CarrierContract:

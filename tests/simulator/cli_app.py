@@ -35,6 +35,8 @@ def create_app() -> Flask:
         twilio_api_base_url=os.environ.get("STUB_API", "https://api.twilio.com"),
         twilio_phone_number="",
         flask_base_url="",
+        exotel_api_key=os.environ.get("STUB_KEY", ""),
+        exotel_api_token=SecretStr(os.environ["STUB_SECRET"]) if "STUB_SECRET" in os.environ else None,
         port=5001,
     )
     if "STUB_TURNS" in os.environ:

@@ -1,4 +1,4 @@
-"""A small application under Exotel's flow: a Voicebot that obeys every rule unless told not to, and Passthrus."""
+"""A small application under Exotel's flow: a Voicebot that obeys each rule unless told not to, Passthrus."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def greeting(leg: Leg) -> int:
 
 
 class ExotelBridge:
-    """Runs on a loopback port; ``talk`` gives the close code, ``answers`` say what each question is answered."""
+    """Runs on a loopback port; ``talk`` gives the close code, ``answers`` a status for each question."""
 
     def __init__(self) -> None:
         self.legs: list[Leg] = []
@@ -180,7 +180,9 @@ class ExotelStage:
 
     async def call(self, script: Script = SILENT, seconds: float = 20.0, **more: Any) -> CallReport:
         watching = {"watch": self.messages.append, "on_event": self.events.append}
-        spec = CallSpec(script=script, seconds=seconds, carrier="exotel", **watching, **{"url": self.bridge.url, **more})
+        spec = CallSpec(
+            script=script, seconds=seconds, carrier="exotel", **watching, **{"url": self.bridge.url, **more}
+        )
         return await self.network.place_call(spec)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from flaskapp.simulator.spec import Faults, Injection
 from flaskapp.simulator.faulty import FaultyFrames
+from flaskapp.simulator.spec import Faults, Injection
 from tests.simulator.stage import SILENT, stage
 from tests.simulator.stub_bridge import Leg
 

@@ -6,6 +6,7 @@ import pytest
 
 from flaskapp.simulator import ear, load, sounds
 from flaskapp.simulator.ear import Frame, Sound, Spoken
+from flaskapp.simulator.encoding import Encoding
 from flaskapp.simulator.person import Person, Script, Utterance
 from flaskapp.simulator.playout import Piece
 
@@ -155,3 +156,32 @@ def test_both_sides_of_a_call_are_aligned_in_the_recording():
 def test_percentiles_are_by_nearest_rank():
     assert load.percentiles([4.0, 1.0, 3.0, 2.0]) == {"n": 4, "p50": 2.0, "p95": 4.0, "p99": 4.0, "max": 4.0}
     assert load.percentiles([])["p50"] is None
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000])
+def test_a_person_on_a_wide_line_says_the_same_words_at_its_rate(rate: int):
+    encoding = Encoding(rate, is_linear=True)
+    words = Utterance(sounds.tone(0.3, 400), name="words")
+    person = Person(Script((words,), greeting_wait_s=0.0), encoding=encoding)
+    ticks = [person.tick(10.0 + n * 0.02, agent_sounds=False, listened_to=True) for n in range(17)]
+    assert {len(tick.frame) for tick in ticks} == {rate * 2 // 50}
+    assert [tick.voiced for tick in ticks].count(True) == pytest.approx(15, abs=1)
+    assert b"".join(tick.frame for tick in ticks).startswith(encoding.of_mulaw(words.audio))
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000])
+def test_the_ear_hears_pcm_as_it_hears_mulaw(rate: int):
+    encoding = Encoding(rate, is_linear=True)
+    sound = SILENCE * 5 + sounds.tone(0.5, 400)
+    (narrow,) = ear.sounds([Piece(10.0, sound, "stream")])
+    (wide,) = ear.sounds([Piece(10.0, encoding.of_mulaw(sound), "stream", encoding)])
+    assert wide.start == pytest.approx(narrow.start, abs=0.01)
+    assert wide.end == pytest.approx(narrow.end, abs=0.011)
+
+
+def test_a_quiet_wide_line_is_not_voiced():
+    encoding = Encoding(16000, is_linear=True)
+    frame = Person(Script(comfort_noise=True), encoding=encoding).tick(1.0, False, True).frame
+    assert len(frame) == 640
+    assert any(frame)
+    assert not ear.is_voiced(frame, encoding)

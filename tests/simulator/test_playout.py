@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flaskapp.simulator.encoding import Encoding
 from flaskapp.simulator.playout import Cleared, MarkBack, Playout, Span
 
 SECOND = b"\x10" * 8000
@@ -101,3 +102,49 @@ def test_pieces_are_split_where_the_source_changes():
         (1.0, 800, "say"),
         (1.1, 1600, "stream"),
     ]
+
+
+def test_a_chunk_that_has_begun_may_be_played_to_its_end():
+    playout = Playout()
+    for _ in range(3):
+        playout.append(SECOND, now=10.0)
+    playout.mark("unheard", now=10.0)
+    assert playout.clear(now=10.25, ends_chunk=True) == [MarkBack("unheard", 10.25, cleared=True)]
+    assert playout.ends_at == pytest.approx(11.0)
+    playout.append(SECOND, now=10.5)
+    playout.advance(20.0)
+    assert playout.spans == [Span(10.0, 0, 16000)]
+    assert [(each.at, each.size) for each in playout.cleared] == [(10.25, 16000)]
+    assert b"".join(piece.audio for piece in playout.pieces()) == SECOND * 2
+
+
+def test_a_mark_after_the_chunk_that_is_played_to_its_end_comes_back_then():
+    playout = Playout()
+    playout.append(SECOND, now=10.0)
+    playout.mark("heard", now=10.0)
+    playout.append(SECOND, now=10.0)
+    assert playout.clear(now=10.5, ends_chunk=True) == []
+    assert playout.advance(12.0) == [MarkBack("heard", 11.0, cleared=False)]
+
+
+def test_a_clear_between_two_chunks_keeps_none():
+    playout = Playout()
+    playout.append(SECOND, now=10.0)
+    playout.append(SECOND, now=10.0)
+    playout.clear(now=11.0, ends_chunk=True)
+    assert playout.ends_at is None
+    assert playout.spans == [Span(10.0, 0, 8000)]
+    playout.clear(now=11.5, ends_chunk=True)
+    playout.append(SECOND, now=12.0)
+    playout.advance(20.0)
+    assert playout.spans == [Span(10.0, 0, 8000), Span(12.0, 8000, 8000)]
+
+
+def test_pcm_plays_at_its_own_rate_and_never_half_a_sample():
+    playout = Playout(Encoding(16000, is_linear=True))
+    playout.append(bytes(32000), now=10.0)
+    playout.advance(10.00004)
+    assert playout.head % 2 == 0
+    assert playout.ends_at == pytest.approx(11.0)
+    playout.advance(11.0)
+    assert playout.spans == [Span(10.0, 0, 32000)]

@@ -256,6 +256,7 @@ class ExotelStream:
     # ------------------------------------------------------------------ out
 
     def media(self, payload: bytes) -> list[bytes]:
+        """Whole chunks as messages, unpaced; the remainder waits for more, or for ``tail``."""
         return [self.frame(chunk) for chunk in self.chunks(payload)]
 
     def chunks(self, payload: bytes) -> list[bytes]:

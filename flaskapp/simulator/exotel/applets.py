@@ -167,9 +167,8 @@ async def voicemail(call: ExotelCall) -> None:
         HungUp: the caller hung up before it could begin.
     """
     call.journal.said.append(GREETING)
-    call.journal.utters(GREETING)
     call.journal.event("said", text=GREETING)
-    await call.line.play(sounds.hum(GREETING_S), "say")
+    await call.line.play(sounds.hum(GREETING_S), "carrier")
     await call.line.play(sounds.beep(), "beep")
     recorder, began = Voicemail(), call.journal.clock()
     call.line.listener = recorder

@@ -159,7 +159,7 @@ def _field(message: dict[str, Any], name: str) -> Any:
 
 def _whole(value: Any) -> int | None:
     """A number written as one or as text."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 16:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
