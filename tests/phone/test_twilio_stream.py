@@ -33,7 +33,6 @@ class TestTwilioStream(CarrierContract):
     start = json.loads(START)
     stop = json.loads(STOP)
     in_the_way = [json.loads(CONNECTED)]  # noqa: RUF012 - nobody changes it
-    knows_repeats = False
 
     def media(self, payload, number=1):
         media = {"track": "inbound", "chunk": str(number), "timestamp": "5", "payload": payload}

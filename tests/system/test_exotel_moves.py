@@ -1,4 +1,4 @@
-"""A worker dies or is told to end under calls over Exotel: its flow brings the caller back, and it goes on."""
+"""A worker dies, or is told to end, under calls over Exotel: its flow brings the callers back."""
 
 from __future__ import annotations
 

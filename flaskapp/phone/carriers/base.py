@@ -11,6 +11,10 @@ from typing import Protocol
 
 from flaskapp.phone.events import Event
 
+REMEMBERED = 4  # messages, to know one that comes twice
+
+Number = str | int | float | None  # as carriers write numbers
+
 
 class Carrier(Protocol):
     """One stream's codec.
@@ -57,3 +61,25 @@ class PacedCarrier(Carrier, Protocol):
 
     def frame(self, chunk: bytes) -> bytes:
         """One chunk as a message. Messages are numbered as they are made: make them as they are sent."""
+
+
+class Repeats:
+    """Knows audio that came twice: the number and the sound of one of the last messages.
+
+    Not by the number alone: whoever does not count sends the same one, or none, with everything.
+    """
+
+    def __init__(self) -> None:
+        self._recent: dict[Number, str] = {}
+
+    def has(self, number: Number, payload: str) -> bool:
+        """Whether this is one of them; else it is remembered."""
+        recent = self._recent
+        if number is None or (number in recent and len(recent) == 1):
+            return False
+        if recent.get(number) == payload:
+            return True
+        recent[number] = payload
+        if len(recent) > REMEMBERED:
+            del recent[next(iter(recent))]
+        return False

@@ -20,14 +20,12 @@ import msgspec
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import base64_size, mulaw_to_pcm16, pcm16_to_mulaw
+from flaskapp.phone.carriers.base import Number, Repeats
 from flaskapp.phone.resampling import Resampler
 
 CHUNK_UNIT = 320
 MIN_CHUNK, MAX_CHUNK = 3200, 100_000
 ENGINE_RATE_HZ = 24_000
-REMEMBERED = 4  # messages, to know one that comes twice
-
-Number = str | int | float | None
 
 
 class _MediaFormat(msgspec.Struct):
@@ -111,27 +109,6 @@ _KINDS = dict.fromkeys(("", "base64", "raw", "x-raw", "l16", "x-l16", "pcm", "x-
 _KINDS |= dict.fromkeys(("mulaw", "x-mulaw", "mu-law", "ulaw", "pcmu"), "mulaw")
 
 
-class _Repeats:
-    """Knows audio that came twice: the number and the sound of one of the last messages.
-
-    Not by the number alone: whoever does not count sends the same one, or none, with everything.
-    """
-
-    def __init__(self) -> None:
-        self._recent: dict[Number, str] = {}
-
-    def has(self, number: Number, payload: str) -> bool:
-        recent = self._recent
-        if number is None or (number in recent and len(recent) == 1):
-            return False
-        if recent.get(number) == payload:
-            return True
-        recent[number] = payload
-        if len(recent) > REMEMBERED:
-            del recent[next(iter(recent))]
-        return False
-
-
 class ExotelStream:
     """The codec of one Exotel stream.
 
@@ -149,7 +126,7 @@ class ExotelStream:
             raise ValueError(f"chunks of {chunk_bytes} bytes are none that Exotel takes")
         self._rate_hz, self._chunk_bytes = sample_rate_hz, chunk_bytes
         self._stream = b""  # how each message names it, once it is known
-        self._repeats = _Repeats()
+        self._repeats = Repeats()
         self._uncounted_ms = 0.0  # heard, but still held back by the filter
         self._held = bytearray()
         self._half = b""  # of a sample whose other byte is in the engine's next message

@@ -14,6 +14,7 @@ import msgspec
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import MULAW_BYTES_PER_MS, base64_size
+from flaskapp.phone.carriers.base import Number, Repeats
 
 FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
@@ -35,6 +36,7 @@ class _Start(msgspec.Struct):
 
 class _Media(msgspec.Struct):
     payload: str
+    chunk: Number = None
 
 
 class _Mark(msgspec.Struct):
@@ -72,6 +74,7 @@ class TwilioStream:
     def __init__(self) -> None:
         self._media_head = b""
         self._stream = b'""'
+        self._repeats = Repeats()
 
     def decode(self, message: bytes) -> ev.Event | None:
         """One of connected, start, media, dtmf, mark, stop; others are ignored."""
@@ -82,7 +85,7 @@ class TwilioStream:
         except (ValueError, RecursionError):  # no JSON, no UTF-8, a tower of brackets
             return ev.Malformed("carrier", "message")
         if parsed.event == "media":
-            return _audio(parsed.media)
+            return self._audio(parsed.media)
         return self._rare(parsed)
 
     def _rare(self, parsed: _Message) -> ev.Event | None:
@@ -95,6 +98,19 @@ class TwilioStream:
         if parsed.event == "stop":
             return ev.StreamStopped()
         return ev.Malformed("carrier", "message") if parsed.event in ("mark", "dtmf") else None
+
+    def _audio(self, media: _Media | None) -> ev.Event | None:
+        if media is None:
+            return ev.Malformed("carrier", "message")
+        try:
+            payload = media.payload.encode("ascii")
+            size = base64_size(payload)
+        except ValueError:
+            return ev.Malformed("carrier", "audio")
+        # Nothing is no audio: it would pass every limit that counts milliseconds.
+        if not size or self._repeats.has(media.chunk, media.payload):
+            return None
+        return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS)
 
     def _started(self, parsed: _Message) -> ev.Event:
         start = parsed.start
@@ -138,15 +154,3 @@ def _unexpected(message: bytes) -> ev.Event | None:
     except (ValueError, RecursionError):
         is_known = True  # not even an event
     return ev.Malformed("carrier", "message") if is_known else None
-
-
-def _audio(media: _Media | None) -> ev.Event | None:
-    if media is None:
-        return ev.Malformed("carrier", "message")
-    try:
-        payload = media.payload.encode("ascii")
-        size = base64_size(payload)
-    except ValueError:
-        return ev.Malformed("carrier", "audio")
-    # Nothing is no audio: it would pass every limit that counts milliseconds.
-    return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS) if size else None
