@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
