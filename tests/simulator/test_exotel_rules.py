@@ -68,6 +68,11 @@ def test_after_a_wrong_number_only_that_one_is_complained_of():
     assert kinds(rules, media(1), media(7, 1, chunk=5), media(8, 2, chunk=6)) == ["sequence", "chunk"]
 
 
+def test_a_message_without_numbers_has_the_next_ones():
+    nameless = media(2, 1, sequence=None, chunk=None)
+    assert kinds(Rules(16000), media(1), nameless, media(3, 2)) == ["sequence", "chunk"]
+
+
 def test_timestamps_of_a_third_of_a_millisecond_may_be_rounded_either_way():
     rules = Rules(24000)
     assert kinds(rules, media(1), media(2, 1, timestamp_ms=66), media(3, 2, timestamp_ms=134)) == []
