@@ -38,6 +38,7 @@ SAYS_WHAT_WITHIN_S = 5.0
 KNOWN_WITHIN_S = 30.0
 LOOKS_EVERY_S = 1.0
 LAST_WORDS_S = 10.0
+GONE_WITHIN_S = 3.0
 MESSAGES_A_MINUTE = 100
 MOST_READERS = 1000
 #: What the system keeps for a reader beside our queue: a large buffer would hide for long that he is gone.
@@ -154,11 +155,19 @@ class Viewer:
         self._first = b""
 
     def run(self) -> None:
-        """Serve until somebody closes.
+        """Serve until the connection is closed.
 
         Raises:
-            LegClosed: the reader did.
+            LegClosed: it is.
         """
+        self._serve()
+        gone_by = self._clock() + GONE_WITHIN_S
+        while self._clock() < gone_by:
+            self._wire.receive(LOOKS_EVERY_S)
+            self._wire.tick(self._clock())
+
+    def _serve(self) -> None:
+        """Until one of us has closed."""
         asked_until = self._clock() + SAYS_WHAT_WITHIN_S
         while not self._first:
             if self._clock() >= asked_until:
