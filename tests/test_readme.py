@@ -46,8 +46,7 @@ def newcomer(tmp_path) -> Path:
         if name and (PROJECT / name).is_file():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)
     return tmp_path
 
 
