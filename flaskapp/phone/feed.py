@@ -60,12 +60,13 @@ class Reader:
     is_known: bool = False
     is_over: bool = False
     is_behind: bool = field(default=False, init=False)
-    _waited: int = field(default=0, init=False)
+    _taken: int = field(default=0, init=False)
     _stuck_since: float | None = field(default=None, init=False)
 
     def give(self, messages: Sequence[bytes], has_end: bool, now: float) -> None:
         """What follows on ``number``: as much of it as may wait for him."""
         waiting = self.line.waiting
+        has_read = self.number - waiting
         taken = messages[: max(QUEUE_LINES - waiting, 0)]
         if taken:
             self.line.send(taken, droppable=True)
@@ -74,19 +75,17 @@ class Reader:
         self.is_behind = len(taken) < len(messages)
         if has_end and not self.is_behind:
             self.is_over = True
-        elif self._is_stuck(waiting, now):
+        elif self._is_stuck(has_read, now):
             log.warning("A reader of the transcript does not read", extra={"call_sid": self.call_sid})
             self.is_over, self.is_behind = True, False
             self.line.drop_queued()
             self.line.close(TRY_AGAIN, "too slow")
 
-    def _is_stuck(self, waiting: int, now: float) -> bool:
+    def _is_stuck(self, has_read: int, now: float) -> bool:
         """Whether he has a full queue, and has taken nothing of it for a while."""
-        if not self.is_behind or waiting < self._waited or self._stuck_since is None:
-            self._stuck_since = now if self.is_behind else None
-            self._waited = waiting
+        if not self.is_behind or has_read > self._taken or self._stuck_since is None:
+            self._stuck_since, self._taken = (now if self.is_behind else None), has_read
             return False
-        self._waited = waiting
         return now - self._stuck_since > STUCK_S
 
 

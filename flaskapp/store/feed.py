@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 LOOKS_EVERY_S = 1.0
 RETRY_AFTER_S = 0.5
 #: Lines that only grow are written so often; final ones, and the first words after a pause, at once.
-GROWS_EVERY_S = 0.1
+GROWS_EVERY_S = 0.05
 #: What other workers still have to write of the call is written by then.
 ELSEWHERE_S = 1.0
 UNDERSTOOD_WITHIN_S = 20.0

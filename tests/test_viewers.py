@@ -1,0 +1,279 @@
+"""Readers of transcripts, each on a wire of his own: told everything, in bounds, by one subscription."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from contextlib import ExitStack, suppress
+from typing import ClassVar
+
+import pytest
+from redis.exceptions import ConnectionError as NoConnection
+
+from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.feed import QUEUE_LINES, STUCK_S, Reader, Readers
+from flaskapp.phone.viewers import KNOWN_WITHIN_S, Right, Viewer
+from flaskapp.store import keys
+from flaskapp.store.feed import Feed
+from flaskapp.store.live import LiveStore, connect
+from flaskapp.tickets import Tickets
+from tests.phone.wires import Clock, joined, small_buffers
+from tests.servers import wait_until
+
+ALL = Right(reads_all=True)
+
+
+class Line:
+    """A connection that takes what it is told to take."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.takes = True
+        self.sent: list[bytes] = []
+        self.codes: list[int] = []
+
+    def send(self, messages, *, droppable=False) -> None:
+        self.sent += messages
+        self.waiting += 0 if self.takes else len(messages)
+
+    def drop_queued(self) -> None:
+        self.waiting = 0
+
+    def close(self, code=1000, reason="") -> None:
+        self.codes.append(code)
+
+
+class House:
+    """A Redis, whoever writes to it, and whoever reads."""
+
+    all: ClassVar[list[House]] = []
+
+    def __init__(self, redis_url: str = "") -> None:
+        self.all.append(self)
+        self.connections = connect(redis_url)
+        self.redis = self.connections.text
+        self.sid = f"CA{secrets.token_hex(6)}"
+        self.feed, self.readers = Feed(self.redis), Readers(self.redis)
+        self.tickets = Tickets("secret", LiveStore(self.connections))
+
+    def say(self, first: int, last: int) -> None:
+        for number in range(first, last + 1):
+            self.feed.line(self.sid, f"i{number}", number, "agent", f"line {number}", True)
+        assert self.feed.written(self.sid, 30)
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays():
+    """Readers of one test are not there in the next."""
+    yield
+    for house in House.all:
+        for reader in tuple(house.readers._readers):
+            house.readers.remove(reader)
+        wait_until(lambda: not house.readers._threads, "threads stay", 30)  # noqa: B023
+    House.all.clear()
+
+
+@pytest.fixture(params=["inside", "server"])
+def house(request) -> House:
+    return House(request.getfixturevalue("redis_server") if request.param == "server" else "")
+
+
+def sequences(line: Line) -> list[int]:
+    return [json.loads(each)["sequence"] for each in line.sent]
+
+
+# ---------------------------------------------------------------------- what a reader is told
+
+
+def test_a_reader_hears_what_he_missed_and_what_comes(house):
+    house.say(1, 5)
+    first, second = Line(), Line()
+    house.readers.add(Reader(house.sid, 0, first))
+    house.readers.add(Reader(house.sid, 3, second))
+    wait_until(lambda: len(first.sent) == 5 and len(second.sent) == 2, "he is not told", 30)
+    house.say(6, 7)
+    wait_until(lambda: len(first.sent) == 7, "he is not told", 30)
+    assert sequences(first) == [1, 2, 3, 4, 5, 6, 7]
+    wait_until(lambda: sequences(second) == [4, 5, 6, 7], "he is not told", 30)
+    assert json.loads(first.sent[0]) == {
+        "call_sid": house.sid, "transcript": "line 1", "is_final": True, "speaker": "agent",
+        "sequence": 1, "item": "i1",
+    }  # fmt: skip
+
+
+def test_whoever_is_gone_is_told_nothing_and_nobody_waits_for_redis_then(house):
+    reader = Reader(house.sid, 0, line := Line())
+    house.readers.add(reader)
+    house.say(1, 1)
+    wait_until(lambda: line.sent, "he is not told", 30)
+    house.readers.remove(reader)
+    wait_until(lambda: not house.readers._threads, "threads stay", 30)
+    house.say(2, 2)
+    assert len(line.sent) == 1
+
+
+def test_all_readers_of_a_worker_share_one_subscription(redis_server):
+    house = House(redis_server)
+    for _ in range(150):
+        house.readers.add(Reader(house.sid, 0, Line()))
+    wait_until(lambda: house.redis.pubsub_numsub(keys.FEED)[0][1], "nobody listens", 30)
+    assert house.redis.pubsub_numsub(keys.FEED)[0][1] == 1
+
+
+def test_a_hint_that_is_lost_delays_a_line_and_loses_none(house):
+    house.readers.add(Reader(house.sid, 0, line := Line()))
+    house.say(1, 1)
+    wait_until(lambda: line.sent, "he is not told", 30)
+    raw = house.redis.lindex(keys.feed(house.sid), 0)
+    house.redis.rpush(keys.feed(house.sid), raw)
+    wait_until(lambda: len(line.sent) == 2, "the list is not looked at", 30)
+
+
+def test_a_subscription_that_dies_is_made_again(redis_server):
+    house = House(redis_server)
+    house.readers.add(Reader(house.sid, 0, Line()))
+    wait_until(lambda: house.redis.pubsub_numsub(keys.FEED)[0][1] == 1, "nobody listens", 30)
+    house.redis.client_kill_filter(_type="pubsub")
+    wait_until(lambda: house.redis.pubsub_numsub(keys.FEED)[0][1] == 1, "nobody listens again", 30)
+
+
+def test_readers_stand_by_while_redis_is_away(monkeypatch):
+    house = House()
+    house.say(1, 1)
+
+    def away(*arguments, **options):
+        raise NoConnection("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.redis, "pipeline", away)
+        house.readers.add(Reader(house.sid, 0, line := Line()))
+        wait_until(lambda: house.readers.is_away, "nobody noticed", 30)
+        assert not line.sent
+    wait_until(lambda: line.sent, "he is not told when it is back", 30)
+    assert not house.readers.is_away
+
+
+def test_whoever_comes_after_the_end_is_told_of_it_or_has_heard_it(house):
+    house.say(1, 2)
+    house.feed.over(house.sid)
+    wait_until(lambda: house.redis.llen(keys.feed(house.sid)) == 3, "no end", 30)
+    late, done, beyond = Line(), Line(), Line()
+    for number, line in ((0, late), (3, done), (9, beyond)):
+        house.readers.add(Reader(house.sid, number, line))
+    wait_until(lambda: late.codes and done.codes and beyond.codes, "not closed", 30)
+    assert (sequences(late), done.sent, beyond.sent) == ([1, 2, 3], [], [])
+    assert late.codes[0] == done.codes[0] == beyond.codes[0] == 1000
+    assert json.loads(late.sent[-1]) == {
+        "call_sid": house.sid, "event": "call_ended", "transcript": "", "is_final": True, "sequence": 3
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------------- who does not read
+
+
+def lines(first: int, count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(first, first + count)]
+
+
+def test_a_queue_is_256_lines_and_whoever_takes_none_of_them_is_sent_away():
+    reader = Reader("CA1", 0, line := Line())
+    line.takes = False
+    reader.give(lines(1, 300), False, 0.0)
+    assert (line.waiting, reader.number, reader.is_behind) == (QUEUE_LINES, QUEUE_LINES, True)
+    reader.give(lines(257, 44), False, STUCK_S)
+    assert not line.codes
+    reader.give(lines(257, 44), False, STUCK_S + 0.1)
+    assert line.codes == [1013]
+    assert reader.is_over
+
+
+def test_whoever_reads_slowly_is_told_everything():
+    reader, at = Reader("CA1", 0, line := Line()), 0.0
+    line.takes = False
+    every = lines(1, 1000)
+    while reader.number < 1000:
+        reader.give(every[reader.number : reader.number + QUEUE_LINES], False, at)
+        assert line.waiting <= QUEUE_LINES
+        line.waiting -= 1
+        at += 0.9
+    assert (line.sent, line.codes) == (every, [])
+
+
+def test_over_a_real_socket_he_finds_why_and_his_neighbour_misses_nothing():
+    house = House()
+    with ExitStack() as stack:
+        wire, peer = stack.enter_context(joined(small_buffers))
+        lazy, other = Reader(house.sid, 0, wire), Reader(house.sid, 0, line := Line())
+        house.readers.add(lazy)
+        house.readers.add(other)
+        house.say(1, 1500)
+        house.say(1501, 3000)
+        wait_until(lambda: lazy.is_over, "he stays", 60)
+        with suppress(LegClosed, TimeoutError):
+            peer.reads(lambda peer: peer.close_code, 30)
+        assert peer.close_code == 1013
+        told = [json.loads(each)["sequence"] for each in peer.texts]
+        assert told == list(range(1, len(told) + 1)), "what he has is whole and in order"
+        wait_until(lambda: len(line.sent) == 3000, "his neighbour waits", 60)
+
+
+# ---------------------------------------------------------------------- his connection
+
+
+def serve(stack: ExitStack, house: House, right: Right = ALL, clock: Clock | None = None, **how):
+    wire, peer = stack.enter_context(joined())
+    viewer = Viewer(wire, right, house.tickets, house.readers, clock=clock or Clock(), **how)
+
+    def run() -> None:
+        with suppress(LegClosed):
+            viewer.run()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    stack.callback(lambda: (wire.abort(), thread.join(10)))
+    return peer, viewer
+
+
+@pytest.mark.parametrize(("is_away", "code"), [(False, 1008), (True, 1013)])
+def test_a_call_that_stays_unknown_is_waited_for_half_a_minute(monkeypatch, is_away, code):
+    house, clock = House(), Clock()
+    if is_away:
+        monkeypatch.setattr(house.readers, "is_away", True)
+        monkeypatch.setattr(house.readers, "round", lambda now: (_ for _ in ()).throw(NoConnection("away")))
+    with ExitStack() as stack:
+        peer, _ = serve(stack, house, clock=clock)
+        peer.says(0x1, house.sid.encode())
+        wait_until(lambda: len(house.readers), "he is not let in", 30)
+        clock.now += KNOWN_WITHIN_S
+        peer.reads(lambda peer: peer.close_code, 30)
+        assert peer.close_code == code
+
+
+def test_a_call_that_is_known_and_silent_is_waited_for_as_long_as_it_takes():
+    house, clock = House(), Clock()
+    LiveStore(house.connections).begin(house.sid)
+    with ExitStack() as stack:
+        peer, _ = serve(stack, house, clock=clock)
+        peer.says(0x1, house.sid.encode())
+        wait_until(lambda: any(reader.is_known for reader in house.readers._readers), "not known", 30)
+        clock.now += 10 * KNOWN_WITHIN_S
+        peer.says(0xA)  # the pong that a clock like this makes due
+        house.say(1, 1)
+        assert peer.reads(lambda peer: peer.texts, 30)
+
+
+def test_a_minute_has_room_for_a_hundred_messages_each():
+    house, clock = House(), Clock()
+    LiveStore(house.connections).begin(house.sid)
+    with ExitStack() as stack:
+        peer, viewer = serve(stack, house, clock=clock)
+        peer.says(0x1, house.sid.encode())
+        for minute in range(3):
+            for _ in range(99 - minute // 2):
+                peer.says(0x1, b"x")
+            expected = min(101, 1 + 99 * (minute + 1))
+            wait_until(lambda: len(viewer._heard) >= expected, "not heard", 30)  # noqa: B023
+            clock.now += 61.0
+            assert peer.close_code is None
+            peer.says(0xA)
