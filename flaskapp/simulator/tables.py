@@ -80,9 +80,11 @@ def pacing(of: dict[str, Any]) -> str:
 def rules(of: dict[str, Any]) -> str:
     """What a carrier with rules for its chunks has to say about those that it was sent."""
     broken = ", ".join(f"{kind} {count}" for kind, count in sorted(of["violations"].items())) or "none"
+    ahead = of["ahead_ms"]  # of one call, or of many
+    most = (ahead["max"] or 0) if isinstance(ahead, dict) else ahead
     return (
-        f"chunks received: {of['received_media']} ({of['received_bytes']} bytes), rules broken: {broken}; "
-        f"underruns {of['underruns']} ({of['underrun_ms']:.0f} ms)"
+        f"chunks received: {of['received_media']} ({of['received_bytes']} bytes), at most {most:.0f} ms"
+        f" ahead; rules broken: {broken}; underruns {of['underruns']} ({of['underrun_ms']:.0f} ms)"
     )
 
 

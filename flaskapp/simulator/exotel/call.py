@@ -44,9 +44,9 @@ class ExotelCall:
         configured = address.applet(spec.url, spec.sample_rate_hz, parameters)
         self.route = Route(spec.public_url or address.origin(spec.url), address.origin(spec.url))
         self.address = address.read(configured, spec.api_key, spec.api_token).published(self.route)
-        self.journal = Journal(spec, self.sid)
         rate_hz = self.address.rate_hz or address.RATES[0]
         person = Person(spec.script, encoding=Encoding(rate_hz, is_linear=True))
+        self.journal = Journal(spec, self.sid)  # from here on the caller waits
         self.line = Line(person, spec.seconds, on_speech=self._spoke)
         self.opening = Opening(session, self.route, self.journal, spec.choices.handshake_s)
 
