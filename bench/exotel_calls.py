@@ -3,8 +3,8 @@
     python bench/exotel_calls.py --calls 100 --at-once 20
 
 gunicorn, Redis, an engine that replies at once; every second caller interrupts it. The simulated Exotel
-counts each breach: sizes that are no multiple of 320, or below 3,200 or above 100,000 bytes; numbers that do not
-rise by one; timestamps; more than 300 ms ahead of the ear. Exits with 1 if there is any.
+counts each breach: sizes that are no multiple of 320, or below 3,200 or above 100,000 bytes; numbers that
+do not rise by one; timestamps; more than 300 ms ahead of the ear. Exits with 1 if there is any.
 """
 
 from __future__ import annotations
