@@ -96,7 +96,7 @@ def test_nginx_takes_what_the_page_on_deploying_shows(tmp_path):
 
 
 def test_the_handlers_example_answers_a_call(tmp_path):
-    (program,) = blocks("docs/using-the-handler.md", "python")
+    program, _ = blocks("docs/using-the-handler.md", "python")  # the other: test_exotel_serves.py
     port = servers.free_port()
     with FakeRealtime().running() as engine:
         environment = environment_of(
