@@ -117,7 +117,7 @@ def test_the_page_s_example_answers_a_call(tmp_path, engine):
     (program,) = (
         block
         for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-        if "AudioHandler" in block
+        if "exotel import AudioHandler" in block
     )
     port = servers.free_port()
     own = {"PORT": str(port), "OPENAI_BASE_URL": engine.base_url, "OPENAI_API_KEY": "k"}
