@@ -191,3 +191,20 @@ async def exotel_stage() -> AsyncIterator[ExotelStage]:
     """A bridge and a network that calls it."""
     async with ExotelBridge() as bridge, Network() as network:
         yield ExotelStage(bridge, network)
+
+
+def told(report: CallReport, number: int = -1) -> tuple[str, str]:
+    """(Stream[Status], Stream[DisconnectedBy]) of one Passthru."""
+    parameters = report.webhooks[number].parameters
+    return parameters["Stream[Status]"], parameters["Stream[DisconnectedBy]"]
+
+
+def payloads(leg: Leg) -> list[bytes]:
+    """What the caller said, message by message."""
+    return [base64.b64decode(m["media"]["payload"]) for m in leg.received if m["event"] == "media"]
+
+
+async def until_stop(leg: Leg) -> None:
+    """Listens until the stream ends, in whatever way."""
+    while (message := await leg.receive()) is not None and message["event"] != "stop":
+        pass
