@@ -30,6 +30,8 @@ GROWS_EVERY_S = 0.05
 ELSEWHERE_S = 1.0
 UNDERSTOOD_WITHIN_S = 20.0
 TURNS_EVERY_S = 0.5
+#: A list that Redis loses is written again at once while people speak; else with the next words.
+RESTORED_AT_ONCE_S = 15.0
 #: Less than a list is kept of a call that is over: it must not be restored.
 IDLE_S = 300.0
 TOLD_KEPT = 50_000
@@ -171,8 +173,10 @@ class Feed:
                 book.ask(pipe)
             answers = pipe.execute()
         for book, first, raws in zip(asked, answers[::2], answers[1::2], strict=True):
-            if not book.learn(first, raws):
-                book.is_sure = False
+            if book.learn(first, raws):
+                continue
+            book.is_sure = False
+            if not book.is_idle or now - book.touched_at < RESTORED_AT_ONCE_S:
                 book.restore(self._redis)
                 self._wake.set()  # to learn what the list is now
 
