@@ -192,6 +192,7 @@ def _what_next(settings: Settings) -> str:
         f"  a carrier's webhook   {base}/phone/incoming-call-streaming",
         f"  try a call            .venv/bin/flask phone dial {base}",
         f"  the same, recorded    .venv/bin/flask phone dial {base} --record-path",
+        f"  the same, by Exotel   .venv/bin/flask phone dial {base} --carrier exotel --sample-rate 16000",
     ]
     pages = (("live board", "/dashboard/"), ("phone in the browser", "/dashboard/phone"))
     lines += [f"  {name:<21} {base}{path}" for name, path in pages if _status(base + path) == 200]
