@@ -318,6 +318,7 @@ def test_a_caller_who_hung_up_needs_nothing_more_and_no_stream_of_his_is_taken(a
     with stream(app) as again:
         again.send(start("c1", "s2"))
         assert close_code(again) == 1008
+    assert len(engine.sessions) == 1
 
 
 def test_a_stream_that_broke_off_is_taken_up_again_where_it_was(app, engine):
