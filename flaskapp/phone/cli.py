@@ -286,3 +286,26 @@ def _turns(call_sid: str) -> Sequence[dict[str, Any]] | None:
     except SQLAlchemyError:
         return []
     return turns
+
+
+@phone_cli.command("token")
+@click.option("--call", "call_sid", help="Whose ticket [default: the newest call's].")
+def token_command(call_sid: str | None) -> None:
+    """Print a ticket for one call: it lasts five minutes, and opens one WebSocket, once.
+
+    It reads a call's transcript at /client, and goes with the call's uploads as "Authorization: Bearer".
+    """
+    from flaskapp.access import CALL_SID
+
+    if call_sid is None:
+        try:
+            newest = current_app.extensions["history"].calls(limit=1)
+        except SQLAlchemyError as error:
+            raise click.ClickException(f"The history cannot be read: {type(error).__name__}.") from error
+        if not newest:
+            raise click.ClickException("There has been no call yet: name one with --call.")
+        call_sid = newest[0]["call_sid"]
+        click.echo(f"for {call_sid}", err=True)
+    elif not CALL_SID.fullmatch(call_sid):
+        raise click.UsageError("--call must be 1 to 64 letters, digits, '-' or '_'.")
+    click.echo(current_app.extensions["tickets"].issue(call_sid))
