@@ -16,7 +16,7 @@ from tests.system import ledger
 pytestmark = pytest.mark.system
 
 CALLS = 4
-SECONDS = 40
+SECONDS = 28
 TURNS = (
     "select turns.*, call_sid from turns join calls on calls.id = turns.call_id order by call_id, position"
 )
