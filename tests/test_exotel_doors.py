@@ -335,10 +335,11 @@ def test_a_stream_that_broke_off_is_taken_up_again_where_it_was(app, engine):
     with stream(app) as again:
         again.send(start("c1", "s2"))
         second = session_of(engine, 1)
-        told = json.dumps(second.of_type("conversation.item.create"))
-        assert "My order is late." in told
+        said = "My order is late."
+        engine.wait_for(lambda _: said in json.dumps(second.of_type("conversation.item.create")))
         again.send(STOP)
         assert close_code(again) == 1000
+    assert asks(app, "resume")[0] == 302, "that was about the first stream"
     assert chain(app, StreamSID="s2", Status="cancelled", DisconnectedBy="user") == [True, False, False]
 
 

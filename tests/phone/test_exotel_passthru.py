@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flaskapp import create_app
 from flaskapp.phone.carriers.exotel_passthru import Passthru, read
+from flaskapp.store.history import CallOpened
+from tests import servers
 
 ENGINE = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
 HOME = "http://localhost:5001"
@@ -117,9 +121,6 @@ class Flow:
         self.live.begin(SID)
         was = {"carrier": "exotel", "path": "live", "wants_stream": "1", "caller": "0987", "leg": "1"}
         self.live.remember(SID, **{**was, **known})
-        from datetime import UTC, datetime
-
-        from flaskapp.store.history import CallOpened
 
         opened = CallOpened(SID, "exotel", "0987", "0801", "live", datetime.now(UTC))
         self.app.extensions["scribe"].note(opened)
@@ -135,9 +136,8 @@ class Flow:
         return answer.status_code, answer.json["next"]
 
     def chain(self, **report):
-        """All three questions, and then all of them once more."""
-        answers = [self.asks(ask, **report)[0] == 200 for ask in ("over", "resume", "transfer")]
-        return answers
+        """All three questions: whether each is answered with yes."""
+        return [self.asks(ask, **report)[0] == 200 for ask in ("over", "resume", "transfer")]
 
     @property
     def row(self):
@@ -306,3 +306,10 @@ def test_bodies_have_their_limits(client):
     assert client.post("/exotel/passthru", data=form, base_url=HOME).status_code == 413
     long = {"CallSid": SID, "x": "y" * 70_000}
     assert client.post("/exotel/passthru", json=long, base_url=HOME).status_code == 413
+
+
+def test_a_redis_that_is_away_changes_no_answer(config, app):
+    away = create_app({**config, "REDIS_URL": f"redis://127.0.0.1:{servers.free_port()}/0"})
+    flow = Flow(away, away.test_client(), away.extensions["live_store"])
+    flow.begin(state="transferring", destination="desk")
+    assert flow.chain() == flow.chain() == TRANSFER
