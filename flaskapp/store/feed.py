@@ -31,7 +31,7 @@ ELSEWHERE_S = 1.0
 UNDERSTOOD_WITHIN_S = 20.0
 TURNS_EVERY_S = 0.5
 #: A list that Redis loses is written again at once while people speak; else with the next words.
-RESTORED_AT_ONCE_S = 15.0
+RESTORED_AT_ONCE_S = 5.0
 #: Less than a list is kept of a call that is over: it must not be restored.
 IDLE_S = 300.0
 TOLD_KEPT = 50_000
