@@ -276,6 +276,15 @@ def test_a_stream_that_goes_wrong_is_closed_by_its_code_and_its_flow_goes_on(app
     next_call_is_normal(app, engine)
 
 
+def test_another_carrier_s_call_is_not_taken_over(app, engine):
+    form = urllib.parse.urlencode({"CallSid": "CA1", "From": "+15550001111", "To": "+15552223333"}).encode()
+    urllib.request.urlopen(app.url + "/phone/incoming-call-streaming", form, timeout=PATIENCE_S).close()
+    with stream(app) as socket:
+        socket.send(start("CA1"))
+        assert close_code(socket) == 1008
+    assert engine.sessions == []
+
+
 def test_strikes_before_the_start_count_after_it(app, engine):
     with stream(app) as socket:
         for _ in range(9):

@@ -156,6 +156,10 @@ def _is_one_way() -> bool:
 def _let_in(ws: ServerSocket, started: StreamStarted) -> dict[str, str] | None:
     """A new call, or one that goes on; None where the stream is closed, so that its flow goes on."""
     call_sid, known = started.call_sid, known_call(started.call_sid)
+    if not exotel_flow.is_exotels(known):
+        log.warning("Exotel brings a stream of another carrier's call", extra={"call_sid": call_sid})
+        ws.wire.close(1008, "no call of that name")
+        return None
     has_ended = known.get("state") == "ended" and known.get("needs_fallback") != "1"
     if known.get("is_over") or has_ended or (not known and is_over(call_sid)):
         log.warning("A stream of a call that is over is refused", extra={"call_sid": call_sid})
@@ -224,6 +228,8 @@ def passthru() -> Response:
     call_sid = checked_call_sid(report.call_sid)
     if report.event_type.lower().replace("_", "-") == "stream-start":
         return _said(call_sid, ask, True, "")  # asked before the stream: it may come
+    if not exotel_flow.is_exotels(known_call(call_sid)):
+        abort(404, "No call of that name.")
     is_yes, follows = exotel_flow.answer(call_sid, ask, report, request.args.get("to", ""))
     return _said(call_sid, ask, is_yes, follows)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -77,6 +77,11 @@ def answer(call_sid: str, ask: str, report: Passthru, to: str = "") -> tuple[boo
         is_yes = is_yes and (not to or to == decision.destination)
         _keep(call_sid, _noted(call_sid, decision, ask, is_yes, report))
     return is_yes, decision.next
+
+
+def is_exotels(known: Mapping[str, str]) -> bool:
+    """Whether a call, if there is one, is not another carrier's: its flow has no say in those."""
+    return known.get("carrier", EXOTEL) == EXOTEL
 
 
 def begins_anew(call_sid: str) -> None:

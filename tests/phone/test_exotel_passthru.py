@@ -284,6 +284,13 @@ def test_a_call_that_fell_goes_live_again_when_it_has_rested_and_the_engine_is_w
     assert flow.asks("resume")[0] == 302
 
 
+def test_another_carrier_s_call_is_none_of_the_flow_s(flow, client, live):
+    flow.begin(state="live", carrier="twilio")
+    asked = client.get("/exotel/passthru", query_string={"CallSid": SID}, base_url=HOME)
+    assert asked.status_code == 404
+    assert live.recall(SID)["state"] == "live"
+
+
 def test_a_report_of_a_stream_that_begins_changes_nothing(app, client, live):
     told = {"CallSid": SID, "StreamSid": "s1", "EventType": "stream-start", "StreamUrl": "wss://x"}
     assert client.post("/exotel/passthru", json=told, base_url=HOME).status_code == 200
