@@ -18,6 +18,11 @@ END_SHAPE = {"call_sid", "event", "transcript", "is_final", "sequence"}
 CARRIER_SHAPES = [SHAPE, END_SHAPE]
 
 
+def basic(password: str) -> dict[str, str]:
+    """The operator's password as HTTP Basic."""
+    return {"Authorization": "Basic " + base64.b64encode(f"operator:{password}".encode()).decode()}
+
+
 def dial(
     url: str,
     *,
@@ -31,9 +36,7 @@ def dial(
     Raises:
         websockets.exceptions.InvalidStatus: refused before the 101.
     """
-    sent = dict(headers or {})
-    if password:
-        sent["Authorization"] = "Basic " + base64.b64encode(f"operator:{password}".encode()).decode()
+    sent = {**(headers or {}), **(basic(password) if password else {})}
     protocols = [f"ticket.{ticket}" for ticket in tickets] or None
     return connect(
         url.replace("http", "ws", 1) + "/client" + query,

@@ -29,6 +29,7 @@ from flaskapp.phone.errors import LegClosed, TicketError
 from flaskapp.phone.feed import Reader, Readers
 from flaskapp.phone.server_socket import ServerSocket, need_gunicorn, sock
 from flaskapp.phone.wire import Wire
+from flaskapp.problems import register_problems
 from flaskapp.tickets import Tickets
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ UNKNOWN = "no such call, or not yours to read"
 TICKET = "ticket."
 
 viewers = Blueprint("viewers", __name__)
+register_problems(viewers)
 
 
 @dataclass(frozen=True)

@@ -107,11 +107,10 @@ class Feed:
             return
         self._told.append((call_sid, what))
         self._wake.set()
-        if self._writer is None:
-            with self._guard:
-                if self._writer is None:
-                    self._writer = threading.Thread(target=self._write_for_ever, name="feed", daemon=True)
-                    self._writer.start()
+        with self._guard:
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_for_ever, name="feed", daemon=True)
+                self._writer.start()
 
     # ------------------------------------------------------------------ the writer
 
