@@ -10,10 +10,14 @@ from collections.abc import Callable
 import pytest
 from redis.exceptions import ConnectionError as NoConnection
 
+from flaskapp.metrics import Metrics
+from flaskapp.phone.transcript import Line
 from flaskapp.store import keys
 from flaskapp.store.feed import Feed
 from flaskapp.store.feed_book import unpacked
+from flaskapp.store.history import OpenLinesWithdrawn, TurnSaved
 from flaskapp.store.live import LiveStore
+from flaskapp.store.scribe import Scribe
 from tests.servers import wait_until
 
 
@@ -258,3 +262,26 @@ def test_a_call_that_is_forgotten_leaves_its_transcript_for_ten_minutes(feed, re
     assert feed.written(Names.sid, 30)
     live.forget_soon(Names.sid)
     assert keys.FORGOTTEN_S < redis.ttl(keys.feed(Names.sid)) <= keys.CLOSED_KEPT_S
+
+
+def test_the_scribe_passes_lines_on_and_withdraws_what_a_dead_worker_left_open(feed, redis, connections):
+    class Shelf:
+        def write(self, entries) -> None:
+            pass
+
+    left = Feed(redis)
+    left.placed(Names.sid, "lost", 0, "caller")
+    say(left, "half", 1, "Good mor", is_final=False)
+    assert left.written(Names.sid, 30)
+    scribe = Scribe(Shelf(), Metrics(), LiveStore(connections), "openai", "m", feed)
+    scribe.note(
+        OpenLinesWithdrawn(Names.sid, ("half",)),
+        TurnSaved(Names.sid, "half", 1, "agent", "Good", 0, 1, "live", True, True),
+    )
+    scribe.recorded(Names.sid, [Line("next", 2, "caller", "Hello?", 0, 900, True)])
+    assert feed.written(Names.sid, 30)
+    assert [each for each in listed(redis) if each[2]] == [
+        ("lost", "", True),
+        ("half", "Good", True),
+        ("next", "Hello?", True),
+    ]
