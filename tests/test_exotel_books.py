@@ -7,9 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flaskapp.config import load_settings
-from flaskapp.phone.agent import Agent, Agents
-from flaskapp.phone.transfers import Transfers
 from flaskapp.store.history import CallOpened
 
 SID = "c1f0"
@@ -85,15 +82,3 @@ def test_who_left_us_for_his_flow_may_call_again(app, live, carrier, is_refused)
         live.begin(SID)
         live.remember(SID, **{**LEG, "carrier": carrier, "state": "ended", "needs_fallback": "1"})
         assert (refusal("c2", "+919876543210", carrier=carrier) is not None) is is_refused
-
-
-def test_a_carrier_without_a_rest_interface_of_ours_is_not_asked_to_transfer(app, live):
-    asked = []
-    agents = Agents(Agent(transfer_numbers={"desk": "+15557650000"}))
-    account = {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "token"}
-    transfers = Transfers(load_settings(account), agents, live, lambda: asked.append(1))
-    live.remember(SID, **LEG, origin="https://v.example.com")
-    assert transfers.transfer(SID, "+15557650000") is False
-    with pytest.raises(ValueError, match="no number"):
-        transfers.transfer(SID, "+19005551234")
-    assert asked == []

@@ -52,8 +52,11 @@ class Errands:
         self._use_tool(command.tool_call_id, command.name, command.arguments, report)
 
     def _have_transferred(self, command: do.TransferCaller, report: Report) -> None:
+        if self._transfer is None:
+            report(ev.TransferFailed())
+            return
         try:
-            will = self._transfer is not None and self._transfer(command.number)
+            will = self._transfer(command.number)
         except Exception as error:  # whatever it is: the caller must not wait for it
             log.error("A transfer failed: %s", type(error).__name__, extra={"call_sid": self._call_sid})
             will = False

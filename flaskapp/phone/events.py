@@ -200,7 +200,7 @@ class ToolAnswered:
 
 @dataclass(frozen=True, slots=True)
 class TransferFailed:
-    """The carrier would not transfer the caller, who is still on the line."""
+    """The carrier would not transfer the caller, who is still on the line; no reason: it never does."""
 
     reason: str = ""
 

@@ -150,8 +150,8 @@ class Exits:
         closing = self.endings.closing
         if closing is None or closing.transfer is None:
             return []
-        told = do.TellFault("transfer_refused", event.reason)
-        return [told, *self._close_to(closing.transfer.destination, at)]
+        told = [do.TellFault("transfer_refused", event.reason)] if event.reason else []
+        return [*told, *self._close_to(closing.transfer.destination, at)]
 
     def _close_to(self, destination: str, at: float) -> list[do.Command]:
         return [*self.talk.end(at), *self._end("transferring", 1000, "transfer", destination=destination)]

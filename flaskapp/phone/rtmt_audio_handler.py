@@ -160,13 +160,13 @@ class RTMTAudioHandler:
             past: what was said and done on this call before this leg.
             listens: the leg takes no audio: what is said on it is written down, and nobody answers.
         """
-        agent = self.agents.for_number(called)
+        agent, carrier = self.agents.for_number(called), carrier or TwilioStream()
         phone: PhoneLeg = leg if isinstance(leg, Wire) else ScriptLeg(leg)
         call = self._call(call_sid, agent, past, listens)
         bridge = Bridge(
             call,
             phone,
-            carrier or TwilioStream(),
+            carrier,
             self.engine,
             self._spec(agent, listens),
             self.listener,
@@ -174,7 +174,7 @@ class RTMTAudioHandler:
             lambda: self._take_over(call_sid, bridge),
             lambda: self._release(call_sid),
             self.breaker,
-            self._errands(CallContext(call_sid, caller, called, agent), call),
+            self._errands(CallContext(call_sid, caller, called, agent), call, carrier.takes_orders),
             self.on_transcript,
             self._clock,
         )
@@ -229,13 +229,13 @@ class RTMTAudioHandler:
         model = (self.engine.at.base_url, self.engine.model)
         return (agent.name, agent.greeting, agent.language, voice, *model)
 
-    def _errands(self, context: CallContext, call: Call) -> Errands:
+    def _errands(self, context: CallContext, call: Call, takes_orders: bool) -> Errands:
         sid, transfer, greetings = context.call_sid, self._transfer, self._greetings
         key = self._greeting_key(context.agent)
         return Errands(
             sid,
             partial(self.tools.start, context),
-            (lambda number: transfer(sid, number)) if transfer else None,
+            (lambda number: transfer(sid, number)) if transfer and takes_orders else None,
             (lambda sound: greetings.keep(sound, call.memory.audio_format, *key)) if greetings else None,
         )
 

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 ANSWERS_WITHIN_S = 3.0
 MOST_TWIML = 4000  # characters; source: the same page
 OVER = 20404
-TWILIO = "twilio"
 
 #: Told of every request, headers and all, at INFO; nobody wants to know.
 _quiet = logging.getLogger(f"{__name__}.client")
@@ -64,8 +63,6 @@ class Transfers:
         known = self._live.recall(call_sid)
         destination = self._destination(known.get("called", ""), number)
         origin = self._settings.flask_base_url or known.get("origin", "")
-        if known.get("carrier", TWILIO) != TWILIO:
-            return False  # another one's flow asks what follows when the stream is closed
         if not (self._settings.twilio_account_sid and origin):
             return False
         twiml = documents.render(

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 OTHERS_WRITE_WITHIN_S = 5.0
 AT_ONCE = 500
 PROLONGED_EVERY_S = 20.0  # well within the lifetime of what is to be kept
+TWILIO = "twilio"
 #: A call in one of these states is somebody's: on a stream, between two, or on its way to a person.
 IN_HANDS = ("live", "moving", "transferring")
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
@@ -101,8 +102,9 @@ class Restorer:
         told: list[Entry] = []
         if "began" in known:
             began = datetime.fromtimestamp(float(known["began"]), UTC)
-            caller, called = known.get("caller", ""), known.get("called", "")
-            told.append(CallOpened(call_sid, "twilio", caller, called, known.get("path", "live"), began))
+            carrier, caller, called = (known.get(name, "") for name in ("carrier", "caller", "called"))
+            path = known.get("path", "live")
+            told.append(CallOpened(call_sid, carrier or TWILIO, caller, called, path, began))
         if known and known.get("state") not in IN_HANDS:
             usage, spent_usd = self._live.usage(call_sid), cost_usd(known)
             if sum(usage.values()) > sum((row.get("usage") or {}).values()):

@@ -235,9 +235,13 @@ class Scribe(Listener):
         pending = self.left_over(ended)
         known = live.recall(sid)
         is_over = bool(known.get("is_over"))
+        asks_next = known.get("carrier", TWILIO) == TWILIO  # others may have nobody who asks what follows
         state = "ended" if is_over else _state(ended)
         # First of all: once Redis says that the call has ended, nobody else asks how.
-        self.note(CallChanged(sid, {**_ending(ended, is_over), "usage": live.usage(sid) or ended.usage}))
+        fields = {**_ending(ended, is_over), "usage": live.usage(sid) or ended.usage}
+        if "ended_at" in fields and not asks_next and not ended.needs_fallback:
+            fields["status"] = "completed"  # nobody else tells
+        self.note(CallChanged(sid, fields))
         live.remember(
             sid,
             state=state,
@@ -254,7 +258,6 @@ class Scribe(Listener):
         if ended.needs_fallback:
             live.count(sid, "falls")
             live.remember(sid, fell_at_ms=str(live.elapsed_ms(sid)))
-        asks_next = known.get("carrier", TWILIO) == TWILIO  # others may have nobody who asks what follows
         self._expect(sid, somebody=not asks_next or not (ended.needs_fallback or ended.reason == TRANSFERRED))
 
     def _expect(self, call_sid: str, *, somebody: bool) -> None:

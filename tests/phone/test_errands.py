@@ -55,12 +55,14 @@ def breaks(number: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "transfer", [None, lambda number: False, breaks], ids=["nobody", "refuses", "breaks"]
+    ("transfer", "reason"),
+    [(None, ""), (lambda number: False, "the carrier was not told"), (breaks, "the carrier was not told")],
+    ids=["nobody", "refuses", "breaks"],
 )
-def test_a_transfer_that_cannot_be_had_is_reported_once(transfer, caplog):
+def test_a_transfer_that_cannot_be_had_is_reported_once(transfer, reason, caplog):
     told: list[ev.Event] = []
     Errands("CA1", transfer=transfer).run(DIAL, told.append)
-    assert eventually(lambda: told, 20) == [ev.TransferFailed("the carrier was not told")]
+    assert eventually(lambda: told, 20) == [ev.TransferFailed(reason)]
     assert "+1555" not in caplog.text
 
 

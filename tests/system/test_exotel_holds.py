@@ -54,6 +54,9 @@ def test_a_caller_is_connected_to_sales_by_the_flow(house):
     assert len(report.dials) == 1
     assert report.dials[0].cut_ms == 0  # the announcement was heard
     assert row(office, report.call_sid, "ended_reason", "outcome") == ("transferred", "transferred")
+    assert not office.rows(
+        "select kind from events where kind = 'transfer_refused'"
+    )  # nobody was to be asked
 
 
 def test_a_stream_that_breaks_off_goes_on_in_the_next_voicebot(house):
@@ -95,7 +98,8 @@ def test_a_caller_who_hangs_up_leaves_a_closed_book(house):
     assert asked(report) == [("over", 200)]
     lines = [(turn["speaker"], turn["text"]) for turn in office.turns(report.call_sid, at_least=3)]
     assert [speaker for speaker, _ in lines[:3]] == ["agent", "caller", "agent"]
-    assert row(office, report.call_sid, "ended_reason", "outcome") == ("caller_hung_up", "answered")
+    ended = row(office, report.call_sid, "ended_reason", "outcome", "status")
+    assert ended == ("caller_hung_up", "answered", "completed")
 
 
 def test_an_interruption_takes_back_what_was_not_played(house):

@@ -22,10 +22,12 @@ class Carrier(Protocol):
     Attributes:
         name: of the carrier, as history and metrics have it.
         formats: the engines' names for what its streams may bring (``audio/pcmu``, ``audio/pcm``).
+        takes_orders: it can be told to dial somebody while a stream runs; else the stream's end does it.
     """
 
     name: str
     formats: tuple[str, ...]
+    takes_orders: bool
 
     def decode(self, message: bytes) -> Event | None:
         """One message as an event; None for what needs no answer; never raises."""

@@ -119,6 +119,7 @@ class ExotelStream:
 
     name = "exotel"
     formats: tuple[str, ...] = ("audio/pcmu", "audio/pcm")
+    takes_orders = False
     lead_s = 0.3
 
     def __init__(self, sample_rate_hz: int = 8000, chunk_bytes: int = MIN_CHUNK) -> None:

@@ -70,6 +70,7 @@ class TwilioStream:
 
     name = "twilio"
     formats: tuple[str, ...] = ("audio/pcmu",)
+    takes_orders = True
 
     def __init__(self) -> None:
         self._media_head = b""
