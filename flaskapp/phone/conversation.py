@@ -153,7 +153,7 @@ class Conversation(Talk):
         """The words of this line will come with another's."""
         line = self.transcript.lines[line_id]
         had_words, line.text, line.is_final = line.text != "", "", True
-        return [tell(line)] if had_words else []
+        return [tell(line)] if had_words else _told(line)
 
     def committed(self, event: ev.SpeechCommitted, at: float) -> list[do.Command]:
         self.is_speaking = False
