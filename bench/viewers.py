@@ -4,8 +4,7 @@
 
 Two servers as shipped share a Redis of their own: simulated calls come to the first, readers (a process of
 their own) to the second. Told is how long after the engine sent the caller's words, or all of a reply's,
-each reader had them: the caller's as a final line, the reply's as a line with all its words (it is final
-when it has been heard). A fixed loop is timed before and after, so that slow machines show.
+each reader had them as a final line. A fixed loop is timed before and after, so that slow machines show.
 """
 
 from __future__ import annotations
@@ -112,9 +111,8 @@ def measure(viewers: int, calls: int, seconds: float) -> dict[str, Any]:
 
 
 def _is(kind: str, text: str, is_final: bool, sent: dict[str, float]) -> bool:
-    """The first time that a reader has the whole of it, and the engine's event is known."""
-    is_words = text.startswith("words of")
-    return text in sent and (is_final and is_words if kind == "words" else not is_final and not is_words)
+    """A final line of which the engine's event is known."""
+    return is_final and text in sent and text.startswith("words of") == (kind == "words")
 
 
 def _sent(engine: FakeRealtime) -> Iterator[tuple[str, float]]:
@@ -190,7 +188,7 @@ def main() -> int:
         f" gaps: {found['gaps']}; read to the end: {found['ended']}"
     )
     print(f"{'ms':<24}" + "".join(f"{name:>9}" for name in ("n", "p50", "p95", "p99", "max")))
-    for kind, label in (("words", "a caller's final line"), ("reply", "all words of a reply")):
+    for kind, label in (("words", "a caller's final line"), ("reply", "a reply's final line")):
         print(f"{label:<24}" + "".join(f"{value:>9}" for value in found[kind].values()))
     print(f"a fixed loop took {found['calibration'][0]:.1f} before and {found['calibration'][1]:.1f} after")
     if wanted.json:

@@ -140,7 +140,10 @@ class TellMessage:
 
 @dataclass(frozen=True, slots=True)
 class TellLine:
-    """A transcript line grew or became final; ``position`` is its place in the call."""
+    """A transcript line grew or became final; ``position`` is its place in the call.
+
+    ``is_said``: no more words will come; final is it when it is known what of them was heard.
+    """
 
     item_id: str
     position: int
@@ -151,6 +154,7 @@ class TellLine:
     is_final: bool
     interrupted: bool = False
     engine_ms: int | None = None
+    is_said: bool = False
 
 
 @dataclass(frozen=True, slots=True)

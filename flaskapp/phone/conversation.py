@@ -266,6 +266,7 @@ class Conversation(Talk):
         if line.is_final or event.response_id in self.silenced:
             return []
         line.text = event.text.strip() if event.is_final else line.text + event.text
+        line.is_said = event.is_final
         self._stretch(event.item_id, at)
         if event.is_final and event.item_id not in self.settling:
             self.settling.append(event.item_id)

@@ -15,7 +15,10 @@ CALLER, AGENT = "caller", "agent"
 
 @dataclass(slots=True)
 class Line:
-    """One speaker's utterance; times are ms since the call's first second."""
+    """One speaker's utterance; times are ms since the call's first second.
+
+    ``is_said``: the engine has told all of its words; what of them was heard is only known once it is final.
+    """
 
     item_id: str
     position: int
@@ -26,6 +29,7 @@ class Line:
     is_final: bool = False
     interrupted: bool = False
     engine_ms: int | None = None
+    is_said: bool = False
 
 
 @dataclass(slots=True)

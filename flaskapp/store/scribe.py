@@ -135,6 +135,8 @@ class Scribe(Listener):
         self._feed.placed(call_sid, place.item_id, place.position, place.speaker, place.is_over)
 
     def line(self, call_sid: str, line: TellLine) -> None:
+        if line.is_said:  # whoever reads along does not wait until it was heard to its end
+            self._feed.line(call_sid, line.item_id, line.position, line.speaker, line.text, True)
         key = (call_sid, line.item_id)
         bridge_ms = self._bridge_ms.pop(key, None) if line.is_final else self._bridge_ms.get(key)
         self.note(

@@ -16,6 +16,7 @@ from flaskapp.phone.directives import Message
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import CallEnded
 from flaskapp.phone.transcript import Line
+from flaskapp.store.feed import Feed
 from flaskapp.store.history import CallChanged, CallOpened
 from flaskapp.store.live import LiveStore, connect
 from flaskapp.store.scribe import Scribe
@@ -246,3 +247,16 @@ def test_a_message_is_in_the_books_at_once(scribe, shelf):
         "name": "Ann",
         "callback": "0123",
     }
+
+
+def test_readers_have_a_line_as_final_when_all_of_it_is_said_and_the_history_when_it_was_heard(shelf):
+    told = []
+
+    class Told(Feed):
+        def line(self, call_sid, item, position, speaker, transcript, is_final):
+            told.append((transcript, is_final))
+
+    scribe = Scribe(shelf, Metrics(), LiveStore(connect("")), "openai", "m", Told())
+    scribe.line("CA1", TellLine("a1", 0, "agent", "Good", 0, 500, False))
+    scribe.line("CA1", TellLine("a1", 0, "agent", "Good day.", 0, 900, False, is_said=True))
+    assert told == [("Good", False), ("Good day.", True), ("Good day.", False)]  # the last one comes too late
