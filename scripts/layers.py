@@ -77,7 +77,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             *("flaskapp.phone.recorded", "flaskapp.phone.uploads", "flaskapp.phone.registry"),
             *("flaskapp.phone.admission", "flaskapp.phone.transferred", "flaskapp.phone.claims"),
             *("flaskapp.phone.allowance", "flaskapp.phone.server_socket", "flaskapp.phone.room"),
-            *("flaskapp.phone.exotel_applets", "flaskapp.phone.viewers"),
+            *("flaskapp.phone.exotel_applets", "flaskapp.phone.coming_back", "flaskapp.phone.viewers"),
             *("flaskapp.phone.going_on", "flaskapp.phone.exotel_flow"),
             *("flaskapp.phone.cli", "flaskapp.phone.doctor"),
         ),

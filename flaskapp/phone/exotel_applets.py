@@ -26,6 +26,7 @@ from flaskapp.phone.admission import refusal
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.carriers.exotel import ExotelStream
 from flaskapp.phone.carriers.exotel_passthru import read
+from flaskapp.phone.coming_back import come_back
 from flaskapp.phone.doorstep import wait_for_start
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, part
@@ -161,7 +162,8 @@ def _let_in(ws: ServerSocket, started: StreamStarted) -> dict[str, str] | None:
         ws.wire.close(1008, "no call of that name")
         return None
     has_ended = known.get("state") == "ended" and known.get("needs_fallback") != "1"
-    if known.get("is_over") or has_ended or (not known and is_over(call_sid)):
+    is_ended = known.get("is_over") or has_ended or (not known and is_over(call_sid))
+    if is_ended and not (known := come_back(call_sid, known, exotel_flow.EXOTEL)):
         log.warning("A stream of a call that is over is refused", extra={"call_sid": call_sid})
         ws.wire.close(1008, "this call is over")
         return None

@@ -71,7 +71,7 @@ def known_call(call_sid: str) -> dict[str, str]:
     if known:
         return known
     row = _row(call_sid)
-    return {} if row is None or _has_ended(row) else _taken_up_again(call_sid, row)
+    return {} if row is None or _has_ended(row) else taken_up_again(call_sid, row)
 
 
 def is_over(call_sid: str) -> bool:
@@ -134,9 +134,9 @@ def _has_ended(row: dict[str, Any]) -> bool:
     return row["ended_at"] is not None or row["status"] in TERMINAL
 
 
-def _taken_up_again(call_sid: str, row: dict[str, Any]) -> dict[str, str]:
-    """Redis has lost its memory in the middle of a call: its place in time, and its lines."""
-    log.warning("Redis has forgotten a call in progress", extra={"call_sid": call_sid})
+def taken_up_again(call_sid: str, row: dict[str, Any]) -> dict[str, str]:
+    """Redis knows nothing of a call that goes on: tell it the call's place in time, and its lines."""
+    log.warning("Redis has forgotten a call that goes on", extra={"call_sid": call_sid})
     live, began = live_store(), row["started_at"] or datetime.now(UTC)
     known = {
         "called": row["called"] or request.values.get("To", ""),

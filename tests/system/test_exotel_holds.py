@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+import requests
 
+from flaskapp.phone.audio import mulaw_to_pcm16
 from flaskapp.simulator.spec import DialOutcome, Faults, Flow
+from tests import servers
 from tests.behaviour import Behaviour, Turn
+from tests.fakes import tone
+from tests.system.exotel_line import exotel_line
 from tests.system.holding import caller, row, use
 
 pytestmark = pytest.mark.system
@@ -136,3 +142,34 @@ def test_on_a_one_way_stream_the_app_only_listens(house):
     assert not session.session["audio"]["input"]["turn_detection"]["create_response"]
     said = [turn["speaker"] for turn in office.turns(report.call_sid, at_least=1)]
     assert set(said) == {"caller"}
+
+
+def test_a_caller_whom_nobody_took_comes_back_to_the_agent_who_knows(house):
+    """The flow leads from its Connect to another Voicebot."""
+    office = house()
+    office.engine.behaviour = Behaviour(
+        turns=(Turn("I am connecting you.", (use("transfer_to_human", destination="sales"),), ms=800),)
+    )
+    with exotel_line(office.app.url, "back-1") as line:
+        line.starts()
+        office.engine.wait_for(lambda fake: fake.sessions and fake.sessions[0].session)
+        line.speaks(mulaw_to_pcm16(tone(900, 16, seed=3)) + bytes(16_000))
+        assert line.wait_closed() == 1000
+    asked = {ask: requests.get(f"{office.app.url}/exotel/passthru?CallSid=back-1&ask={ask}", timeout=30)
+             for ask in ("over", "transfer")}  # fmt: skip
+    assert (asked["over"].status_code, asked["transfer"].status_code) == (302, 200)
+    with exotel_line(office.app.url, "back-1") as line:
+        line.starts(stream_sid="s2")
+        session = office.engine.wait_for(lambda fake: len(fake.sessions) > 1 and fake.sessions[1])
+        office.engine.wait_for(lambda _: session.of_type("response.create"))
+        told = json.dumps(session.of_type("conversation.item.create"))
+        assert "could not be reached" in told
+        assert "I am connecting you." in told
+        line.stops()
+        assert line.wait_closed() == 1000
+    servers.wait_until(
+        lambda: row(office, "back-1", "ended_reason") == ("caller_hung_up",), "its end is not known"
+    )
+    with exotel_line(office.app.url, "back-1") as line:
+        line.starts(stream_sid="s3")
+        assert line.wait_closed() == 1008  # now it is over for good
