@@ -22,7 +22,7 @@ run: app  ## serves on 127.0.0.1:5001 with everything built in (PORT=5002 for an
 
 test: dev  ## all tests, on real servers (ARGS="-k name" for some)
 	@scripts/servers.sh
-	@LOCAL=1 $(BIN)/python -m pytest --timeout=900 -n $(SIDE_BY_SIDE) --dist loadfile --reruns 1 -rfER $(ARGS)
+	@LOCAL=1 $(BIN)/python -m pytest --timeout=900 -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder --reruns 1 -rfER $(ARGS)
 
 test-unit: dev  ## the tests that need no server, in seconds
 	@$(BIN)/python -m pytest --timeout=60 -m "not system" tests/phone tests/contracts tests/test_layers.py $(ARGS)

@@ -197,6 +197,7 @@ limit_request_fields = 64
 limit_request_field_size = 8190
 # `--access-logfile -` turns it on; tickets are redacted there too.
 accesslog = None
+access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s "%(a)s"'  # whose name Basic auth gave may be a key
 loglevel = settings.log_level.lower()
 logger_class = RedactingLogger
 

@@ -59,10 +59,18 @@ def is_local(asked: Request | None = None) -> bool:
     if not known.local or known.is_public_origin or any(name in asked.headers for name in FORWARDING):
         return False
     page = asked.headers.get("Origin")
-    if page and urlsplit(page).netloc != asked.host:
+    if page and _netloc(page) != asked.host.lower():
         return False  # a page of somebody else's, open in a browser on this machine
     peer = asked.environ.get("REMOTE_ADDR", "")
     return is_loopback(f"http://{_host(peer)}") and is_loopback(f"http://{asked.host}")
+
+
+def _netloc(page: str) -> str:
+    """Where a page is from, as browsers name it; something that no page is from, if it makes no sense."""
+    try:
+        return urlsplit(page).netloc.lower() or "?"
+    except ValueError:
+        return "?"
 
 
 def _host(address: str) -> str:
@@ -310,5 +318,4 @@ def is_foreign_page() -> bool:
     page = request.headers.get("Origin")
     if page is None:
         return False
-    own = {request.host.lower(), urlsplit(settings().flask_base_url).netloc.lower()}
-    return urlsplit(page).netloc.lower() not in own - {""}
+    return _netloc(page) not in {request.host.lower(), urlsplit(settings().flask_base_url).netloc.lower()}

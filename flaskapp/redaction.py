@@ -20,8 +20,8 @@ DIGIT = re.compile(r"\d")
 
 # (where a secret is recognised, what is left of it)
 PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"(/phone/stream-audio/[^/\s?\"']+/)(?!complete\b)[^/\s?\"'&]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"(/phone/speech/[^/\s?\"']+/[^/\s?\"']+/)[^/\s?\"'&]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)(/phone/stream-audio/[^/\s?\"']+/)(?!complete\b)[^/\s?\"'&]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)(/phone/speech/[^/\s?\"']+/[^/\s?\"']+/)[^/\s?\"'&]+"), rf"\1{HIDDEN}"),
     (re.compile(r"\bticket\.[A-Za-z0-9_.~+/=-]+"), f"ticket.{HIDDEN}"),
     (
         re.compile(

@@ -42,6 +42,16 @@ for _name in [name for name in os.environ if _is_a_setting(name)]:
     del os.environ[_name]
 
 
+#: Where most tests take long, longest first: whole files are given out, and none shall be waited for at the end.
+SLOW = ("tests/system", "tests/test_", "tests/simulator", "tests/localai", "tests/recorded", "tests/store")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: next((at for at, each in enumerate(SLOW) if each in str(item.path)), len(SLOW))
+    )
+
+
 def pytest_sessionfinish() -> None:
     """Apps whose databases went with their folders have nothing more to say after the summary."""
     logging.disable(logging.CRITICAL)

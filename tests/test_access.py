@@ -39,6 +39,8 @@ def post(client, headers=None, form=FORM, base="http://127.0.0.1:5001", peer="12
         ({"FLASK_BASE_URL": "https://voice.example.com"}, {}, 403),
         ({}, {"headers": {"Origin": "http://evil.example"}}, 403),
         ({}, {"headers": {"Origin": "null"}}, 403),
+        ({}, {"headers": {"Origin": "http://[x"}}, 403),
+        ({}, {"headers": {"Origin": ""}}, 200),
         ({}, {"headers": {"Origin": "http://127.0.0.1:5001"}}, 200),
         ({"LOCAL": "0"}, {}, 403),
     ],
