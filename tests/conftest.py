@@ -42,7 +42,7 @@ for _name in [name for name in os.environ if _is_a_setting(name)]:
     del os.environ[_name]
 
 
-#: Where most tests take long, longest first: whole files are given out, and none shall be waited for at the end.
+#: Where tests take long, longest first: whole files are given out, and none shall be waited for at the end.
 SLOW = ("tests/system", "tests/test_", "tests/simulator", "tests/localai", "tests/recorded", "tests/store")
 
 
