@@ -1,7 +1,7 @@
 # Answerline: `make` lists what there is. Everything is installed into .venv, nothing as root.
 
 # Tests mostly wait for telephones: so many run side by side. SIDE_BY_SIDE=0 for one after the other.
-SIDE_BY_SIDE ?= 3
+SIDE_BY_SIDE ?= 4
 # A particular Python: PYTHON=python3.12 make demo
 PYTHON ?=
 BIN = .venv/bin

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
+import shutil
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -25,6 +28,7 @@ hypothesis_settings.register_profile("search", max_examples=2000, deadline=None)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "known"))
 
 PROJECT = Path(__file__).resolve().parent.parent
+CALLS = "calls.sqlite3"
 FOREIGN = ("TWILIO_", "EXOTEL_", "AZURE_", "OPENAI_", "LOCALAI_", "AGENT_", "FLASK_", "LOG_", "PROMETHEUS_")
 NAMES = (
     *("HOST", "PORT", "WEB_CONCURRENCY", "REDIS_URL", "DATABASE_URL", "SECRET_KEY", "DASHBOARD_PASSWORD"),
@@ -61,22 +65,26 @@ def pytest_sessionfinish() -> None:
 def config(tmp_path, monkeypatch) -> dict[str, str]:
     """What `app` is built with, by the environment's names; change it before asking for `app`."""
     monkeypatch.chdir(tmp_path)  # a developer's .env lies elsewhere
-    database = f"sqlite:///{tmp_path}/calls.sqlite3"
+    database = f"sqlite:///{tmp_path / CALLS}"
     return {"LOCAL": "1", "SECRET_KEY": "tests", "DATABASE_URL": database, "LOG_FORMAT": "plain"}
 
 
 @pytest.fixture
-def app(config):
+def app(config, tmp_path, empty_calls):
     """The app as create_app makes it, with an up-to-date SQLite database."""
     from flask_migrate import upgrade
 
     from flaskapp import create_app
     from flaskapp.store.tables import db
 
+    is_ours = config["DATABASE_URL"] == f"sqlite:///{tmp_path / CALLS}"
+    if is_ours:
+        shutil.copy(empty_calls, tmp_path / CALLS)
     app = create_app(config)
     app.testing = True
-    with app.app_context():
-        upgrade()
+    if not is_ours:
+        with app.app_context():
+            upgrade()
     yield app
     with app.app_context():
         db.engine.dispose()
@@ -155,8 +163,17 @@ class RunningApp:
             return False
 
 
+@pytest.fixture(scope="session")
+def empty_calls(tmp_path_factory) -> Path:
+    """An SQLite file with all tables and nothing in them: migrated once, copied for each app."""
+    folder = tmp_path_factory.mktemp("empty")
+    done = flask("db", "upgrade", environment=environment_of(folder, {}), cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / CALLS
+
+
 @pytest.fixture
-def gunicorn_app(tmp_path) -> Iterator[Callable[..., RunningApp]]:
+def gunicorn_app(tmp_path, empty_calls) -> Iterator[Callable[..., RunningApp]]:
     """Starts the real app under gunicorn: `gunicorn_app({"REDIS_URL": ...})` -> RunningApp.
 
     Without DATABASE_URL in the mapping it gets an SQLite file; the database is migrated first
@@ -167,7 +184,10 @@ def gunicorn_app(tmp_path) -> Iterator[Callable[..., RunningApp]]:
     def start(settings: dict[str, str] | None = None, migrate: bool = True, arguments: tuple[str, ...] = ()):
         port = servers.free_port()
         environment = environment_of(tmp_path, {"PORT": str(port), "LOCAL": "1", **(settings or {})})
-        if migrate:
+        if migrate and environment["DATABASE_URL"] == f"sqlite:///{tmp_path / CALLS}":
+            if not (tmp_path / CALLS).exists():
+                shutil.copy(empty_calls, tmp_path / CALLS)
+        elif migrate:
             done = flask("db", "upgrade", environment=environment, cwd=tmp_path)
             assert done.returncode == 0, done.stdout + done.stderr
         log = tmp_path / f"gunicorn-{port}.log"
@@ -182,7 +202,12 @@ def gunicorn_app(tmp_path) -> Iterator[Callable[..., RunningApp]]:
         return app
 
     yield start
+    for process in running:  # at once: how an app ends in order, tests of their own say
+        if process.poll() is None:
+            process.send_signal(signal.SIGQUIT)
     for process in running:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
         servers.stop(process, patience_s=60)
 
 
@@ -193,7 +218,7 @@ def environment_of(folder: Path, settings: dict[str, str]) -> dict[str, str]:
         "PYTHONPATH": str(PROJECT),
         "FLASK_APP": "flaskapp.command:app",
         "SECRET_KEY": "tests",
-        "DATABASE_URL": f"sqlite:///{folder}/calls.sqlite3",
+        "DATABASE_URL": f"sqlite:///{folder / CALLS}",
         "LOG_FORMAT": "plain",
     }
     return scrubbed | defaults | settings
