@@ -86,7 +86,10 @@ def test_a_question_that_took_too_long_ends_nobody_else_s(flow, live, monkeypatc
     lock = f"exotel-flow:{SID}:lock"
     flow.begin(state="moving")
 
+    decided = []
+
     def takes_long(*arguments):
+        decided.append(arguments)
         live.redis.set(lock, "another's")
         return True
 
@@ -95,6 +98,7 @@ def test_a_question_that_took_too_long_ends_nobody_else_s(flow, live, monkeypatc
     assert live.redis.get(lock) == "another's"
     monkeypatch.setattr("flaskapp.phone.exotel_flow.ALONE_MS", 50)
     assert flow.asks("over", stream="s2") == (302, "resume")  # waits in vain: what is decided counts
+    assert len(decided) == 1
 
 
 # ---------------------------------------------------------------------- while a stream lives
