@@ -57,12 +57,16 @@ def left(app, live):
 def test_what_nobody_took_up_is_over(left, live, known, reason):
     row, is_told = left(**known)
     assert (row["ended_reason"], is_told) == (reason, True)
+    has_lived = known.get("leg", "1") != ""
+    wanted = "ringing" if known.get("carrier") == "twilio" else "completed" if has_lived else "failed"
+    assert row["status"] == wanted  # Twilio tells by itself
     assert live.last_sign(SID) is None
 
 
 def test_a_call_that_live_ai_gave_up_is_over_once_its_flow_has_gone_on(left, live):
     row, is_told = left(state="ended", needs_fallback="1", reason="engine_slow")
     assert is_told
+    assert row["status"] == "completed"
     assert row["ended_reason"] is None  # its stream's end has written that; here there was none
     assert live.is_forgotten(SID)
 

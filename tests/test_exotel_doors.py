@@ -209,6 +209,27 @@ def test_what_cannot_be_served_is_refused_before_the_101(serving, engine):
     assert refusal(none).status_code == 503
 
 
+def test_room_that_was_found_for_one_call_is_no_other_s(serving, engine):
+    """A call that broke off is let into a full worker by its name in the address."""
+    full = serving({"MAX_CALLS": "1"})
+    with stream(full) as broken:
+        broken.send(start("c1"))
+        first = session_of(engine)
+        broken.socket.shutdown(SHUT_RDWR)
+    servers.wait_until(lambda: not first.is_open, "the session goes on")
+    with stream(full) as present:
+        present.send(start("c2"))
+        session_of(engine, 1)
+        with stream(full, "?call_sid=c1") as stranger:
+            stranger.send(start("c3"))
+            assert close_code(stranger) == 1013
+        with stream(full, "?call_sid=c1") as again:
+            again.send(start("c1", "s2"))
+            session_of(engine, 2)
+            assert is_open(again)
+    assert len(engine.sessions) == 3
+
+
 # ---------------------------------------------------------------------- what must not hurt
 
 

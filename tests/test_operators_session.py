@@ -7,7 +7,7 @@ from redis.exceptions import ConnectionError as NoConnection
 
 from flaskapp import access
 from flaskapp.store.live import LiveStore, connect
-from flaskapp.store.sessions import ANSWERS_LAST_S, SignedOut
+from flaskapp.store.sessions import ANSWERS_LAST_S, TRUSTED_S, SignedOut
 from flaskapp.tickets import TicketError, Tickets
 
 PUBLIC = "https://voice.example.com"
@@ -93,18 +93,44 @@ def test_open_sockets_ask_now_and_then_only(connections_of_two):
     assert theirs.has("s", clock.now + 100, fresh=False)
 
 
-def test_without_redis_a_worker_goes_by_what_it_knows():
-    class Away:
-        def __getattr__(self, name):
-            def fails(*arguments, **options):
-                raise NoConnection("away")
+class Shaky:
+    """A Redis that can be away."""
 
-            return fails
+    def __init__(self) -> None:
+        self.redis, self.is_away, self.asked = connect("").text, False, 0
 
-    known = SignedOut(Away(), Clock())
-    assert not known.has("s", 2000)
-    known.add("s", 2000)
-    assert known.has("s", 2000)
+    def __getattr__(self, name):
+        self.asked += 1
+        if self.is_away:
+            raise NoConnection("away")
+        return getattr(self.redis, name)
+
+
+def test_without_redis_a_worker_goes_by_what_it_has_seen_for_a_while():
+    shaky, clock = Shaky(), Clock()
+    known = SignedOut(shaky, clock)
+    assert not known.has("seen", 9000)
+    shaky.is_away = True
+    assert not known.has("seen", 9000)
+    assert known.has("never seen", 9000), "it may have been signed out elsewhere"
+    known.add("leaves", 9000)
+    assert known.has("leaves", 9000)
+    clock.now += TRUSTED_S
+    assert known.has("seen", 9000)
+    shaky.is_away = False
+    assert not known.has("seen", 9000)
+
+
+def test_a_redis_that_is_away_is_not_asked_for_every_open_socket():
+    shaky, clock = Shaky(), Clock()
+    known = SignedOut(shaky, clock)
+    shaky.is_away = True
+    for number in range(50):
+        assert known.has(f"s{number}", 9000, fresh=False)
+    assert shaky.asked == 1
+    shaky.is_away = False
+    clock.now += ANSWERS_LAST_S
+    assert not known.has("s1", 9000, fresh=False)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import secrets
 import threading
@@ -10,9 +11,11 @@ from typing import ClassVar
 
 import pytest
 from redis.exceptions import ConnectionError as NoConnection
+from werkzeug.exceptions import ServiceUnavailable
 
 from flaskapp.phone.errors import LegClosed
-from flaskapp.phone.feed import QUEUE_LINES, STUCK_S, Reader, Readers
+from flaskapp.phone.feed import QUEUE_BYTES, QUEUE_LINES, STUCK_S, Reader, Readers
+from flaskapp.phone.outbox import Waiting
 from flaskapp.phone.viewers import KNOWN_WITHIN_S, Right, Viewer
 from flaskapp.store import keys
 from flaskapp.store.feed import Feed
@@ -28,17 +31,22 @@ class Line:
     """A connection that takes what it is told to take."""
 
     def __init__(self) -> None:
-        self.waiting = 0
+        self.queued: list[bytes] = []
         self.takes = True
+        self.stalled_s = 0.0
         self.sent: list[bytes] = []
         self.codes: list[int] = []
 
+    @property
+    def waiting(self) -> Waiting:
+        return Waiting(len(self.queued), sum(len(each) + 10 for each in self.queued), self.stalled_s)
+
     def send(self, messages, *, droppable=False) -> None:
         self.sent += messages
-        self.waiting += 0 if self.takes else len(messages)
+        self.queued += [] if self.takes else messages
 
     def drop_queued(self) -> None:
-        self.waiting = 0
+        self.queued.clear()
 
     def close(self, code=1000, reason="") -> None:
         self.codes.append(code)
@@ -154,6 +162,11 @@ def test_readers_stand_by_while_redis_is_away(monkeypatch):
     assert not house.readers.is_away
 
 
+def end_of(house: House, sequence: int) -> dict:
+    return {"call_sid": house.sid, "event": "call_ended", "transcript": "", "is_final": True,
+            "sequence": sequence}  # fmt: skip
+
+
 def test_whoever_comes_after_the_end_is_told_of_it_or_has_heard_it(house):
     house.say(1, 2)
     house.feed.over(house.sid)
@@ -162,42 +175,115 @@ def test_whoever_comes_after_the_end_is_told_of_it_or_has_heard_it(house):
     for number, line in ((0, late), (3, done), (9, beyond)):
         house.readers.add(Reader(house.sid, number, line))
     wait_until(lambda: late.codes and done.codes and beyond.codes, "not closed", 30)
-    assert (sequences(late), done.sent, beyond.sent) == ([1, 2, 3], [], [])
+    assert (sequences(late), done.sent, sequences(beyond)) == ([1, 2, 3], [], [3])
     assert late.codes[0] == done.codes[0] == beyond.codes[0] == 1000
-    assert json.loads(late.sent[-1]) == {
-        "call_sid": house.sid, "event": "call_ended", "transcript": "", "is_final": True, "sequence": 3
-    }  # fmt: skip
+    assert json.loads(late.sent[-1]) == json.loads(beyond.sent[-1]) == end_of(house, 3)
+
+
+def test_whoever_names_a_number_that_is_none_yet_is_told_what_follows_it_or_the_end(house):
+    house.say(1, 2)
+    near, far = Line(), Line()
+    for number, line in ((3, near), (50, far)):
+        house.readers.add(Reader(house.sid, number, line))
+    house.say(3, 5)
+    wait_until(lambda: sequences(near) == [4, 5], "he is not told", 30)
+    assert not far.codes
+    house.feed.over(house.sid)
+    wait_until(lambda: near.codes and far.codes, "not closed", 30)
+    assert (sequences(near), sequences(far)) == ([4, 5, 6], [6])
+    assert json.loads(far.sent[-1]) == end_of(house, 6)
+
+
+def test_an_end_that_is_written_between_two_questions_is_told_all_the_same():
+    house = House()
+    house.say(1, 2)
+    reader = Reader(house.sid, 2, line := Line())
+    house.readers._readers.add(reader)  # no thread: the test itself goes round
+    pipeline = house.redis.pipeline
+
+    def interrupted(**options):
+        pipe = pipeline(**options)
+
+        def execute():
+            first, *others = pipe.command_stack
+            pipe.command_stack = [first]
+            answers = type(pipe).execute(pipe)
+            house.redis.rpush(keys.feed(house.sid), '{"m": 5, "end": 1}')
+            pipe.command_stack = others
+            return answers + type(pipe).execute(pipe)
+
+        pipe.execute = execute
+        return pipe
+
+    house.redis.pipeline = interrupted
+    house.readers.round(0.0)
+    assert not reader.is_over
+    house.redis.pipeline = pipeline
+    house.readers.round(10.0)
+    assert json.loads(line.sent[-1]) == end_of(house, 3)
 
 
 # ---------------------------------------------------------------------- who does not read
 
 
-def lines(first: int, count: int) -> list[bytes]:
-    return [b"%d" % number for number in range(first, first + count)]
+def lines(first: int, count: int, size: int = 1) -> list[bytes]:
+    return [b"%d" % number * size for number in range(first, first + count)]
 
 
 def test_a_queue_is_256_lines_and_whoever_takes_none_of_them_is_sent_away():
     reader = Reader("CA1", 0, line := Line())
     line.takes = False
-    reader.give(lines(1, 300), False, 0.0)
-    assert (line.waiting, reader.number, reader.is_behind) == (QUEUE_LINES, QUEUE_LINES, True)
-    reader.give(lines(257, 44), False, STUCK_S)
+    reader.give(lines(1, 300), False)
+    assert (len(line.queued), reader.number, reader.is_behind) == (QUEUE_LINES, QUEUE_LINES, True)
+    line.stalled_s = STUCK_S
+    reader.give(lines(257, 44), False)
     assert not line.codes
-    reader.give(lines(257, 44), False, STUCK_S + 0.1)
+    line.stalled_s = STUCK_S + 0.1
+    reader.give(lines(257, 44), False)
     assert line.codes == [1013]
     assert reader.is_over
+    assert not line.queued
+
+
+def test_a_queue_is_256_kib_and_the_rest_comes_when_there_is_room_again():
+    reader = Reader("CA1", 0, line := Line())
+    line.takes = False
+    every = [b"%06d" % number * 5000 for number in range(40)] + [b"huge" * QUEUE_BYTES]
+    while reader.number < len(every):
+        reader.give(every[reader.number :], False)
+        assert line.waiting.size <= QUEUE_BYTES or len(line.queued) == 1
+        assert reader.is_behind == (reader.number < len(every))
+        del line.queued[0]
+    assert (line.sent, line.codes) == (every, [])
 
 
 def test_whoever_reads_slowly_is_told_everything():
-    reader, at = Reader("CA1", 0, line := Line()), 0.0
-    line.takes = False
+    reader = Reader("CA1", 0, line := Line())
+    line.takes, line.stalled_s = False, 0.9 * STUCK_S
     every = lines(1, 1000)
     while reader.number < 1000:
-        reader.give(every[reader.number : reader.number + QUEUE_LINES], False, at)
-        assert line.waiting <= QUEUE_LINES
-        line.waiting -= 1
-        at += 0.9
+        reader.give(every[reader.number : reader.number + QUEUE_LINES], False)
+        assert len(line.queued) <= QUEUE_LINES
+        del line.queued[0]
     assert (line.sent, line.codes) == (every, [])
+
+
+def test_over_a_real_socket_a_pause_costs_nothing_and_a_slow_reader_has_time(monkeypatch):
+    """Long lines: their bytes are too many long before there are 256 of them."""
+    house = House()
+    monkeypatch.setattr("flaskapp.phone.feed.STUCK_S", 30.0)
+    with ExitStack() as stack:
+        wire, peer = stack.enter_context(joined(small_buffers))
+        house.readers.add(lazy := Reader(house.sid, 0, wire))
+        for number in range(200):
+            house.feed.line(house.sid, f"i{number}", number, "agent", f"{number} " * 4000, True)
+        assert house.feed.written(house.sid, 60)
+        wait_until(lambda: lazy.is_behind, "all of it fits", 30)
+        peer.reads(lambda peer: len(peer.texts) >= 20, 60)
+        house.feed.over(house.sid)
+        peer.reads(lambda peer: len(peer.texts) >= 201, 60)
+        assert [json.loads(each)["sequence"] for each in peer.texts] == list(range(1, 202))
+        assert wire.dropped == 0
 
 
 def test_over_a_real_socket_he_finds_why_and_his_neighbour_misses_nothing():
@@ -219,6 +305,29 @@ def test_over_a_real_socket_he_finds_why_and_his_neighbour_misses_nothing():
 
 
 # ---------------------------------------------------------------------- his connection
+
+
+def test_sockets_are_counted_from_their_handshake_to_their_end(app, monkeypatch):
+    monkeypatch.setattr("flaskapp.phone.viewers.MOST_READERS", 2)
+
+    def knocks(stack: ExitStack) -> None:
+        """A handshake's checks, each with a context of its own; the socket ends with the stack."""
+        own, headers = contextvars.Context(), {"Connection": "Upgrade", "Upgrade": "websocket"}
+        asked = app.test_request_context(
+            "/client", headers=headers, environ_overrides={"gunicorn.socket": None}
+        )
+        own.run(asked.push)
+        stack.callback(own.run, asked.pop)
+        own.run(app.preprocess_request)
+
+    with ExitStack() as one:
+        knocks(one)
+        for _ in range(3):
+            with ExitStack() as another:
+                knocks(another)
+                for _ in range(3):
+                    with pytest.raises(ServiceUnavailable), ExitStack() as third:
+                        knocks(third)
 
 
 def serve(stack: ExitStack, house: House, right: Right = ALL, clock: Clock | None = None, **how):

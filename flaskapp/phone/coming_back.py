@@ -40,6 +40,7 @@ def come_back(call_sid: str, known: dict[str, str], carrier: str) -> dict[str, s
     opened = {"is_over": "", "endings": "0", "state": "ringing", "needs_fallback": "0", "destination": ""}
     opened |= {"path": "live", "was_recorded": "", "wants_stream": "1", "reason": "", "note": NOTE}
     live.remember(call_sid, **opened)
+    part("feed").begins_again(call_sid)
     return {**fresh, **opened}
 
 

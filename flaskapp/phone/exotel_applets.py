@@ -31,7 +31,7 @@ from flaskapp.phone.doorstep import wait_for_start
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, part
 from flaskapp.phone.resumption import past_of, take_up
-from flaskapp.phone.room import counts_streams, find_room
+from flaskapp.phone.room import Streams, counts_streams, find_room
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 from flaskapp.phone.server_socket import ServerSocket, need_gunicorn, sock
 from flaskapp.problems import register_problems
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 << 10
 MAX_FIELDS = 1000
+OURS = ("ask", "to")  # in a Passthru's address; Exotel's own names are others, or spelt otherwise
 RATES_HZ = MappingProxyType({"8000": 8000, "16000": 16_000, "24000": 24_000})
 WHY_NOT = MappingProxyType(
     {
@@ -124,6 +125,9 @@ def _serve(ws: ServerSocket) -> None:
         wire.close(1008, "no call of that name")
         return
     with bound_call(started.call_sid):
+        if not _has_room(started.call_sid):
+            wire.close(1013, "no room")
+            return
         known = _let_in(ws, started)
         if known is None:
             return
@@ -132,7 +136,9 @@ def _serve(ws: ServerSocket) -> None:
 
         def admit(started: StreamStarted) -> None:
             take_up(call_sid, live, note)
-            exotel_flow.begins_anew(call_sid)
+            # one without a name is called by its call's, which no report does
+            named = "" if started.stream_id == call_sid else started.stream_id
+            exotel_flow.begins_anew(call_sid, named)
 
         cast(RTMTAudioHandler, own["rtmt"]).serve(
             wire,
@@ -144,6 +150,21 @@ def _serve(ws: ServerSocket) -> None:
             past=past_of(call_sid, live, own["audio"], time.time()),
             listens=_is_one_way(),
         )
+
+
+def _has_room(call_sid: str) -> bool:
+    """Whether it is the call that its address named, and found room for; another one needs its own."""
+    named = request.args.get("call_sid", "")
+    if not named or named == call_sid:
+        return True
+    streams = cast(Streams, part("streams"))
+    streams.leave()
+    if streams.enter(cast(Settings, part("settings")).max_calls):
+        return True
+    streams.enter(None)  # until its socket is closed
+    part("metrics").fallbacks.labels("full").inc()
+    log.warning("A stream of another call than its address names is refused", extra={"call_sid": call_sid})
+    return False
 
 
 def _codec() -> ExotelStream:
@@ -222,10 +243,11 @@ def passthru() -> Response:
     body = request.get_data(as_text=True)
     if len(request.form) > MAX_FIELDS:
         abort(413, f"More than {MAX_FIELDS} fields.")
-    ask = request.args.get("ask", "over")
+    ask = request.args.get("ask") or "over"
     if ask not in exotel_flow.QUESTIONS:
         abort(400, f"ask must be one of {', '.join(exotel_flow.QUESTIONS)}.")
-    pairs = [*request.args.items(multi=True), *request.form.items(multi=True)]
+    asked = [pair for pair in request.args.items(multi=True) if pair[0] not in OURS]
+    pairs = [*asked, *request.form.items(multi=True)]
     report = read(pairs, "" if request.form else body)
     call_sid = checked_call_sid(report.call_sid)
     if report.event_type.lower().replace("_", "-") == "stream-start":

@@ -17,14 +17,19 @@ from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
+from flaskapp.phone.outbox import Waiting
 from flaskapp.store import keys
 from flaskapp.store.feed_book import unpacked
 
 log = logging.getLogger(__name__)
 
-#: So many lines may wait for a reader; one who takes none of them for so long is sent away.
+#: So much may wait for a reader, far less than his connection would drop anything at.
 QUEUE_LINES = 256
-STUCK_S = 1.0
+QUEUE_BYTES = 256 << 10
+FRAME_BYTES = 10
+#: Who has more than that to come, and takes nothing at all of it for so long, is sent away. A slow peer's
+#: system takes bytes by the heap, with seconds between.
+STUCK_S = 5.0
 LOOKS_EVERY_S = 1.0
 BEHIND_EVERY_S = 0.05
 READERS_AT_ONCE = 50
@@ -38,7 +43,7 @@ class Line(Protocol):
     """A reader's connection (``Wire``)."""
 
     @property
-    def waiting(self) -> int: ...
+    def waiting(self) -> Waiting: ...
     def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
     def drop_queued(self) -> None: ...
     def close(self, code: int = 1000, reason: str = "") -> None: ...
@@ -60,33 +65,38 @@ class Reader:
     is_known: bool = False
     is_over: bool = False
     is_behind: bool = field(default=False, init=False)
-    _taken: int = field(default=0, init=False)
-    _stuck_since: float | None = field(default=None, init=False)
 
-    def give(self, messages: Sequence[bytes], has_end: bool, now: float) -> None:
-        """What follows on ``number``: as much of it as may wait for him."""
+    def give(self, messages: Sequence[bytes], has_end: bool) -> None:
+        """What follows on ``number``: as much of it as may wait for him; the rest another time."""
         waiting = self.line.waiting
-        has_read = self.number - waiting
-        taken = messages[: max(QUEUE_LINES - waiting, 0)]
+        taken = messages[: _how_many(messages, waiting)]
         if taken:
-            self.line.send(taken, droppable=True)
+            self.line.send(taken, droppable=True)  # forgotten only where he is sent away
             self.number += len(taken)
             self.is_known = True
         self.is_behind = len(taken) < len(messages)
         if has_end and not self.is_behind:
             self.is_over = True
-        elif self._is_stuck(has_read, now):
-            log.warning("A reader of the transcript does not read", extra={"call_sid": self.call_sid})
-            self.is_over, self.is_behind = True, False
-            self.line.drop_queued()
-            self.line.close(TRY_AGAIN, "too slow")
+        elif self.is_behind and waiting.stalled_s > STUCK_S:
+            self.send_away()
 
-    def _is_stuck(self, has_read: int, now: float) -> bool:
-        """Whether he has a full queue, and has taken nothing of it for a while."""
-        if not self.is_behind or has_read > self._taken or self._stuck_since is None:
-            self._stuck_since, self._taken = (now if self.is_behind else None), has_read
-            return False
-        return now - self._stuck_since > STUCK_S
+    def send_away(self) -> None:
+        """He does not read: what he has not taken he may fetch when he comes again, with ``after``."""
+        log.warning("A reader of the transcript does not read", extra={"call_sid": self.call_sid})
+        self.is_over, self.is_behind = True, False
+        self.line.drop_queued()
+        self.line.close(TRY_AGAIN, "too slow")
+
+
+def _how_many(messages: Sequence[bytes], waiting: Waiting) -> int:
+    """So many of these may wait as well; one at least where nothing does."""
+    count, size = 0, waiting.size
+    for message in messages[: max(QUEUE_LINES - waiting.messages, 0)]:
+        size += len(message) + FRAME_BYTES
+        if size > QUEUE_BYTES and (count or waiting.size):
+            break
+        count += 1
+    return count
 
 
 class Readers:
@@ -216,35 +226,54 @@ class Readers:
             for call_sid, number in places:
                 pipe.lrange(keys.feed(call_sid), number, number + QUEUE_LINES - 1)
                 pipe.lindex(keys.feed(call_sid), -1)
+                pipe.llen(keys.feed(call_sid))  # behind it: nothing follows an end
                 pipe.hexists(keys.call(call_sid), "began")
-            answers = pipe.execute()
-        for ((call_sid, number), readers), raws, last, is_known in zip(
-            places.items(), answers[::3], answers[1::3], answers[2::3], strict=True
-        ):
-            self._give(call_sid, number, readers, raws, last, bool(last or is_known))
+            answers = iter(pipe.execute())
+        for (call_sid, number), readers in places.items():
+            found = Found(call_sid, number, *(next(answers) for _ in range(4)))
+            self._give(found, readers)
+            if len(found.raws) == QUEUE_LINES:
+                self._hint(call_sid)
 
-    def _give(
-        self,
-        call_sid: str,
-        number: int,
-        readers: list[Reader],
-        raws: list[str],
-        last: str | None,
-        known: bool,
-    ) -> None:
-        messages = [message(call_sid, number + at, raw) for at, raw in enumerate(raws, start=1)]
-        # Who comes back with a number that is none any more has nothing to wait for either.
-        newest = raws[-1] if raws else last
-        has_end = newest is not None and unpacked(newest).update is None
+    def _give(self, found: Found, readers: list[Reader]) -> None:
+        messages, has_end = found.messages(), found.has_end
         for at, reader in enumerate(readers, start=1):
             if at % READERS_AT_ONCE == 0:
                 time.sleep(0)  # under gevent: the calls' frames come first
-            reader.is_known = reader.is_known or known
-            reader.give(messages, has_end, self._clock())
-            if reader.is_over and not reader.line.waiting:
+            reader.is_known = reader.is_known or bool(found.last or found.has_begun)
+            reader.give(messages, has_end)
+            if reader.is_over and not reader.line.waiting.messages:
                 reader.line.close(NORMAL)
-        if len(raws) == QUEUE_LINES:
-            self._hint(call_sid)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What Redis has of a call behind a number.
+
+    Attributes:
+        raws: some of it.
+        last, length: the list's last element, and how many there were then or later.
+        has_begun: the call is one of ours.
+    """
+
+    call_sid: str
+    number: int
+    raws: list[str]
+    last: str | None
+    length: int
+    has_begun: bool
+
+    @property
+    def has_end(self) -> bool:
+        """Whether nothing follows what was found; whoever names a number behind the end is told of that."""
+        newest = self.raws[-1] if self.raws else self.last if self.number >= self.length else None
+        return newest is not None and unpacked(newest).update is None
+
+    def messages(self) -> list[bytes]:
+        """As readers are told."""
+        if not self.raws and self.last and self.has_end and self.number > self.length:
+            return [message(self.call_sid, self.length, self.last)]
+        return [message(self.call_sid, self.number + at, raw) for at, raw in enumerate(self.raws, start=1)]
 
 
 def message(call_sid: str, sequence: int, raw: str) -> bytes:

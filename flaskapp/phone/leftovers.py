@@ -149,6 +149,7 @@ class Leftovers:
         """
         known = self._live.recall(call_sid)
         if is_left_to_its_flow(known):  # how its stream ended is written already
+            self._note(CallChanged(call_sid, {"status": closing_status(known)}))
             self._live.forget_soon(call_sid)
             self.over(call_sid)
         if known.get("state") not in UNDER_WAY:
@@ -170,6 +171,11 @@ def is_left_to_its_flow(known: Mapping[str, str]) -> bool:
     return is_given_up and _carrier(known) != TWILIO and "forgotten" not in known
 
 
+def closing_status(known: Mapping[str, str]) -> str:
+    """How a call stands that is over, where its carrier sends no word of that: as it was served at all."""
+    return "completed" if known.get("leg") or known.get("was_recorded") else "failed"
+
+
 def _carrier(known: Mapping[str, str]) -> str:
     return known.get("carrier") or TWILIO
 
@@ -187,6 +193,8 @@ def _reason(known: Mapping[str, str]) -> str:
 def _ending(known: dict[str, str], reason: str, usage: dict[str, float]) -> dict[str, Any]:
     """What the history is told."""
     told: dict[str, Any] = {"ended_reason": reason, "ended_at": datetime.now(UTC)}
+    if _carrier(known) != TWILIO:
+        told["status"] = closing_status(known)
     if usage:
         told["usage"] = usage
     if cost_usd(known):

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Waiting(NamedTuple):
+    """What a peer has not taken yet, beyond what the system holds for it.
+
+    Attributes:
+        messages: a write of several counts until its last byte has gone out.
+        size: bytes.
+        stalled_s: for how long nothing at all of it has gone out.
+    """
+
+    messages: int = 0
+    size: int = 0
+    stalled_s: float = 0.0
 
 
 @dataclass(slots=True)

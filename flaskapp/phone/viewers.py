@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from flask import Blueprint, abort, current_app, g, request
+from flask.sansio.blueprints import BlueprintSetupState
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
@@ -27,6 +28,7 @@ from flaskapp.access import (
 from flaskapp.observability import bound_call
 from flaskapp.phone.errors import LegClosed, TicketError
 from flaskapp.phone.feed import Reader, Readers
+from flaskapp.phone.room import Streams
 from flaskapp.phone.server_socket import ServerSocket, need_gunicorn, sock
 from flaskapp.phone.wire import Wire
 from flaskapp.problems import register_problems
@@ -38,7 +40,8 @@ log = logging.getLogger(__name__)
 SAYS_WHAT_WITHIN_S = 5.0
 KNOWN_WITHIN_S = 30.0
 LOOKS_EVERY_S = 1.0
-LAST_WORDS_S = 10.0
+#: So long a slow reader may take over what was said last; one who takes nothing at all goes sooner.
+LAST_WORDS_S = 60.0
 GONE_WITHIN_S = 3.0
 MESSAGES_A_MINUTE = 100
 MOST_READERS = 1000
@@ -85,9 +88,22 @@ def _check() -> None:
         abort(403, "Pages of other origins may not read transcripts.")
     if current_app.extensions["drain"].is_set():
         abort(503, "This worker is about to end.")
-    if len(cast(Readers, current_app.extensions["readers"])) >= MOST_READERS:
-        abort(503, "This worker has no room for another reader.")
     g.right = _right()
+    if not cast(Streams, current_app.extensions["reading"]).enter(MOST_READERS):
+        abort(503, "This worker has no room for another reader.")
+    g.is_counted = True
+
+
+@viewers.record_once
+def _begin_to_count(state: BlueprintSetupState) -> None:
+    """Sockets, from the handshake on, whether they have named a call or not."""
+    state.app.extensions.setdefault("reading", Streams())
+
+
+@viewers.teardown_request
+def _make_room(error: BaseException | None) -> None:
+    if g.pop("is_counted", False):
+        cast(Streams, current_app.extensions["reading"]).leave()
 
 
 def _right() -> Right:
@@ -193,8 +209,10 @@ class Viewer:
             now = self._clock()
             if reader.is_over:
                 over_at = now if over_at is None else over_at
-                if not self._wire.waiting or now - over_at > LAST_WORDS_S:
+                if not self._wire.waiting.messages:
                     return self._wire.close()
+                if now - over_at > LAST_WORDS_S:
+                    return reader.send_away()
             elif not reader.is_known and now >= known_until:
                 if self._readers.is_away:
                     return self._wire.close(TRY_AGAIN, "the transcript cannot be read right now")

@@ -24,7 +24,7 @@ from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
-from flaskapp.phone.outbox import Outbox
+from flaskapp.phone.outbox import Outbox, Waiting
 from flaskapp.phone.waiting import native_lock, waiter
 
 READ_BYTES = 65_536
@@ -89,10 +89,11 @@ class Wire:
         return self._outbox.dropped
 
     @property
-    def waiting(self) -> int:
-        """How many messages the peer has not taken yet, beyond what the system holds for it."""
+    def waiting(self) -> Waiting:
+        """What the peer has not taken yet."""
         with self._lock:
-            return self._outbox.messages
+            size = self._outbox.size
+            return Waiting(self._outbox.messages, size, self._clock() - self._moved_at if size else 0.0)
 
     def open(self, request: Request, within_s: float) -> None:
         """A client's handshake; what came with the answer is kept for ``receive``.

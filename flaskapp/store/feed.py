@@ -18,7 +18,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from flaskapp.store import keys
-from flaskapp.store.feed_book import Book, Input, Marks
+from flaskapp.store.feed_book import Book, Input
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Feed:
     """
 
     def __init__(self, redis: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._redis, self._clock, self._marks = redis, clock, Marks()
+        self._redis, self._clock = redis, clock
         self._told: deque[tuple[str, Callable[[Book, float], None]]] = deque(maxlen=TOLD_KEPT)
         self._books: dict[str, Book] = {}
         self._guard = threading.Lock()
@@ -79,6 +79,14 @@ class Feed:
         Words that are still being understood are waited for, twenty seconds at most.
         """
         self._do(call_sid, _over)
+
+    def begins_again(self, call_sid: str) -> None:
+        """A call that was said to be over goes on, as its hash has it by now: its end is none.
+
+        What is told next has the numbers after the end's; readers who were told of the end have left.
+        An end that somebody says late, of before, is not written.
+        """
+        self._do(call_sid, lambda book, now: book.begin_again())
 
     def written(self, call_sid: str, within_s: float) -> bool:
         """Wait until what was told of a call is in Redis, as far as its order allows; whether it is."""
@@ -137,6 +145,7 @@ class Feed:
             book.touched_at = now
             what(book, now)
         try:
+            self._take_back_ends()
             self._learn(now)
             for book in self._books.values():
                 if book.is_sure:
@@ -147,6 +156,7 @@ class Feed:
             if not self._is_away:
                 log.warning("Redis is away, the live transcript waits in memory: %s", type(error).__name__)
             self._is_away = True
+            self._put_away(now)
             time.sleep(RETRY_AFTER_S)
             return 0.0
         self._is_away = False
@@ -156,13 +166,20 @@ class Feed:
     def _opened(self, call_sid: str, now: float) -> Book:
         if len(self._books) >= BOOKS_KEPT:
             self._books.pop(min(self._books.values(), key=lambda book: book.touched_at).call_sid)
-        book = self._books[call_sid] = Book(call_sid, self._marks, now)
+        book = self._books[call_sid] = Book(call_sid, now)
         return book
+
+    def _take_back_ends(self) -> None:
+        for book in self._books.values():
+            if book.begins_again:
+                book.take_back_end(self._redis)
+                self._wake.set()  # should somebody have been quicker
 
     def _learn(self, now: float) -> None:
         """Read what others have written, where we are not sure; of all calls once a second."""
         is_due = now - self._looked_at >= LOOKS_EVERY_S
-        asked = [book for book in self._books.values() if is_due or not (book.is_sure or book.is_idle)]
+        books = [book for book in self._books.values() if not book.begins_again]
+        asked = [book for book in books if is_due or not (book.is_sure or book.is_idle)]
         if is_due:
             self._looked_at = now
         if not asked:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import WatchError
 
+from flaskapp.phone.transcript import AGENT
 from flaskapp.store import keys
 from flaskapp.store.feed_order import LineOrder, Update
 
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 INPUTS_KEPT = 5_000
 PENDING_KEPT = 2_000
 NUMBER_BITS = 22
+#: What the call's hash has of a call that began again after its end, and what says that it is over once more.
+BEGAN_AGAIN = "began_again"
+SAYS_IT_IS_OVER = ("forgotten", "is_over", "state", "needs_fallback")
 
 Input = Callable[[LineOrder, float], list[Update]]
 
@@ -76,14 +80,15 @@ class Book:
         is_sure: whether nobody can have written since we did, as far as we know.
         is_over: the call's end stands in the list.
         over_due: when the end is to be written; None: it is not.
+        begins_again: an end that stands in the list has still to be taken back.
     """
 
-    def __init__(self, call_sid: str, own: Marks, now: float) -> None:
-        self.call_sid, self._own, self.touched_at = call_sid, own, now
+    def __init__(self, call_sid: str, now: float) -> None:
+        self.call_sid, self._own, self.touched_at = call_sid, Marks(), now
         self.order = LineOrder()
         self.inputs: deque[Input] = deque(maxlen=INPUTS_KEPT)
         self.pending: list[Entry] = []
-        self.is_sure = self.is_over = False
+        self.is_sure = self.is_over = self.begins_again = False
         self.over_due: float | None = None
         self.give_up_at = 0.0
         self.written: list[Callable[[], Any]] = []  # told once, when nothing waits any more
@@ -99,7 +104,7 @@ class Book:
     @property
     def is_written(self) -> bool:
         """Whether all that was told is in Redis, but for lines that wait for others."""
-        return not (self.inputs or self.pending or self._sent)
+        return not (self.inputs or self.pending or self._sent or self.begins_again)
 
     @property
     def is_idle(self) -> bool:
@@ -212,7 +217,7 @@ class Book:
         log.warning("Redis had lost a live transcript: it is restored", extra={"call_sid": self.call_sid})
 
     def end(self, redis: Any) -> None:
-        """Write the call's end, unless it stands there already, or the call is forgotten.
+        """Write the call's end, unless it stands there already, or the call is forgotten, or goes on again.
 
         Raises:
             redis.exceptions.RedisError: Redis is away.
@@ -221,6 +226,9 @@ class Book:
             pipe.watch(self.key)
             last = pipe.lindex(self.key, -1)
             is_there = unpacked(last).update is None if last else not pipe.exists(keys.call(self.call_sid))
+            if not is_there and self._goes_on(pipe):
+                self.over_due = None
+                return
             if not is_there:
                 pipe.multi()
                 pipe.rpush(self.key, Entry(self._own.new(), None).packed())
@@ -231,6 +239,50 @@ class Book:
                 except WatchError:
                     return
         self.is_over, self.over_due = True, None
+
+    def _goes_on(self, redis: Any) -> bool:
+        """Whether this end is of before, and said late: the call has begun again, and is not over."""
+        began_again, forgotten, is_over, state, needs_fallback = redis.hmget(
+            keys.call(self.call_sid), BEGAN_AGAIN, *SAYS_IT_IS_OVER
+        )
+        has_ended = state == "ended" and needs_fallback != "1"
+        return bool(began_again) and not (forgotten or is_over or has_ended)
+
+    # ------------------------------------------------------------------ a call that begins again
+
+    def begin_again(self) -> None:
+        """The call's end, in the list or still to be written, is none."""
+        if self.is_over and self._items and not self._items[-1][0]:
+            self._marks.pop()
+            self._items.pop()
+        self.is_over = self.is_sure = False
+        self.begins_again, self.over_due = True, None
+
+    def take_back_end(self, redis: Any) -> None:
+        """Let the list go on behind its end.
+
+        The end becomes a line that never was, with the end's number: whoever was told
+        of it may come back and name it as the last that he has.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+        """
+        with redis.pipeline() as pipe:
+            pipe.watch(self.key)
+            last, is_known = pipe.lindex(self.key, -1), pipe.exists(keys.call(self.call_sid))
+            pipe.multi()
+            if last and (end := unpacked(last)).update is None:
+                nothing = Update(f"end-{end.mark:x}", 0, AGENT, "", True)
+                pipe.lset(self.key, -1, Entry(end.mark, nothing).packed())
+            pipe.expire(self.key, keys.CALL_KEPT_S)
+            if is_known:
+                pipe.hset(keys.call(self.call_sid), BEGAN_AGAIN, "1")
+                pipe.expire(keys.call(self.call_sid), keys.CALL_KEPT_S)
+            try:
+                pipe.execute()
+            except WatchError:
+                return
+        self.begins_again = False
 
     def _know(self, entry: Entry) -> None:
         self._marks.append(entry.mark)

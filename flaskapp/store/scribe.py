@@ -113,10 +113,13 @@ class Scribe(Listener):
         mark = secrets.token_hex(4)
         self._legs.setdefault(call_sid, []).append((mark, started.carrier))
         self._metrics.active_calls.labels(started.carrier).inc()
-        mode = "both" if self._live.recall(call_sid).get("was_recorded") else "live"
+        known = self._live.recall(call_sid)
+        mode = "both" if known.get("was_recorded") else "live"
         self._live.keep_on(call_sid)
         fresh = {"needs_fallback": "0", "pending_turn": "", "streams": "0"}
         self._live.remember(call_sid, state="live", leg=mark, **fresh)
+        if "forgotten" in known:
+            self._feed.begins_again(call_sid)
         fields = {"mode": mode, "status": "in-progress", "engine": self._engine, "model": self._model}
         self.note(CallChanged(call_sid, {"carrier": started.carrier, **fields}))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -12,12 +11,9 @@ from hypothesis import strategies as st
 
 from flaskapp import create_app
 from flaskapp.phone.carriers.exotel_passthru import Passthru, read
-from flaskapp.store.history import CallOpened
 from tests import servers
+from tests.phone.exotel_questions import ENGINE, HOME, OVER, RECORD, RESUME, SID, TRANSFER, Flow
 
-ENGINE = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-HOME = "http://localhost:5001"
-SID = "c1f0"
 TOLD = Passthru(
     call_sid=SID,
     stream_sid="s1",
@@ -86,6 +82,12 @@ def test_nothing_that_comes_raises(pairs, body):
     assert isinstance(read(pairs, body), Passthru)
 
 
+def test_a_call_s_name_is_text_or_a_whole_number():
+    assert read([], '{"CallSid": 5}').call_sid == "5"
+    for odd in ("1e999", "-1e999", "NaN", "1e-5", "1.5", "true", "null", "[1]"):
+        assert read([], f'{{"CallSid": {odd}, "Stream": {{"Duration": {odd}}}}}').call_sid == ""
+
+
 @pytest.mark.parametrize("bracket", ["[", '{"a":', "{", "[{"])
 def test_a_tower_of_brackets_is_no_report(bracket):
     tower = bracket * (64_000 // len(bracket))
@@ -101,61 +103,13 @@ def config(config):
 
 
 @pytest.fixture
-def live(app):
-    return app.extensions["live_store"]
+def flow(app, client):
+    return Flow(app, client)
 
 
 @pytest.fixture
-def flow(app, client, live):
-    return Flow(app, client, live)
-
-
-class Flow:
-    """The flow of one call, and what the app knows of it."""
-
-    def __init__(self, app, client, live) -> None:
-        self.app, self.client, self.live = app, client, live
-
-    def begin(self, **known) -> None:
-        """A call whose stream has been there, as its leg left it."""
-        self.live.begin(SID)
-        was = {"carrier": "exotel", "path": "live", "wants_stream": "1", "caller": "0987", "leg": "1"}
-        self.live.remember(SID, **{**was, **known})
-
-        opened = CallOpened(SID, "exotel", "0987", "0801", "live", datetime.now(UTC))
-        self.app.extensions["scribe"].note(opened)
-
-    def asks(self, ask="over", status="completed", by="bot", stream="s1", to="", **fields):
-        """The answer's status, and what is to follow."""
-        query = {"ask": ask, "CallSid": SID, **({"to": to} if to else {}), **fields}
-        about = {"StreamSID": stream, "Status": status, "DisconnectedBy": by}
-        query |= {f"Stream[{name}]": value for name, value in about.items() if value}
-        answer = self.client.get("/exotel/passthru", query_string=query, base_url=HOME)
-        assert "Location" not in answer.headers
-        assert answer.json["answer"] is (answer.status_code == 200)
-        return answer.status_code, answer.json["next"]
-
-    def chain(self, **report):
-        """All three questions: whether each is answered with yes."""
-        return [self.asks(ask, **report)[0] == 200 for ask in ("over", "resume", "transfer")]
-
-    @property
-    def row(self):
-        assert self.app.extensions["scribe"].settle(10)
-        return self.app.extensions["history"].call(SID)
-
-    @property
-    def events(self):
-        assert self.app.extensions["scribe"].settle(10)
-        return self.app.extensions["history"].events(SID)
-
-
-OVER, RESUME, TRANSFER, RECORD = (
-    [True, False, False],
-    [False, True, False],
-    [False, False, True],
-    [False, False, False],
-)
+def live(app):
+    return app.extensions["live_store"]
 
 
 @pytest.mark.parametrize(
@@ -228,16 +182,6 @@ def test_a_stream_that_broke_off_is_expected_again(flow, live):
     assert flow.row["ended_at"] is None
 
 
-def test_two_handshakes_may_fail_and_no_more(flow):
-    failed = {"status": "failed", "by": "NA", "stream": ""}
-    assert flow.chain(**failed, CallFrom="0987", CallTo="0801") == RESUME
-    assert flow.chain(**failed) == RECORD
-    assert flow.chain(**failed) == RECORD
-    row = flow.row
-    assert (row["carrier"], row["caller"], row["called"]) == ("exotel", "0987", "0801")
-    assert row["ended_reason"] == "handed_over"
-
-
 def test_a_first_question_that_is_asked_again_is_no_second_chain(flow, live):
     flow.begin(state="live")
     assert [flow.asks("over")[1] for _ in range(3)] == ["resume"] * 3
@@ -246,7 +190,24 @@ def test_a_first_question_that_is_asked_again_is_no_second_chain(flow, live):
 
 def test_a_caller_who_hung_up_before_his_stream_came_is_in_the_books(flow):
     assert flow.asks("over", status="cancelled", by="user", stream="")[0] == 200
-    assert flow.row["ended_reason"] == "caller_hung_up"
+    assert (flow.row["ended_reason"], flow.row["status"]) == ("caller_hung_up", "failed")
+
+
+@pytest.mark.parametrize("state", ["moving", "ended"])
+def test_a_call_whose_caller_is_gone_is_completed(flow, state):
+    flow.begin(state=state, needs_fallback="1")
+    assert flow.asks("over", status="cancelled", by="user")[0] == 200
+    assert flow.row["status"] == "completed"
+
+
+def test_the_address_s_own_words_are_no_fields_of_the_report(app, flow):
+    failed = {"status": "failed", "by": "NA", "stream": ""}
+    assert flow.asks("transfer", to="sales", **failed, CallFrom="0987")[0] == 302
+    assert flow.row["called"] == ""
+    form = {"CallSid": "c2", "from": "0987", "to": "0801"}
+    app.test_client().post("/exotel/passthru?ask=", data=form, base_url=HOME)
+    assert app.extensions["scribe"].settle(10)
+    assert app.extensions["history"].call("c2")["called"] == "0801"
 
 
 def test_a_recording_that_is_reported_is_kept_and_the_call_is_over(flow):
@@ -317,6 +278,6 @@ def test_bodies_have_their_limits(client):
 
 def test_a_redis_that_is_away_changes_no_answer(config, app):
     away = create_app({**config, "REDIS_URL": f"redis://127.0.0.1:{servers.free_port()}/0"})
-    flow = Flow(away, away.test_client(), away.extensions["live_store"])
+    flow = Flow(away, away.test_client())
     flow.begin(state="transferring", destination="desk")
     assert flow.chain() == flow.chain() == TRANSFER

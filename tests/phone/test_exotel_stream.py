@@ -281,11 +281,45 @@ def test_the_streams_id_may_stand_in_either_place_and_be_a_number():
     assert ExotelStream().decode(b'{"event":"start","streamSid":"s2"}').stream_id == "s2"
 
 
+def test_a_stream_without_a_name_is_called_by_its_call_s():
+    codec = ExotelStream()
+    started = codec.decode(b'{"event":"start","start":{"call_sid":"c1"}}')
+    assert (started.stream_id, started.call_sid) == ("c1", "c1")
+    assert json.loads(codec.mark("m"))["stream_sid"] == "c1"
+
+
+@pytest.mark.parametrize(
+    ("odd", "audio_format"),
+    [
+        ({"media_format": "raw"}, "audio/pcmu"),
+        ({"media_format": "whatever"}, "audio/pcmu"),
+        ({"media_format": ["raw"]}, "audio/pcmu"),
+        ({"media_format": {"encoding": 5, "sample_rate": 24000}}, "audio/pcm"),
+        ({"media_format": {"encoding": {"a": []}, "sample_rate": [8000]}}, "audio/pcmu"),
+        ({"from": {}, "to": [], "account_sid": True}, "audio/pcmu"),
+        ({"stream_sid": {"a": 1}}, "audio/pcmu"),
+        ({"from": {}, "media_format": {"encoding": "raw", "sample_rate": "44100"}}, ""),
+    ],
+)
+def test_no_call_is_lost_for_a_field_of_another_type(odd, audio_format):
+    body = {"stream_sid": "s1", "call_sid": "c1", "from": "0987", "to": "0801", **odd}
+    body["custom_parameters"] = {"k": 1}
+    message = json.dumps({"event": "start", "sequence_number": [], "stream_sid": "s1", "start": body})
+    started = ExotelStream().decode(message.encode())
+    assert isinstance(started, ev.StreamStarted)
+    assert (started.stream_id, started.call_sid, started.audio_format) == ("s1", "c1", audio_format)
+    assert started.caller == ("" if "from" in odd else "0987")
+    assert started.parameters == {"k": "1"}
+
+
 @pytest.mark.parametrize(
     "message",
     [
         b'{"event":"start"}',
-        b'{"event":"start","start":{"call_sid":"c1"}}',
+        b'{"event":"start","start":{}}',
+        b'{"event":"start","start":[]}',
+        b'{"event":"start","stream_sid":{},"start":{"call_sid":null}}',
+        b'{"event":"start","start":{"call_sid":1e999}}',
         b'{"event":"media"}',
         b'{"event":"media","media":{}}',
         b'{"event":"media","media":{"payload":5}}',

@@ -15,6 +15,7 @@ from tests.behaviour import Behaviour, Turn
 from tests.fakes import tone
 from tests.system.exotel_line import exotel_line
 from tests.system.holding import caller, row, use
+from tests.viewer import Viewer
 
 pytestmark = pytest.mark.system
 
@@ -153,20 +154,31 @@ def test_a_caller_whom_nobody_took_comes_back_to_the_agent_who_knows(house):
     with exotel_line(office.app.url, "back-1") as line:
         line.starts()
         office.engine.wait_for(lambda fake: fake.sessions and fake.sessions[0].session)
+        before = Viewer(office.app.url, "back-1")
         line.speaks(mulaw_to_pcm16(tone(900, 16, seed=3)) + bytes(16_000))
         assert line.wait_closed() == 1000
     asked = {ask: requests.get(f"{office.app.url}/exotel/passthru?CallSid=back-1&ask={ask}", timeout=30)
              for ask in ("over", "transfer")}  # fmt: skip
     assert (asked["over"].status_code, asked["transfer"].status_code) == (302, 200)
+    assert before.wait() == (1000, "")
     with exotel_line(office.app.url, "back-1") as line:
         line.starts(stream_sid="s2")
+        whole = Viewer(office.app.url, "back-1")
+        rest = Viewer(office.app.url, {"call_sid": "back-1", "after": len(before.told)})
         session = office.engine.wait_for(lambda fake: len(fake.sessions) > 1 and fake.sessions[1])
         office.engine.wait_for(lambda _: session.of_type("response.create"))
         told = json.dumps(session.of_type("conversation.item.create"))
         assert "could not be reached" in told
         assert "I am connecting you." in told
+        rest.wait_for(1)
         line.stops()
         assert line.wait_closed() == 1000
+    assert whole.wait() == rest.wait() == (1000, "")
+    whole.check()
+    rest.check(after=len(before.told))
+    assert whole.told == before.told[:-1] + whole.told[len(before.told) - 1 : len(before.told)] + rest.told
+    assert [each.get("event") for each in whole.told].count("call_ended") == 1
+    assert rest.lines, "nobody hears what is said now"
     servers.wait_until(
         lambda: row(office, "back-1", "ended_reason") == ("caller_hung_up",), "its end is not known"
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -157,7 +158,8 @@ class ExotelStream:
         try:
             parsed = _decode(message)
         except msgspec.ValidationError:
-            return _unexpected(message)
+            odd = _odd_start(message)
+            return _unexpected(message) if odd is None else self._started(odd)
         except (ValueError, RecursionError):  # no JSON, no UTF-8, a tower of brackets
             return ev.Malformed("carrier", "message")
         if parsed.event == "media":
@@ -178,7 +180,9 @@ class ExotelStream:
 
     def _started(self, parsed: _Message) -> ev.Event:
         start = parsed.start or _Start()
-        stream_id = _text(start.stream_sid, start.streamSid, parsed.stream_sid, parsed.streamSid)
+        call_sid = _text(start.call_sid, start.callSid)
+        # One without a name is the only one of its call, for all we know.
+        stream_id = _text(start.stream_sid, start.streamSid, parsed.stream_sid, parsed.streamSid) or call_sid
         if not stream_id:
             return ev.Malformed("carrier", "message")
         sound = self._sound_of(start.media_format or start.mediaFormat or _MediaFormat())
@@ -190,7 +194,7 @@ class ExotelStream:
         given = start.custom_parameters or start.customParameters
         return ev.StreamStarted(
             stream_id,
-            _text(start.call_sid, start.callSid),
+            call_sid,
             sound.audio_format if sound else "",
             sample_rate_hz=sound.rate_hz if sound else self._rate_hz,
             account_id=_text(start.account_sid, start.accountSid),
@@ -305,3 +309,46 @@ def _unexpected(message: bytes) -> ev.Event | None:
     except (ValueError, RecursionError):
         is_known = True  # not even an event
     return ev.Malformed("carrier", "message") if is_known else None
+
+
+def _odd_start(message: bytes) -> _Message | None:
+    """A start with a field of another type than it has with Exotel: read without that field.
+
+    None for anything else: no call is lost for what it does not need.
+    """
+    try:
+        told = json.loads(message)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict) or told.get("event") != "start":
+        return None
+    start = told.get("start")
+    start = start if isinstance(start, dict) else {}
+    parameters = {name: start.get(name) for name in ("custom_parameters", "customParameters")}
+    formats = {name: _odd_format(start.get(name)) for name in ("media_format", "mediaFormat")}
+    ids = _scalars({name: told.get(name) for name in ("stream_sid", "streamSid")})
+    body = {**_scalars(start), **parameters, **formats}
+    return msgspec.convert({"event": "start", **ids, "start": body}, _Message)
+
+
+def _odd_format(given: Any) -> dict[str, Any] | None:
+    """What can be understood of a ``media_format``; a text may be the encoding's name."""
+    if isinstance(given, str):
+        return {"encoding": given} if given.lower() in _KINDS else None
+    if not isinstance(given, dict):
+        return None
+    told = _scalars(given)
+    if not isinstance(told.get("encoding"), str):
+        told.pop("encoding", None)
+    return told
+
+
+def _scalars(given: dict[str, Any]) -> dict[str, Any]:
+    """The texts and numbers among some fields."""
+    return {name: value for name, value in given.items() if _is_scalar(value)}
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str | int) and not isinstance(value, bool)

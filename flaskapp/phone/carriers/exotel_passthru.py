@@ -9,6 +9,7 @@ gets its pages do not agree on, nor on how names are spelt.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -102,9 +103,16 @@ def _add(found: dict[str, str], path: tuple[str, ...], value: Any) -> None:
     if isinstance(value, dict):
         for name, inner in list(value.items())[:MOST_PAIRS] if len(path) < DEEPEST else ():
             _add(found, (*path, *_path(str(name))), inner)
-    elif isinstance(value, str | int | float) and not isinstance(value, bool) and len(found) < MOST_PAIRS:
+    elif _is_readable(value, path) and len(found) < MOST_PAIRS:
         found.setdefault(".".join(path), "")
         found[".".join(path)] = found[".".join(path)] or str(value).strip()[:LONGEST]
+
+
+def _is_readable(value: Any, path: tuple[str, ...]) -> bool:
+    """Text and whole numbers; only how long something took may be a fraction."""
+    if isinstance(value, float):
+        return path[-1:] == ("duration",) and math.isfinite(value)
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _path(name: str) -> tuple[str, ...]:
