@@ -123,7 +123,8 @@ def _lives(call_sid: str, known: Mapping[str, str], report: Passthru) -> bool:
     if seen is None or time.time() - seen > LIVES_S:
         return False
     its = known.get("stream", "")
-    return not report.status or bool(report.stream_sid and its and report.stream_sid != its)
+    is_about_another = bool(report.stream_sid and its and report.stream_sid != its)
+    return is_about_another or not (report.status or report.disconnected_by)
 
 
 def _decide(call_sid: str, known: Mapping[str, str], report: Passthru) -> Decision:
