@@ -286,6 +286,26 @@ def test_over_a_real_socket_a_pause_costs_nothing_and_a_slow_reader_has_time(mon
         assert wire.dropped == 0
 
 
+def test_a_batch_that_goes_out_bit_by_bit_is_not_stuck_until_nothing_goes_out():
+    clock, every = Clock(), lines(1, 400, 300)
+    with ExitStack() as stack:
+        wire, peer = stack.enter_context(joined(small_buffers, clock=clock))
+        reader = Reader("CA1", 0, wire)
+        reader.give(every, False)
+        first = wire.waiting
+        for _ in range(10):  # long before the first of it counts as taken
+            before, so_far = wire.waiting.size, len(peer.texts)
+            peer.reads(lambda peer: len(peer.texts) > so_far, 30)  # noqa: B023
+            wait_until(lambda: wire.waiting.size < before, "nothing goes out", 30)  # noqa: B023
+            clock.now += 0.9 * STUCK_S
+            reader.give(every[reader.number :], False)
+            assert not reader.is_over
+        assert wire.waiting.messages == first.messages
+        clock.now += STUCK_S
+        reader.give(every[reader.number :], False)
+        assert reader.is_over
+
+
 def test_over_a_real_socket_he_finds_why_and_his_neighbour_misses_nothing():
     house = House()
     with ExitStack() as stack:
