@@ -49,7 +49,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def one_house(tmp_path_factory, one_redis):
+def one_house(tmp_path_factory, one_redis, empty_calls):
     """The server is started once: its tests change nothing that others see."""
     from redis import Redis
 
@@ -57,7 +57,7 @@ def one_house(tmp_path_factory, one_redis):
 
     with Redis.from_url(one_redis) as redis:
         redis.flushall()
-    starter = gunicorn_app.__wrapped__(tmp_path_factory.mktemp("house"))
+    starter = gunicorn_app.__wrapped__(tmp_path_factory.mktemp("house"), empty_calls)
     start = next(starter)
     settings = {"LOCAL": "0", "DASHBOARD_PASSWORD": PASSWORD, "FLASK_BASE_URL": OURS, "REDIS_URL": one_redis}
     yield House(start(settings, arguments=("--access-logfile", "-")), one_redis)
