@@ -196,15 +196,16 @@ class Viewer:
         if wish is None or not self._may_read(wish):
             return self._wire.close(NO_RIGHT, UNKNOWN)
         reader = Reader(wish.call_sid, wish.after, self._wire)
+        known_until = self._clock() + KNOWN_WITHIN_S
         with bound_call(wish.call_sid):
             self._readers.add(reader)
             try:
-                self._follow(reader)
+                self._follow(reader, known_until)
             finally:
                 self._readers.remove(reader)
 
-    def _follow(self, reader: Reader) -> None:
-        known_until, over_at = self._clock() + KNOWN_WITHIN_S, None
+    def _follow(self, reader: Reader, known_until: float) -> None:
+        over_at: float | None = None
         while self._listen(self._clock() + LOOKS_EVERY_S):
             now = self._clock()
             if reader.is_over:
