@@ -7,9 +7,12 @@ to go on without a click, and how many messages it has made: nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
-from flaskapp.phone.events import Event
+import msgspec
+
+from flaskapp.phone.events import Event, Malformed
 
 REMEMBERED = 4  # messages, to know one that comes twice
 
@@ -85,3 +88,19 @@ class Repeats:
         if len(recent) > REMEMBERED:
             del recent[next(iter(recent))]
         return False
+
+
+class _Named(msgspec.Struct):
+    event: str
+
+
+_name_of = msgspec.json.Decoder(_Named).decode
+
+
+def unexpected(message: bytes, known: Collection[str]) -> Malformed | None:
+    """JSON of another shape than ours: an event that is none of those we know may look as it likes."""
+    try:
+        is_known = _name_of(message).event in known
+    except (ValueError, RecursionError):
+        is_known = True  # not even an event
+    return Malformed("carrier", "message") if is_known else None

@@ -21,7 +21,7 @@ import msgspec
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import base64_size, mulaw_to_pcm16, pcm16_to_mulaw
-from flaskapp.phone.carriers.base import Number, Repeats
+from flaskapp.phone.carriers.base import Number, Repeats, unexpected
 from flaskapp.phone.resampling import Resampler
 
 CHUNK_UNIT = 320
@@ -75,12 +75,7 @@ class _Message(msgspec.Struct):
     stop: Any = None
 
 
-class _Named(msgspec.Struct):
-    event: str
-
-
 _decode = msgspec.json.Decoder(_Message).decode
-_decode_name = msgspec.json.Decoder(_Named).decode
 _KNOWN = {"connected", "start", "media", "dtmf", "mark", "stop"}
 
 
@@ -159,7 +154,7 @@ class ExotelStream:
             parsed = _decode(message)
         except msgspec.ValidationError:
             odd = _odd_start(message)
-            return _unexpected(message) if odd is None else self._started(odd)
+            return unexpected(message, _KNOWN) if odd is None else self._started(odd)
         except (ValueError, RecursionError):  # no JSON, no UTF-8, a tower of brackets
             return ev.Malformed("carrier", "message")
         if parsed.event == "media":
@@ -300,15 +295,6 @@ class ExotelStream:
 def _text(*candidates: Number) -> str:
     """The first that says something, as text: 5, 5.0 and "5" are the same."""
     return next((str(each).removesuffix(".0") for each in candidates if each not in (None, "")), "")
-
-
-def _unexpected(message: bytes) -> ev.Event | None:
-    """JSON of another shape than ours: an event that we do not know may look as it likes."""
-    try:
-        is_known = _decode_name(message).event in _KNOWN
-    except (ValueError, RecursionError):
-        is_known = True  # not even an event
-    return ev.Malformed("carrier", "message") if is_known else None
 
 
 def _odd_start(message: bytes) -> _Message | None:

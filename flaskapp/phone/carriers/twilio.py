@@ -14,7 +14,7 @@ import msgspec
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import MULAW_BYTES_PER_MS, base64_size
-from flaskapp.phone.carriers.base import Number, Repeats
+from flaskapp.phone.carriers.base import Number, Repeats, unexpected
 
 FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
@@ -56,12 +56,7 @@ class _Message(msgspec.Struct):
     dtmf: _Dtmf | None = None
 
 
-class _Named(msgspec.Struct):
-    event: str
-
-
 _decode = msgspec.json.Decoder(_Message).decode
-_decode_name = msgspec.json.Decoder(_Named).decode
 _KNOWN = {"connected", "start", "media", "dtmf", "mark", "stop"}
 
 
@@ -82,7 +77,7 @@ class TwilioStream:
         try:
             parsed = _decode(message)
         except msgspec.ValidationError:
-            return _unexpected(message)
+            return unexpected(message, _KNOWN)
         except (ValueError, RecursionError):  # no JSON, no UTF-8, a tower of brackets
             return ev.Malformed("carrier", "message")
         if parsed.event == "media":
@@ -146,12 +141,3 @@ class TwilioStream:
 
 def _whole(number: str | int | float | None) -> str:
     return str(number).removesuffix(".0")
-
-
-def _unexpected(message: bytes) -> ev.Event | None:
-    """JSON of another shape than ours: an event that we do not know may look as it likes."""
-    try:
-        is_known = _decode_name(message).event in _KNOWN
-    except (ValueError, RecursionError):
-        is_known = True  # not even an event
-    return ev.Malformed("carrier", "message") if is_known else None
