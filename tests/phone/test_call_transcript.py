@@ -160,3 +160,12 @@ def test_a_line_that_others_will_write_holds_no_place_here_any_more():
     scene.call.intake.flow = deque()  # a keeper has his audio
     scene.hears(ev.SpeechStarted("u1", 0))
     assert do.TellPlace("u1", 0, "caller", is_over=True) in scene.hears(ev.HangUp("operator"))
+
+
+def test_a_line_is_said_before_it_was_heard_to_its_end():
+    scene = live()
+    scene.hears(ev.ReplyStarted("r1"), audio())
+    grown = only(do.TellLine, scene.hears(words("Good ")))
+    whole = only(do.TellLine, scene.hears(words("Good day.", is_final=True)))
+    assert (grown.is_said, grown.is_final) == (False, False)
+    assert (whole.is_said, whole.is_final) == (True, False)

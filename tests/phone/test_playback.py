@@ -204,3 +204,12 @@ def test_audio_as_slow_as_speech_is_not_broken_up_by_silence(sink, paced):
         paced.push()
         time.sleep(0.1)
     assert sink.sound == mulaw_to_pcm16(b"\x21" * 8000)
+
+
+def test_a_mark_after_a_clear_does_not_wait_for_audio_that_is_gone(sink, paced):
+    paced.play(voice(0.1))  # too little for a chunk: it is held back
+    paced.push()
+    paced.clear()
+    paced.mark("m1")
+    paced.push()
+    assert sink.events == "clear mark"
