@@ -49,9 +49,10 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
         (
             *(
                 f"flaskapp.phone.{name}"
-                for name in ("wire", "frames", "outbox", "waiting", "bridge", "rtmt_audio_handler", "feed")
+                for name in ("wire", "inlet", "tls", "frames", "outbox", "waiting", "bridge", "feed")
             ),
             *("flaskapp.phone.script_leg", "flaskapp.phone.recording", "flaskapp.phone.exotel"),
+            *("flaskapp.phone.rtmt_audio_handler", "flaskapp.phone.fast_path"),
             *("flaskapp.phone.breaker", "flaskapp.phone.fetch", "flaskapp.phone.leftovers"),
             *("flaskapp.phone.errands", "flaskapp.phone.flow", "flaskapp.phone.playback"),
             "flaskapp.phone.doorstep",
@@ -118,6 +119,7 @@ ALLOWED = {
     ("flaskapp.phone.resampling", "numpy", True),
     ("flaskapp.phone.resampling", "soxr", True),
     ("flaskapp.phone.agent", "yaml", True),
+    ("flaskapp.phone.events", "msgspec", False),
     ("flaskapp.phone.tools", "pydantic", False),
     ("flaskapp.phone.built_in", "pydantic", False),
     ("flaskapp.phone.documents", "twilio", False),

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
@@ -29,17 +29,20 @@ from flaskapp.phone.engines.leg import EngineLeg
 from flaskapp.phone.engines.realtime import COMMIT, RealtimeSession, SessionSpec
 from flaskapp.phone.errands import Errands
 from flaskapp.phone.errors import LegClosed, TicketError
+from flaskapp.phone.fast_path import FastPath, Inbox
 from flaskapp.phone.flow import Flow
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.playback import playback
 from flaskapp.phone.transcript import Line
 from flaskapp.phone.waiting import native_lock
+from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
 
 ENGINE_GONE_WITHIN_S = 2.0
 OVER_WITHIN_S = 5.0
 WIRES_EVERY_S = 1.0
+CROWDED = 500  # reads that wait for the owner of a call
 
 
 class PhoneLeg(Protocol):
@@ -93,10 +96,16 @@ class Bridge(Flow):
         self._on_ending, self._errands = on_ending, errands or Errands()
         self._leg: EngineLeg | None = None  # the one whose words count
         self._legs: list[EngineLeg] = []  # and those that are not quite gone
-        self._inbox: deque[tuple[Sequence[ev.Event], float, EngineLeg | None]] = deque()
+        self._inbox: Inbox = deque()
         self._at_work = native_lock()
+        self._bell = threading.Event()  # something waits in the inbox, or at the door
+        self._door: deque[list[bytes]] | None = deque()  # of a stream that is not admitted; None: it is
+        self._gone: LegClosed | None = None
+        self._is_paused = False
+        self._wire = phone if isinstance(phone, Wire) and phone.can_listen else None
+        told = (self._inbox, self._at_work, self._ring, clock)
+        self._fast = FastPath(call, carrier, self._playback, *told)
         self._over = threading.Event()
-        self._in_s = self._out_s = 0.0
         self._sampled_at = clock()
 
     # ------------------------------------------------------------------ the phone leg's reader
@@ -104,6 +113,8 @@ class Bridge(Flow):
     def run(self) -> None:
         """Serve the call until it is over; the carrier's connection is then closed too."""
         try:
+            if self._wire is not None:
+                self._attend(self._wire)
             while True:
                 self._from_carrier(self._phone.receive())
         except LegClosed as closed:
@@ -117,7 +128,56 @@ class Bridge(Flow):
         if not self._is_admitted:
             events = [self._admitted(event) for event in events]
         self._handle(events, now)
-        self._in_s = self._clock() - now
+        self._fast.in_s = self._clock() - now
+
+    def _attend(self, wire: Wire) -> NoReturn:
+        """Let the event loop read, and do what it leaves to be done.
+
+        Raises:
+            LegClosed: the carrier's connection is over.
+        """
+        wire.listen(self._arrived, self._left)
+        while True:
+            self._bell.wait()
+            self._bell.clear()
+            while self._door:
+                self._from_carrier(self._door[0])
+                self._door.popleft()
+            if self._is_admitted:
+                self._door = None
+            self._work_off()
+            self._pause(False)
+            if self._gone is not None and not self._door:
+                raise self._gone
+
+    def _arrived(self, messages: list[bytes]) -> None:
+        """Called by the event loop: the carrier's messages."""
+        if self._door is None:
+            self._fast.from_carrier(messages)
+        else:
+            self._door.append(messages)
+            self._bell.set()
+            if len(self._door) >= CROWDED:
+                self._pause(True)
+
+    def _ring(self) -> None:
+        """Called by the event loop: something waits in the inbox."""
+        self._bell.set()
+        if len(self._inbox) >= CROWDED:
+            self._pause(True)
+
+    def _pause(self, is_paused: bool) -> None:
+        """Read nothing while too much waits for the call's owner."""
+        if is_paused is not self._is_paused and self._wire is not None:
+            self._is_paused = is_paused
+            self._wire.pause(is_paused)
+            if self._leg is not None:
+                self._leg.pause(is_paused)
+
+    def _left(self, closed: LegClosed) -> None:
+        """Called by the event loop: the carrier's connection is over."""
+        self._gone = closed
+        self._bell.set()
 
     def _admitted(self, started: ev.Event) -> ev.Event:
         """The first start of this very call, if its stream may come in; everything else as it is."""
@@ -155,7 +215,7 @@ class Bridge(Flow):
 
     def _from_engine(self, events: Sequence[ev.Event], now: float, leg: EngineLeg) -> None:
         self._handle(events, now, leg)
-        self._out_s = self._clock() - now
+        self._fast.out_s = self._clock() - now
 
     # ------------------------------------------------------------------ the owner
 
@@ -172,12 +232,26 @@ class Bridge(Flow):
                 self._at_work.release()
         else:
             self._inbox.append((events, now, leg))
+        self._work_off()
+
+    def _work_off(self) -> None:
+        """Whatever waits, unless somebody is at work on it."""
         while self._inbox and self._at_work.acquire(blocking=False):
             try:
                 while self._inbox:
-                    self._step(*self._inbox.popleft())
+                    self._step_safely(*self._inbox.popleft())
             finally:
                 self._at_work.release()
+
+    def _step_safely(self, events: Sequence[ev.Event], now: float, leg: EngineLeg | None) -> None:
+        """What an engine brings shall cost the call its session at most."""
+        try:
+            self._step(events, now, leg)
+        except Exception:
+            if leg is None:
+                raise
+            log.exception("The engine leg failed", extra={"call_sid": self.call.call_sid})
+            self._step([ev.EngineClosed("engine_fault")], now, leg)
 
     def _step(self, events: Sequence[ev.Event], now: float, leg: EngineLeg | None) -> None:
         receive = self.call.receive
@@ -225,8 +299,12 @@ class Bridge(Flow):
     def _open_engine(self, command: do.OpenEngine, now: float) -> None:
         self._legs = [leg for leg in self._legs if not leg.is_over]
         # Known before it can report anything: it dials as soon as it is started.
-        told = (self._from_engine, self._listener, self._clock, self.call.memory.audio_format)
-        self._leg = EngineLeg(self._engine, self.call.call_sid, *told)
+        audio_format, hear = self.call.memory.audio_format, None
+        if self._wire is not None:
+            hear = self._fast.from_engine
+            self._fast.speaks(audio_format)
+        told = (self._from_engine, self._listener, self._clock, audio_format, hear)
+        self._leg = self._fast.leg = EngineLeg(self._engine, self.call.call_sid, *told)
         self._legs.append(self._leg)
         self._leg.start()
 
@@ -254,7 +332,7 @@ class Bridge(Flow):
         """The reply's first audio has just been written: our share is what both directions took."""
         sounded_s = (self.call.ms(now) - self.call.talk.base_ms) / 1000
         first_sound_s = sounded_s if command.first_of_call else None
-        self._listener.turn(self.call.call_sid, command, self._in_s + self._clock() - now, first_sound_s)
+        self._listener.turn(self.call.call_sid, command, self._fast.in_s + self._clock() - now, first_sound_s)
 
     def _tell_event(self, command: do.TellEvent, now: float) -> None:
         at_ms = self.call.ms(now)
@@ -289,7 +367,7 @@ class Bridge(Flow):
         self._listener.message(self.call.call_sid, command.message)
 
     def _close_engine(self, command: do.CloseEngine, now: float) -> None:
-        leg, self._leg = self._leg, None
+        leg, self._leg, self._fast.leg = self._leg, None, None
         if leg is not None:
             leg.close()
 
@@ -332,7 +410,8 @@ class Bridge(Flow):
         if now - self._sampled_at < WIRES_EVERY_S and not self.call.is_over:
             return
         self._sampled_at = now
-        self._tell(self._listener.frame_delay, self._in_s, self._out_s)
+        self._tell(self._listener.frame_delay, self._fast.in_s, self._fast.out_s)
+        self._fast.wants_in = self._fast.wants_out = True
         self._phone.tick(now)
         for leg in self._legs:
             leg.tick(now)

@@ -91,6 +91,31 @@ class Call(Attention):
         handler = self._handlers.get(type(event))
         return handler(self, event, now - self._began) if handler else []
 
+    def hears(self, audio: ev.CallerAudio, now: float) -> bool:
+        """What ``receive`` does with this audio while a session listens; False: it is for ``receive``.
+
+        If so, nothing follows but that it is passed on.
+        """
+        intake = self.intake
+        if not self._is_live or not intake.takes_now(audio, now - self._began):
+            return False
+        talk = self.talk
+        talk.given_ms += audio.duration_ms
+        talk.given_at = intake.last_at
+        return True
+
+    def speaks(self, audio: ev.ReplyAudio, now: float) -> bool:
+        """The same for more of the audio that the agent is speaking; False: ``receive`` must see it."""
+        talk = self.talk
+        if audio.item_id != talk.item_id or not self._is_live:
+            return False
+        if talk.silenced and audio.response_id in talk.silenced:
+            return False
+        if talk.greeting.reply_id:
+            talk.greeting.takes(audio.payload)
+        talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
+        return True
+
     def tick(self, now: float) -> list[do.Command]:
         """What follows from time passing: ask several times a second."""
         at, memory = now - self._began, self.memory

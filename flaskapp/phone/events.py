@@ -2,14 +2,16 @@
 
 Audio travels as base64 text in bytes, exactly as it came: nobody on the way
 needs to look inside. All times in ``*_ms`` are milliseconds of audio. Events
-that a frame becomes are not frozen, though nobody changes them: frozen ones
-take four times as long to make.
+that a frame becomes are msgspec's structs, though nobody encodes them: those
+take a third of the time to make, and the garbage collector does not see them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from flaskapp.phone.directives import Directive
 
@@ -35,8 +37,7 @@ class StreamStarted:
     carrier: str = "twilio"
 
 
-@dataclass(slots=True)
-class CallerAudio:
+class CallerAudio(msgspec.Struct, gc=False):
     """A slice of what the caller says: base64, and how long it lasts."""
 
     payload: bytes
@@ -149,8 +150,7 @@ class ReplyStarted:
     response_id: str
 
 
-@dataclass(slots=True)
-class ReplyAudio:
+class ReplyAudio(msgspec.Struct, gc=False):
     """A slice of the agent's speech: base64, and how long it lasts."""
 
     response_id: str

@@ -64,11 +64,11 @@ class Exits:
     ) -> None:
         self.memory, self.talk, self.intake, self.recovery = Memory(), talk, intake, recovery
         self.endings, self._lifeline = endings, lifeline
-        self._handlers = self.table[State.WAITING]
+        self._handlers, self._is_live = self.table[State.WAITING], False
 
     def _enter(self, state: State, deadline: float | None) -> None:
         self.memory.state, self.memory.deadline = state, deadline
-        self._handlers = self.table[state]
+        self._handlers, self._is_live = self.table[state], state is State.LIVE
 
     # ------------------------------------------------------------------ the caller goes
 

@@ -69,6 +69,17 @@ class Intake:
             self.flow.append((received_ms, audio.payload))
         return True
 
+    def takes_now(self, audio: ev.CallerAudio, at: float) -> bool:
+        """The same as ``takes`` where there is no doubt; False: ask that."""
+        received_ms = self.received_ms + audio.duration_ms
+        if received_ms > self.due_ms:
+            return False
+        self.last_at, self.received_ms = at, received_ms
+        self.kept.append(audio)
+        if self.flow is not None:
+            self.flow.append((received_ms, audio.payload))
+        return True
+
     def _is_due(self, received_ms: float, at: float) -> bool:
         """Whether so much may have come, asked when that is more than what was found to be due before."""
         self.due_ms = FLOOD_BURST_MS + FLOOD_RATE * 1000 * (at - self.began_at)

@@ -8,6 +8,7 @@ has little left to play, and ends when nothing is left to send.
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections import deque
@@ -57,6 +58,11 @@ class Playback:
             self._sink.send(self._batch, droppable=True)
             self._batch = []
 
+    def play_now(self, payloads: list[bytes]) -> None:
+        """Audio, and nothing else, that one read brought."""
+        media = self._carrier.media
+        self._sink.send([message for payload in payloads for message in media(payload)], droppable=True)
+
     def stop(self) -> None:
         """The stream is about to be closed."""
 
@@ -79,7 +85,7 @@ class PacedPlayback(Playback):
         self._is_holding = False
         self._more_by = self._ends_at = 0.0
         self._guard = threading.Condition()
-        self._sender: threading.Thread | None = None
+        self._is_sending = False
         self._is_over = False
 
     def play(self, payload: bytes) -> None:
@@ -115,11 +121,16 @@ class PacedPlayback(Playback):
     def push(self) -> None:
         with self._guard:
             self._send_due()
-            if self._sender is not None:
+            if self._is_sending:
                 self._guard.notify()
             elif self._has_more:
-                self._sender = threading.Thread(target=self._send_in_time, name="playback", daemon=True)
-                self._sender.start()
+                self._is_sending = True
+                _thread.start_new_thread(self._send_in_time, ())  # unlike Thread.start it does not wait
+
+    def play_now(self, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            self.play(payload)
+        self.push()
 
     def stop(self) -> None:
         with self._guard:
@@ -137,7 +148,7 @@ class PacedPlayback(Playback):
             while self._has_more:
                 self._guard.wait(wait_s)
                 wait_s = self._send_due()
-            self._sender = None
+            self._is_sending = False
 
     def _send_due(self) -> float:
         """Send what may leave now; seconds until more may."""

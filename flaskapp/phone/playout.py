@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 MAX_LAG_S = 2.0
+MANY_SPANS = 128
 CLIP = "(clip)"  # stands for an item's id
 
 
@@ -50,6 +51,10 @@ class Span:
     content_index: int
     start: float
     seconds: float
+
+    @property
+    def end(self) -> float:
+        return self.start + self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +132,10 @@ class Playout:
 
     def replies_end_at(self) -> float:
         """When the last of the agent's audio ends, or ended; 0.0 when none is known of."""
-        ends = (span.start + span.seconds for span in self.spans if span.item_id != CLIP)
-        return max(ends, default=0.0)
+        for span in reversed(self.spans):
+            if span.item_id != CLIP:
+                return span.end
+        return 0.0
 
     def clear(self, now: float) -> list[Heard]:
         """Everything not played yet is dropped: the items this cuts short, in playing order."""
@@ -141,7 +148,26 @@ class Playout:
 
     def _forget_old(self, item_id: str, now: float) -> None:
         """Items long played need no account, the one being sent does: the list stays short on long calls."""
-        horizon = now - MAX_LAG_S - self.lag
-        if len(self.spans) > 16 and self.spans[0].start + self.spans[0].seconds < horizon:
-            needed = {span.item_id for span in self.spans if span.start + span.seconds >= horizon} | {item_id}
-            self.spans = [span for span in self.spans if span.item_id in needed]
+        spans, horizon = self.spans, now - MAX_LAG_S - self.lag
+        if len(spans) > 16 and spans[0].item_id != item_id and spans[0].end < horizon:
+            needed = {span.item_id for span in spans if span.end >= horizon} | {item_id}
+            spans = self.spans = [span for span in spans if span.item_id in needed]
+        if len(spans) > MANY_SPANS:
+            self.spans = _joined(spans, now - 2 * MAX_LAG_S)
+
+
+def _joined(spans: list[Span], horizon: float) -> list[Span]:
+    """The same, but what no lag makes unheard any more is one span for each item: its gaps do not matter."""
+    joined: list[Span] = []
+    for span in spans:
+        last = joined[-1] if joined else None
+        if (
+            last
+            and span.end < horizon
+            and (last.item_id, last.content_index) == (span.item_id, span.content_index)
+        ):
+            seconds = last.seconds + span.seconds
+            joined[-1] = Span(span.item_id, span.content_index, span.end - seconds, seconds)
+        else:
+            joined.append(span)
+    return joined

@@ -1,12 +1,18 @@
-"""How a socket is waited for: by a greenlet under gevent, by a thread elsewhere."""
+"""How a socket is waited for: by a greenlet or the event loop under gevent, by a thread elsewhere."""
 
 from __future__ import annotations
 
 import select
-import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
+
+
+class Socket(Protocol):
+    """Something with a socket's number."""
+
+    def fileno(self) -> int: ...
 
 
 class Waiter(Protocol):
@@ -32,13 +38,13 @@ def native_lock() -> Any:
     return threading.Lock()
 
 
-def waiter(sock: socket.socket, for_writing: bool = False) -> Waiter:
+def waiter(sock: Socket, for_writing: bool = False) -> Waiter:
     """The right waiter for this process."""
     return _GreenletWaiter(sock, for_writing) if is_cooperative() else _ThreadWaiter(sock, for_writing)
 
 
 class _ThreadWaiter:
-    def __init__(self, sock: socket.socket, for_writing: bool) -> None:
+    def __init__(self, sock: Socket, for_writing: bool) -> None:
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLOUT if for_writing else select.POLLIN)
 
@@ -55,7 +61,7 @@ class _GreenletWaiter:
     Making or starting one for every wait costs more than the wait.
     """
 
-    def __init__(self, sock: socket.socket, for_writing: bool) -> None:
+    def __init__(self, sock: Socket, for_writing: bool) -> None:
         import gevent
 
         self._gevent: Any = gevent
@@ -95,3 +101,27 @@ class _GreenletWaiter:
 
     def close(self) -> None:
         self._watcher.close()
+
+
+class Watcher:
+    """Has gevent's event loop call whenever a socket can be read; never under plain threads.
+
+    What is called runs between all greenlets: it must neither wait nor fail.
+    """
+
+    def __init__(self, sock: Socket, readable: Callable[[], None]) -> None:
+        import gevent
+
+        self._io: Any = gevent.get_hub().loop.io(sock.fileno(), 1)
+        self._readable = readable
+        self._io.start(readable)
+
+    def pause(self, is_paused: bool) -> None:
+        """Call no more for now, or again."""
+        if is_paused:
+            self._io.stop()
+        else:
+            self._io.start(self._readable)
+
+    def close(self) -> None:
+        self._io.close()

@@ -1,9 +1,11 @@
 """One WebSocket on a raw socket: all that a read brought at once, whole writes, no waiting for slow peers.
 
 The protocol itself (frames, masks, close handshake, conformance) is the
-``websockets`` package's Sans-I/O one; this file is its rim. Sending never
-waits: what the socket does not take at once is queued, within bounds, and
-written by whoever drains the queue; nobody else writes meanwhile.
+``websockets`` package's Sans-I/O one; this file is its rim. It is read by
+whoever calls ``receive``, or, under gevent, by the event loop itself, which
+tells of what came (``listen``). Sending never waits: what the socket does not
+take at once is queued, within bounds, and written by whoever drains the queue;
+nobody else writes meanwhile.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from websockets.client import ClientProtocol
-from websockets.frames import OP_BINARY, OP_CONT, OP_PONG, OP_TEXT, Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.inlet import Inlet
 from flaskapp.phone.outbox import Outbox, Waiting
-from flaskapp.phone.waiting import native_lock, waiter
+from flaskapp.phone.tls import TlsSocket
+from flaskapp.phone.waiting import Watcher, is_cooperative, native_lock, waiter
 
 READ_BYTES = 65_536
 PING_EVERY_S = 20.0
@@ -49,7 +52,7 @@ class Wire:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.socket | TlsSocket,
         protocol: Protocol,
         *,
         queue_bytes: int = 1 << 20,
@@ -60,24 +63,20 @@ class Wire:
         with contextlib.suppress(OSError):  # not every socket is TCP
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self._sock, self._protocol, self._clock = sock, protocol, clock
-        self._takes_binary = takes_binary
-        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._ssl = sock if isinstance(sock, ssl.SSLSocket) else None  # the server's own, if it does TLS
+        self._tls = sock if isinstance(sock, TlsSocket) else None
         # gevent's own methods know how to wait, which a non-blocking socket never does: past them.
-        plain = sock if self._is_tls else getattr(sock, "_sock", sock)
+        plain = sock if self._ssl or self._tls else getattr(sock, "_sock", sock)
         self._recv, self._send = plain.recv, plain.send
         self._reader = waiter(sock)
         self._lock = native_lock()  # nothing below waits with it held
-        # The fast path (``frames``) takes plain text frames while the protocol is calm: open, between frames.
-        self._is_calm = self._is_open = protocol.state is State.OPEN
+        self._inlet = Inlet(protocol, takes_binary, self._answer)
         self._is_client = protocol.side is Side.CLIENT
-        self._max_size = protocol.max_size or 1 << 62
-        self._carry = b""  # the beginning of a plain frame, or of a header
-        self._owed = 0  # bytes of a frame that the protocol has begun to read
-        self._inbox: list[bytes] = []
-        self._parts: list[bytes] = []
+        self._watcher: Watcher | None = None
+        self._hear: Callable[[list[bytes]], None] | None = None
+        self._ended: Callable[[LegClosed], None] | None = None
         self._outbox = Outbox(queue_bytes)
         self._drainer: threading.Event | None = None  # set when whoever drains is done
-        self._over: LegClosed | None = None
         self._is_dead = False
         self._wants_eof = False
         self._pinged_at = self._moved_at = clock()
@@ -92,7 +91,7 @@ class Wire:
     def waiting(self) -> Waiting:
         """What the peer has not taken yet."""
         with self._lock:
-            size = self._outbox.size
+            size = self._outbox.size + self._unsent
             return Waiting(self._outbox.messages, size, self._clock() - self._moved_at if size else 0.0)
 
     def open(self, request: Request, within_s: float) -> None:
@@ -117,10 +116,10 @@ class Wire:
         if protocol.handshake_exc is not None:
             raise protocol.handshake_exc
         protocol.events_received()
-        self._note_state()
+        self._inlet.note_state()
         if answer:
             with self._lock:
-                self._take(answer)
+                self._inlet.feed(answer)
 
     def _answered(self, answer: bytes) -> bytes:
         """Give the protocol an answer's head, and a refusal's body; what remains are frames."""
@@ -147,29 +146,30 @@ class Wire:
             LegClosed: the connection is over, and all that came before was returned.
         """
         deadline = None if timeout_s is None else self._clock() + timeout_s
-        while not self._inbox:
-            if self._over is not None:
-                raise self._over
+        inlet = self._inlet
+        while not inlet.messages:
+            if inlet.over is not None:
+                raise inlet.over
             data = self._read(None if deadline is None else max(deadline - self._clock(), 0.0))
             if data is None:
                 return []
             with self._lock:
-                self._take(data)
-        messages, self._inbox = self._inbox, []
+                inlet.feed(data)
+        messages, inlet.messages = inlet.messages, []
         return messages
 
     def unread(self, messages: list[bytes]) -> None:
         """Give messages back, to be received once more before all others; for the wire's reader only."""
-        self._inbox = [*messages, *self._inbox]
+        self._inlet.messages = [*messages, *self._inlet.messages]
 
     def _read(self, timeout_s: float | None) -> bytes | None:
         """What the socket has; ``b""`` at its end; None when time ran out."""
         while True:
             try:
                 # Decrypted bytes may wait inside TLS, where the socket does not show them.
-                if not (self._is_tls and self._sock.pending()) and not self._reader.wait(timeout_s):  # type: ignore[attr-defined]
+                if not (self._ssl and self._ssl.pending()) and not self._reader.wait(timeout_s):
                     return None
-                if not self._is_tls:
+                if not (self._ssl or self._tls):
                     return self._recv(READ_BYTES)
                 with self._lock:  # OpenSSL does not let one thread read while another writes
                     return self._recv(READ_BYTES)
@@ -178,102 +178,55 @@ class Wire:
             except (OSError, ValueError):
                 return b""
 
-    def _take(self, data: bytes) -> None:
-        """What one read brought; nothing is the end."""
-        if self._is_calm and data and not self._owed and not self._carry:
-            self._inbox, at = frames.cut_texts(data, not self._is_client, self._max_size)
-            if at < len(data):
-                self._split(data, at)
-        elif data:
-            self._split(self._carry + data, 0)
-        else:
-            if self._carry:
-                self._heed(self._carry)
-            self._protocol.receive_eof()
-            self._take_frames(self._protocol.events_received())
+    # ------------------------------------------------------------------ told by the event loop
 
-    def _split(self, data: bytes, at: int) -> None:
-        """Frame by frame from ``at`` on: plain text becomes a message, all else is the protocol's."""
-        size, owed = len(data), min(self._owed, len(data))
-        if owed:
-            self._owed -= owed
-            self._heed(data[:owed])
-            at = owed
-        while at < size and self._over is None:
-            bounds = frames.measure(data, at)
-            if bounds is None:
-                break
-            start, end = bounds
-            if self._is_plain(data, at, end - start):
-                if end > size:
-                    break
-                self._deliver(frames.payload(data, start, end, not self._is_client))
-            else:
-                self._owed = max(end - size, 0)
-                self._heed(data[at:end])
-            at = end
-        self._carry = data[at:]
+    @property
+    def can_listen(self) -> bool:
+        """Whether there is an event loop that calls back."""
+        return is_cooperative() and self._ssl is None
 
-    def _is_plain(self, data: bytes, at: int, length: int) -> bool:
-        is_text = data[at] == frames.TEXT and (data[at + 1] < frames.MASKED) is self._is_client
-        return is_text and self._is_calm and length <= self._max_size
+    def listen(self, hear: Callable[[list[bytes]], None], ended: Callable[[LegClosed], None]) -> None:
+        """Have the event loop read from now on, and tell of what came as soon as it is there.
 
-    def _heed(self, data: bytes) -> None:
-        """Let the protocol read, and answer what it wants answered."""
-        self._protocol.receive_data(data)
-        self._take_frames(self._protocol.events_received())
-        if self._is_open and self._outbox.is_full:
-            self._protocol.data_to_send()  # pings of a peer that reads nothing: no answer can reach it
-        self._flush()
+        Both are called in the loop itself, except for what had come before: they must neither wait nor
+        fail. ``ended`` is called once, after all messages; nobody may ``receive`` any more.
+        """
+        self._hear, self._ended = hear, ended
+        self._tell()
+        if self._ended is not None:
+            self._watcher = Watcher(self._sock, self._readable)
 
-    def _note_state(self) -> None:
-        self._is_open = self._protocol.state is State.OPEN
-        self._is_calm = self._is_open and self._protocol.cur_size is None
+    def pause(self, is_paused: bool) -> None:
+        """Read nothing for now, or go on; the peer is held up as soon as the system's buffers are full."""
+        if self._watcher is not None:
+            self._watcher.pause(is_paused)
 
-    def _take_frames(self, received: Iterable[object]) -> None:
-        """Turn the protocol's frames into messages, and see whether the connection is over."""
-        for frame in received:
-            if isinstance(frame, Frame) and self._over is None:
-                self._take_frame(frame)
-        protocol = self._protocol
-        if self._over is None and (
-            protocol.state is State.CLOSED or protocol.parser_exc or protocol.close_rcvd
-        ):
-            close = protocol.close_rcvd or protocol.close_sent
-            self._over = LegClosed(close.code, close.reason) if close else LegClosed()
-        self._note_state()
-
-    def _take_frame(self, frame: Frame) -> None:
-        if frame.opcode is OP_PONG:
-            self._pong_by = None
+    def _readable(self) -> None:
+        """Called by the event loop."""
+        try:
+            data = self._recv(READ_BYTES)
+        except _WAIT:
             return
-        if frame.opcode not in (OP_TEXT, OP_BINARY, OP_CONT):
-            return
-        if frame.opcode is OP_BINARY and not self._takes_binary:
-            self._fail(1003, "text only")
-            return
-        if frame.data:  # empty fragments cost their sender nothing: they must not be kept
-            self._parts.append(bytes(frame.data))
-        if frame.fin:
-            message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            self._parts = []
-            self._deliver(message)
+        except (OSError, ValueError):
+            data = b""
+        self._inlet.feed(data)
+        if self._inlet.messages or self._inlet.over is not None:
+            self._tell()
 
-    def _deliver(self, message: bytes) -> None:
-        if not message.isascii():
-            try:
-                message.decode()
-            except UnicodeDecodeError:
-                self._fail(1007, "not UTF-8")
-                return
-        if self._closed_by is None:  # else we have said that we listen no more
-            self._inbox.append(message)
+    def _tell(self) -> None:
+        inlet = self._inlet
+        messages, inlet.messages = inlet.messages, []
+        if messages and self._hear is not None:
+            self._hear(messages)
+        if inlet.over is not None and self._ended is not None:
+            ended, self._ended = self._ended, None
+            self._unwatch()
+            ended(inlet.over)
 
-    def _fail(self, code: int, reason: str) -> None:
-        self._protocol.fail(code, reason)
-        self._over = LegClosed(code, reason)
-        self._note_state()
-        self._flush()
+    def _unwatch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
 
     # ------------------------------------------------------------------ writing
 
@@ -284,7 +237,7 @@ class Wire:
             droppable: audio that may go if the peer does not read.
         """
         with self._lock:
-            if self._is_open and not self._is_dead:
+            if self._inlet.is_open and not self._is_dead:
                 whole = [frames.text_frame(message, self._is_client) for message in messages]
                 if whole:
                     self._write(whole[0] if len(whole) == 1 else b"".join(whole), len(whole), droppable)
@@ -293,6 +246,12 @@ class Wire:
         """Forget audio that the peer has not taken yet: it must not be played any more."""
         with self._lock:
             self._outbox.drop()
+
+    def _answer(self) -> None:
+        """The protocol has read something."""
+        if self._inlet.is_open and self._outbox.is_full:
+            self._protocol.data_to_send()  # pings of a peer that reads nothing: no answer can reach it
+        self._flush()
 
     def _flush(self) -> None:
         """Send what the protocol has to say for itself: handshakes, pongs, closes."""
@@ -303,14 +262,15 @@ class Wire:
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if data and not self._is_dead:
             self._write(data, 0, False)
-        if self._wants_eof and not self._outbox.size:
+        if self._wants_eof and not self._outbox.size and not self._unsent:
             self._shut(socket.SHUT_WR)
 
     def _write(self, data: bytes, messages: int, droppable: bool) -> None:
         sent = 0 if self._outbox.size else self._try_send(data)
-        if sent == len(data):
+        if sent < len(data):
+            self._outbox.put(data, sent, messages, droppable)
+        elif self._tls is None or not self._tls.unsent:
             return
-        self._outbox.put(data, sent, messages, droppable)
         if self._drainer is None and not self._is_dead:
             self._moved_at = self._clock()
             self._drainer = threading.Event()
@@ -336,14 +296,21 @@ class Wire:
             ready.close()
             done.set()
 
+    @property
+    def _unsent(self) -> int:
+        """Encrypted bytes that no outbox may drop any more."""
+        return self._tls.unsent if self._tls is not None else 0
+
     def _drained(self) -> bool:
         with self._lock:
-            while self._outbox.size and not self._is_dead:
-                sent = self._try_send(self._outbox.head())
-                if not sent:
+            while (self._outbox.size or self._unsent) and not self._is_dead:
+                left = self._unsent
+                sent = self._try_send(self._outbox.head() if self._outbox.size else b"")
+                if not sent and self._unsent == left:
                     return self._is_dead
                 self._moved_at = self._clock()
-                self._outbox.taken(sent)
+                if sent:
+                    self._outbox.taken(sent)
             self._drainer = None
             if self._wants_eof:
                 self._shut(socket.SHUT_WR)
@@ -353,10 +320,12 @@ class Wire:
 
     def tick(self, now: float) -> None:
         """Pings, and the ends of patience; call it once a second or more often."""
+        if self._inlet.has_pong:
+            self._pong_by = None
         if self._is_overdue(now):
             self.abort()
         elif now - self._pinged_at >= PING_EVERY_S and self._pong_by is None:
-            self._pinged_at, self._pong_by = now, now + PONG_WITHIN_S
+            self._pinged_at, self._pong_by, self._inlet.has_pong = now, now + PONG_WITHIN_S, False
             with self._lock:
                 if self._protocol.state is State.OPEN:
                     self._protocol.send_ping(b"")
@@ -364,7 +333,11 @@ class Wire:
 
     def _is_overdue(self, now: float) -> bool:
         """Whether the peer failed to answer a close or a ping, or stopped reading, for too long."""
-        limits = (self._closed_by, self._pong_by, self._moved_at + STALLED_AFTER_S if self._outbox else None)
+        limits = (
+            self._closed_by,
+            self._pong_by,
+            self._moved_at + STALLED_AFTER_S if self._outbox or self._unsent else None,
+        )
         return any(limit is not None and now > limit for limit in limits)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -372,8 +345,8 @@ class Wire:
         with self._lock:
             if self._protocol.state is State.OPEN:
                 self._protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
-                self._closed_by = self._clock() + CLOSE_WITHIN_S
-                self._note_state()
+                self._closed_by, self._inlet.is_deaf = self._clock() + CLOSE_WITHIN_S, True
+                self._inlet.note_state()
                 self._flush()
 
     def abort(self) -> None:
@@ -388,6 +361,7 @@ class Wire:
             drainer.wait(CLOSE_WITHIN_S)  # the last words to a slow peer
             self.abort()
             drainer.wait()
+        self._unwatch()
         self._linger()
         self._is_dead = True
         self._reader.close()

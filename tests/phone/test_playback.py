@@ -182,7 +182,7 @@ def test_chunks_longer_than_the_lead_still_leave_one_after_the_other(sink):
 
 
 def test_many_replies_leave_no_thread_behind(sink, paced):
-    wait: Callable[[], bool] = lambda: not senders()  # noqa: E731
+    wait: Callable[[], bool] = lambda: not paced._is_sending  # noqa: E731
     for _ in range(3):
         paced.play(voice(0.25))
         paced.push()

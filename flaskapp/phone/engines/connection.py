@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from flaskapp.addresses import AZURE_PATHS, azure_url, engine_url
 from flaskapp.phone.errors import EngineError, EngineRejected, EngineUnreachable
+from flaskapp.phone.tls import InMemory
 from flaskapp.phone.wire import Wire
 
 OPEN_WITHIN_S = 3.0
@@ -87,6 +88,7 @@ class Engine:
         self.at, self.model = at, model
         self._credentials = credentials
         self._client: Any = None
+        self._in_memory: InMemory | None = None
         self._making = threading.Lock()
 
     def open(self) -> Wire:
@@ -104,7 +106,13 @@ class Engine:
             opened.append(_Connection(sock, protocol))
             return opened[-1]
 
-        options = {"create_connection": make, "open_timeout": OPEN_WITHIN_S, "max_size": MAX_MESSAGE_BYTES}
+        options: dict[str, Any] = {
+            "create_connection": make,
+            "open_timeout": OPEN_WITHIN_S,
+            "max_size": MAX_MESSAGE_BYTES,
+        }
+        if not self.at.base_url.startswith("http:"):
+            options["ssl"] = self._tls()
         try:
             self.prepare().realtime.connect(
                 model=self.model,
@@ -120,6 +128,13 @@ class Engine:
         except Exception as error:  # the SDK's and azure-identity's own: no token, no key
             raise EngineRejected(401, type(error).__name__) from error
         return opened[-1].wire
+
+    def _tls(self) -> InMemory:
+        """Made once: reading all the authorities' certificates takes as long as many frames."""
+        with self._making:
+            if self._in_memory is None:
+                self._in_memory = InMemory()
+            return self._in_memory
 
     def _headers(self) -> Mapping[str, Any]:
         """On Azure a key goes as ``api-key``, and only so; a token goes as bearer everywhere."""

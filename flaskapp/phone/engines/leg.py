@@ -1,4 +1,4 @@
-"""One session's connection, from dialling to its end, read by a thread of its own.
+"""One session's connection, from dialling to its end.
 
 A call may have several of these, one after the other; each says with all that
 it reports which one it is, so that what comes late can be told from what is due.
@@ -6,9 +6,11 @@ it reports which one it is, so that what comes late can be told from what is due
 
 from __future__ import annotations
 
+import _thread
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import PCMU
@@ -21,6 +23,7 @@ from flaskapp.phone.wire import Wire
 log = logging.getLogger(__name__)
 
 Report = Callable[[Sequence[ev.Event], float, "EngineLeg"], None]
+Hear = Callable[[list[bytes], "EngineLeg"], None]
 
 
 class EngineLeg:
@@ -30,6 +33,7 @@ class EngineLeg:
         report: takes events, when they came and who reports them.
         listener: hears of connections that stand and are gone.
         audio_format: of what the session speaks.
+        hear: takes messages as they come, in the event loop, instead of events; None: a thread reads them.
 
     Attributes:
         is_given_up: nobody wants it any more.
@@ -43,15 +47,16 @@ class EngineLeg:
         listener: Listener,
         clock: Callable[[], float],
         audio_format: str = PCMU,
+        hear: Hear | None = None,
     ) -> None:
         self.is_given_up = False
         self._engine, self._call_sid, self._audio_format = engine, call_sid, audio_format
-        self._report, self._listener, self._clock = report, listener, clock
+        self._report, self._listener, self._clock, self._hear = report, listener, clock, hear
         self._wire: Wire | None = None
-        self._thread = threading.Thread(target=self._serve, name="engine-leg", daemon=True)
+        self._gone = threading.Event()
 
     def start(self) -> None:
-        self._thread.start()
+        threading.Thread(target=self._serve, name="engine-leg", daemon=True).start()
 
     def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None:
         """Nothing happens while there is no connection."""
@@ -61,6 +66,11 @@ class EngineLeg:
     def tick(self, now: float) -> None:
         if self._wire is not None:
             self._wire.tick(now)
+
+    def pause(self, is_paused: bool) -> None:
+        """Hear nothing for now, or go on."""
+        if self._wire is not None:
+            self._wire.pause(is_paused)
 
     def close(self) -> None:
         """No more of it: a connection is closed, one that is being dialled as soon as it stands."""
@@ -75,26 +85,18 @@ class EngineLeg:
 
     @property
     def is_over(self) -> bool:
-        return not self._thread.is_alive()
+        return self._gone.is_set()
 
     def join(self, within_s: float) -> None:
-        self._thread.join(within_s)
+        self._gone.wait(within_s)
 
     def _serve(self) -> None:
-        """Open the session, then read it to its end."""
+        """Open the session; then the event loop reads it, or this thread does."""
         try:
-            self._read(self._engine.open())
-        except EngineRejected as error:
-            self._lost(ev.EngineClosed("engine_rejected", 1006, error.status, error.retry_after_s), error)
-        except EngineUnreachable as error:
-            self._lost(ev.EngineClosed("engine_unreachable"), error)
-        except LegClosed as closed:
-            self._lost(ev.EngineClosed("engine_lost", closed.code), closed)
+            wire = self._engine.open()
         except Exception as error:  # the call's edge: nothing may leave the caller in silence
-            log.exception("The engine leg failed", extra={"call_sid": self._call_sid})
-            self._lost(ev.EngineClosed("engine_fault"), error)
-
-    def _read(self, wire: Wire) -> None:
+            self._end(error)
+            return
         self._tell(self._listener.engine_opened)
         try:
             self._wire = wire
@@ -102,22 +104,55 @@ class EngineLeg:
             if self.is_given_up:  # nobody lets time pass for it any more
                 wire.close()
                 wire.abort()
-            decode = RealtimeSession(self._audio_format).decode
-            while True:
-                messages = wire.receive()
-                now = self._clock()
-                events = [event for message in messages if (event := decode(message)) is not None]
-                if events:
-                    self._report(events, now, self)
-        finally:
-            self._wire = None
-            wire.dispose(close_socket=True)
-            self._tell(self._listener.engine_closed)
+            if self._hear is None or not wire.can_listen:
+                self._read(wire)
+            hear = self._hear
+            wire.listen(lambda messages: hear(messages, self), self._ended)
+        except Exception as error:  # the call's edge
+            self._finish(wire, error)
 
-    def _lost(self, closed: ev.EngineClosed, error: Exception) -> None:
+    def _read(self, wire: Wire) -> NoReturn:
+        """Until it is over.
+
+        Raises:
+            LegClosed: that is how it always ends.
+        """
+        decode = RealtimeSession(self._audio_format).decode
+        while True:
+            messages = wire.receive()
+            now = self._clock()
+            events = [event for message in messages if (event := decode(message)) is not None]
+            if events:
+                self._report(events, now, self)
+
+    def _ended(self, closed: LegClosed) -> None:
+        """Called in the event loop, which cannot wait for the rest."""
+        if self._wire is not None:
+            _thread.start_new_thread(self._finish, (self._wire, closed))
+
+    def _finish(self, wire: Wire, error: Exception) -> None:
+        self._wire = None
+        wire.dispose(close_socket=True)
+        self._tell(self._listener.engine_closed)
+        self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        """Report why it is over."""
+        if isinstance(error, EngineRejected):
+            lost = ev.EngineClosed("engine_rejected", 1006, error.status, error.retry_after_s)
+        elif isinstance(error, EngineUnreachable):
+            lost = ev.EngineClosed("engine_unreachable")
+        elif isinstance(error, LegClosed):
+            lost = ev.EngineClosed("engine_lost", error.code)
+        else:
+            lost = ev.EngineClosed("engine_fault")
+            log.error("The engine leg failed", exc_info=error, extra={"call_sid": self._call_sid})
         if not self.is_given_up:
-            log.warning("%s: %s", closed.reason, error, extra={"call_sid": self._call_sid})
-        self._report([closed], self._clock(), self)
+            log.warning("%s: %s", lost.reason, error, extra={"call_sid": self._call_sid})
+        try:
+            self._report([lost], self._clock(), self)
+        finally:
+            self._gone.set()
 
     def _tell(self, hear: Callable[[str], None]) -> None:
         """A listener that fails does not end the session."""

@@ -1,0 +1,142 @@
+"""TLS in memory: what one read of the socket brought is decrypted at once, without asking the socket again.
+
+``ssl``'s own sockets read a record in two system calls and cannot be asked
+whether a call would wait; this one takes everything that is there in one, as
+the event loop wants it.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+READ_BYTES = 65_536
+
+
+class TlsSocket:
+    """The client's end of a connection; its handshake is done when it is made, in the socket's timeout.
+
+    Raises:
+        ssl.SSLError, OSError, TimeoutError: there is no such connection.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self._sock = sock
+        self._unsent = memoryview(b"")  # encrypted, and not taken by the system yet
+        self._shake_hands()
+        # gevent's own methods know how to wait, which is not for us: past them.
+        plain: Any = getattr(sock, "_sock", sock)
+        self._recv, self._send = plain.recv, plain.send
+
+    def _shake_hands(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._sock.sendall(self._outgoing.read())
+                if data := self._sock.recv(READ_BYTES):
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            else:
+                self._sock.sendall(self._outgoing.read())
+                return
+
+    def recv(self, size: int) -> bytes:
+        """All that has come, up to so many encrypted bytes; ``b""`` at the end.
+
+        Raises:
+            BlockingIOError, ssl.SSLWantReadError: nothing, or no whole record.
+        """
+        data = self._recv(size)
+        if not data:
+            return b""
+        incoming, tls = self._incoming, self._tls
+        incoming.write(data)
+        clear = tls.read(READ_BYTES)
+        if incoming.pending or tls.pending():
+            clear = self._rest(clear)
+        if self._outgoing.pending:  # an answer of TLS itself, to new keys
+            self._encrypted()
+        return clear
+
+    def _rest(self, first: bytes) -> bytes:
+        parts = [first]
+        try:
+            while parts[-1] and (self._incoming.pending or self._tls.pending()):
+                parts.append(self._tls.read(READ_BYTES))
+        except ssl.SSLWantReadError:
+            pass
+        return b"".join(parts)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Encrypt and send; what the system did not take goes out with ``flush``, and first of all.
+
+        Returns:
+            How many bytes were taken: all of them.
+
+        Raises:
+            BlockingIOError: earlier bytes have to go first.
+        """
+        if self._unsent and not self.flush():
+            raise BlockingIOError
+        size = len(data)
+        done = self._tls.write(data) if size else 0
+        while done < size:  # a record holds 16 KiB
+            done += self._tls.write(memoryview(data)[done:])
+        self._encrypted()
+        return size
+
+    def _encrypted(self) -> None:
+        """Send what is encrypted by now."""
+        data = self._outgoing.read()
+        if self._unsent:
+            self._unsent = memoryview(bytes(self._unsent) + data)
+        elif (sent := self._try(data)) < len(data):
+            self._unsent = memoryview(data)[sent:]
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the peer to read."""
+        return len(self._unsent)
+
+    def flush(self) -> bool:
+        """Send what waits; whether nothing is left."""
+        self._unsent = self._unsent[self._try(self._unsent) :]
+        return not self._unsent
+
+    def _try(self, data: bytes | memoryview) -> int:
+        try:
+            return self._send(data)
+        except BlockingIOError:
+            return 0
+
+    # ------------------------------------------------------------------ as any socket
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._sock.settimeout(seconds)
+
+    def setsockopt(self, *option: Any) -> None:
+        self._sock.setsockopt(*option)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def shutdown(self, how: int) -> None:
+        self._sock.shutdown(how)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class InMemory:
+    """In the place of an ``ssl.SSLContext``: wraps sockets so. Made once, for a context is dear to make."""
+
+    def __init__(self) -> None:
+        self._context = ssl.create_default_context()
+
+    def wrap_socket(self, sock: socket.socket, server_hostname: str | None = None) -> TlsSocket:
+        return TlsSocket(sock, self._context, server_hostname)
