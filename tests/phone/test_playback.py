@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -70,10 +69,6 @@ def paced(sink) -> Iterable[PacedPlayback]:
 
 def voice(seconds: float, sample: int = 0x21) -> bytes:
     return base64.b64encode(bytes([sample]) * round(8000 * seconds))
-
-
-def senders() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "playback"]
 
 
 def test_a_carrier_that_buffers_gets_one_batch_in_one_write(sink):
@@ -149,7 +144,7 @@ def test_nothing_of_what_was_cleared_is_sent_and_what_follows_is_not_kept_waitin
     paced.play(voice(0.2, 0x22))
     paced.push()
     assert sink.events == "media clear media"
-    servers.wait_until(lambda: not senders(), "somebody goes on sending")
+    servers.wait_until(lambda: not paced._is_sending, "somebody goes on sending")
     assert sink.events == "media clear media"
     assert sink.sound[3200:] == mulaw_to_pcm16(b"\x22" * 1600)
 
@@ -158,12 +153,12 @@ def test_nothing_leaves_after_the_end_and_nobody_stays(sink, paced):
     paced.play(voice(30.0))
     paced.push()
     paced.stop()
-    servers.wait_until(lambda: not senders(), "somebody goes on sending")
+    servers.wait_until(lambda: not paced._is_sending, "somebody goes on sending")
     before = len(sink.writes)
     paced.play(voice(1.0))
     paced.push()
     assert len(sink.writes) == before
-    assert not senders()
+    assert not paced._is_sending
 
 
 def test_more_than_anybody_says_at_once_is_dropped_and_counted(sink, paced):
@@ -182,11 +177,10 @@ def test_chunks_longer_than_the_lead_still_leave_one_after_the_other(sink):
 
 
 def test_many_replies_leave_no_thread_behind(sink, paced):
-    wait: Callable[[], bool] = lambda: not paced._is_sending  # noqa: E731
     for _ in range(3):
         paced.play(voice(0.25))
         paced.push()
-        servers.wait_until(wait, "somebody goes on sending")
+        servers.wait_until(lambda: not paced._is_sending, "somebody goes on sending")
     assert sink.events == "media media " * 2 + "media media"
 
 
