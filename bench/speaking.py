@@ -1,0 +1,99 @@
+"""Callers who speak together: every frame at its time, and what came back of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from caller import FRAME_S, Caller
+from tally import Histogram, Tally
+from ticks import Ticks
+
+_TICK_S = 0.0001
+_PERCENTS = (50, 95, 99)
+
+
+class Speaking:
+    """Absolute deadlines, the callers spread evenly over 20 ms.
+
+    ``callers`` may have empty places, and they may be filled meanwhile.
+    """
+
+    def __init__(self, callers: Sequence[Caller | None], lags: Histogram) -> None:
+        self._callers, self._lags = callers, lags
+        self._step = FRAME_S / len(callers)
+        for caller in callers:
+            if caller is not None:
+                caller.begin_turn()
+        self._began, self._count = monotonic(), 0
+        self._ticks = Ticks(max(self._step, _TICK_S), self._speak)
+
+    def _speak(self) -> None:
+        callers, lags, began, step, count = self._callers, self._lags, self._began, self._step, self._count
+        everyone, until = len(callers), monotonic()
+        while (due := began + count * step) <= until:
+            caller = callers[count % everyone]
+            count += 1
+            if caller is not None:
+                now = monotonic()
+                lags.add(now - due)
+                caller.speak(now)
+        self._count = count
+
+    def stop(self) -> int:
+        """How many frames should have left by now, and did not."""
+        self._ticks.stop()
+        due = int((monotonic() - self._began) / self._step)
+        late = range(self._count, due)
+        return sum(self._callers[number % len(self._callers)] is not None for number in late)
+
+
+class Choir:
+    """So many places for callers, who may come one by one; counted only while it is measured."""
+
+    def __init__(self, places: int) -> None:
+        self.places: list[Caller | None] = [None] * places
+        self._waits, self._lags, self._unmeasured = Histogram(), Histogram(), Histogram()
+        self._is_measured = False
+        self._speaking: Speaking | None = None
+        self._unsent = 0
+
+    @property
+    def callers(self) -> list[Caller]:
+        return [caller for caller in self.places if caller is not None]
+
+    def join(self, place: int, caller: Caller) -> None:
+        caller.waits = self._waits if self._is_measured else self._unmeasured
+        self.places[place] = caller
+
+    def begin(self, is_measured: bool) -> None:
+        self._is_measured = is_measured
+        for caller in self.callers:
+            caller.waits = self._waits if is_measured else self._unmeasured
+        if self.places:
+            self._speaking = Speaking(self.places, self._lags if is_measured else Histogram())
+
+    def stop(self) -> None:
+        if self._speaking is not None:
+            late = self._speaking.stop()
+            self._unsent += late if self._is_measured else 0
+            self._speaking = None
+
+    @property
+    def heard(self) -> int:
+        return sum(caller.heard for caller in self.callers)
+
+    @property
+    def missing(self) -> int:
+        return sum(caller.missing for caller in self.callers)
+
+    def figures(self) -> dict[str, Any]:
+        """Counts of the whole run; waits and lags of what was measured."""
+        total = Tally()
+        for caller in self.callers:
+            total.add(caller.counts())
+        counts = total.counts()
+        lost = {"lost": counts.pop("missing"), "unsent": self._unsent}
+        waits = self._waits.figures("wait", _PERCENTS)
+        return counts | lost | waits | self._lags.figures("lag", _PERCENTS)
