@@ -37,6 +37,7 @@ from tls import server_context
 
 _LONGEST_ORDER = 1 << 27
 _BACKLOG = 4096
+_TERMINATED = 143
 
 
 async def round_of(order: dict[str, Any], engine: EchoEngine) -> list[dict[str, Any]]:
@@ -64,6 +65,10 @@ async def round_of(order: dict[str, Any], engine: EchoEngine) -> list[dict[str, 
 async def serve(folder: Path) -> None:
     """Until there are no more orders."""
     engine, loop = EchoEngine(), asyncio.get_running_loop()
+    this = asyncio.current_task()
+    assert this is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, this.cancel)
     context, authority = server_context(folder)
     host = {"host": "127.0.0.1", "backlog": _BACKLOG}
     plain = await ws_create_server(engine.listener, port=0, **host)
@@ -91,9 +96,12 @@ def main() -> None:
         os.sched_setaffinity(0, {int(sys.argv[1])})
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the certificates' folder goes then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     with tempfile.TemporaryDirectory(prefix="bench-load-") as folder:
-        uvloop.run(serve(Path(folder)))
+        try:
+            uvloop.run(serve(Path(folder)))
+        except asyncio.CancelledError:
+            sys.exit(_TERMINATED)
 
 
 if __name__ == "__main__":

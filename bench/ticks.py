@@ -21,7 +21,7 @@ class _Timer(ctypes.Structure):
 
 
 class Ticks:
-    """Calls back every so many seconds (Linux: ``timerfd_create(2)``); ticks that nobody had time for are one."""
+    """Calls back every so many seconds (Linux: ``timerfd_create(2)``); what was missed is not made up for."""
 
     def __init__(self, period_s: float, callback: Callable[[], None]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
