@@ -18,8 +18,11 @@ class Caller(Peer):
     """Speaks a frame whenever it is told to, and accounts for what comes back.
 
     ``stream``: ``call_sid`` and ``parameters`` of the media stream (``path`` is for whoever connects).
-    ``waits`` may be exchanged at any time: only some of a run is measured.
+    ``waits`` may be exchanged at any time: only some of a run is measured, but where a caller
+    ``waits_once``, for the first sound, that counts whenever it is.
     """
+
+    waits_once = False
 
     def __init__(self, stream: dict[str, Any]) -> None:
         super().__init__()

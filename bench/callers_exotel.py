@@ -22,6 +22,8 @@ _chunks = Prepared(lambda seq: b'"media":{"chunk":%d,"timestamp":"%d","payload":
 class ExotelCaller(Caller):
     """Sound in against sound out, the wait for the first of it, gaps in it."""
 
+    waits_once = True
+
     def __init__(self, stream: dict[str, Any]) -> None:
         super().__init__(stream)
         self._rate_hz = int(stream.get("sample_rate_hz") or 8000)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import os
 import resource
 import signal
@@ -70,9 +71,10 @@ async def serve(folder: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, this.cancel)
     context, authority = server_context(folder)
-    host = {"host": "127.0.0.1", "backlog": _BACKLOG}
-    plain = await ws_create_server(engine.listener, port=0, **host)
-    secure = await ws_create_server(engine.listener, port=0, ssl=context, **host)
+    plain, secure = [
+        await ws_create_server(engine.listener, "127.0.0.1", 0, ssl=each, backlog=_BACKLOG)
+        for each in (None, context)
+    ]
     orders = asyncio.StreamReader(limit=_LONGEST_ORDER)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     gc.freeze()
@@ -96,6 +98,7 @@ def main() -> None:
         os.sched_setaffinity(0, {int(sys.argv[1])})
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    logging.getLogger("aiofastnet").setLevel(logging.ERROR)  # it warns of every frame to an app that hung up
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     with tempfile.TemporaryDirectory(prefix="bench-load-") as folder:
         try:

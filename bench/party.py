@@ -175,9 +175,9 @@ class Party:
 
     async def _stragglers(self) -> None:
         give_up_at = monotonic() + STRAGGLERS_S
-        while (missing := self._choir.missing + self._late.missing) > self._given_up:
+        while (awaited := self._choir.awaited + self._late.awaited) > self._given_up:
             if monotonic() > give_up_at:
-                self._given_up = missing
+                self._given_up = awaited
             await asyncio.sleep(0.005)
 
     def _count(self, began: tuple[float, ...], pairs: int) -> None:

@@ -26,7 +26,7 @@ class Prepared(dict[int, bytes]):
         return made
 
 
-class Peer(WSListener):  # type: ignore[misc]
+class Peer(WSListener):
     """``closed`` is set when the connection is over; sending is harmless from then on."""
 
     def __init__(self) -> None:

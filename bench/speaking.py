@@ -11,13 +11,16 @@ from tally import Histogram, Tally
 from ticks import Ticks
 
 _TICK_S = 0.0001
+_MOST_IN_A_TICK = 64  # then what came back is read first
+_TOO_LATE_S = 1.0
 _PERCENTS = (50, 95, 99)
 
 
 class Speaking:
     """Absolute deadlines, the callers spread evenly over 20 ms.
 
-    ``callers`` may have empty places, and they may be filled meanwhile.
+    ``callers`` may have empty places, and they may be filled meanwhile. Frames that are late
+    are made up for, up to a second of them; those beyond are left out and counted.
     """
 
     def __init__(self, callers: Sequence[Caller | None], lags: Histogram) -> None:
@@ -26,15 +29,21 @@ class Speaking:
         for caller in callers:
             if caller is not None:
                 caller.begin_turn()
-        self._began, self._count = monotonic(), 0
+        self._began, self._count, self._left_out = monotonic(), 0, 0
         self._ticks = Ticks(max(self._step, _TICK_S), self._speak)
 
     def _speak(self) -> None:
         callers, lags, began, step, count = self._callers, self._lags, self._began, self._step, self._count
         everyone, until = len(callers), monotonic()
-        while (due := began + count * step) <= until:
-            caller = callers[count % everyone]
-            count += 1
+        if until - (began + count * step) > _TOO_LATE_S:
+            lags.add(until - (began + count * step))
+            count = self._leave_out(count, int((until - began) / step))
+        for number in range(count, count + _MOST_IN_A_TICK):
+            due = began + number * step
+            if due > until:
+                break
+            caller = callers[number % everyone]
+            count = number + 1
             if caller is not None:
                 now = monotonic()
                 lags.add(now - due)
@@ -44,9 +53,13 @@ class Speaking:
     def stop(self) -> int:
         """How many frames should have left by now, and did not."""
         self._ticks.stop()
-        due = int((monotonic() - self._began) / self._step)
-        late = range(self._count, due)
-        return sum(self._callers[number % len(self._callers)] is not None for number in late)
+        self._leave_out(self._count, int((monotonic() - self._began) / self._step))
+        return self._left_out
+
+    def _leave_out(self, first: int, end: int) -> int:
+        everyone = len(self._callers)
+        self._left_out += sum(self._callers[number % everyone] is not None for number in range(first, end))
+        return max(first, end)
 
 
 class Choir:
@@ -64,13 +77,13 @@ class Choir:
         return [caller for caller in self.places if caller is not None]
 
     def join(self, place: int, caller: Caller) -> None:
-        caller.waits = self._waits if self._is_measured else self._unmeasured
+        self._measure(caller)
         self.places[place] = caller
 
     def begin(self, is_measured: bool) -> None:
         self._is_measured = is_measured
         for caller in self.callers:
-            caller.waits = self._waits if is_measured else self._unmeasured
+            self._measure(caller)
         if self.places:
             self._speaking = Speaking(self.places, self._lags if is_measured else Histogram())
 
@@ -85,8 +98,9 @@ class Choir:
         return sum(caller.heard for caller in self.callers)
 
     @property
-    def missing(self) -> int:
-        return sum(caller.missing for caller in self.callers)
+    def awaited(self) -> int:
+        """Frames that may still come back."""
+        return sum(caller.missing for caller in self.callers if not caller.closed.is_set())
 
     def figures(self) -> dict[str, Any]:
         """Counts of the whole run; waits and lags of what was measured."""
@@ -97,3 +111,7 @@ class Choir:
         lost = {"lost": counts.pop("missing"), "unsent": self._unsent}
         waits = self._waits.figures("wait", _PERCENTS)
         return counts | lost | waits | self._lags.figures("lag", _PERCENTS)
+
+    def _measure(self, caller: Caller) -> None:
+        is_measured = self._is_measured or caller.waits_once
+        caller.waits = self._waits if is_measured else self._unmeasured
