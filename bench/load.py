@@ -5,7 +5,7 @@
 
     subjects   a list of: port; pids (whose CPU counts; null: our own); streams and idle (both lists of
                path, call_sid, parameters, and where needed carrier "twilio" or "exotel", sample_rate_hz,
-               headers): the former speak, the latter are opened and silent
+               headers): the former speak, the latter are opened and silent but for a frame in 8 s
     seconds, turn_s, warm_up
                how long each subject's calls speak in all, in one turn, and unmeasured before
     ramp       null, or streams that are opened per_s while the first subject's calls speak, then speak, too

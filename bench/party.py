@@ -60,8 +60,9 @@ class Party:
         self._streams, self._idle = order["streams"], order.get("idle") or []
         self._ramp = ramp or {"streams": [], "per_s": 1.0}
         self._opening: asyncio.Task[None] | None = None
-        self._choir, self._late = Choir(len(self._streams)), Choir(len(self._ramp["streams"]))
-        self._silent: list[Caller] = []
+        self._choir, self._silent = Choir(len(self._streams)), Choir(len(self._idle))
+        self._late = Choir(len(self._ramp["streams"]))
+        self._choirs = self._choir, self._silent, self._late
         self._clocked = dict.fromkeys(CLOCKS, 0.0)
         self._pairs = self._given_up = self._foreign = 0
         self._costs: list[float] = []
@@ -71,8 +72,10 @@ class Party:
     async def open(self) -> None:
         """Every call is answered, and its engine hears it."""
         strange = self._engine.foreign
+        self._silent.rest()
+        self._choir.rest()
         try:
-            await self._open(self._idle, lambda _, caller: self._silent.append(caller))
+            await self._open(self._idle, self._silent.join)
             await self._open(self._streams, self._choir.join)
             if gone := sum(caller.closed.is_set() for caller in self._everyone()):
                 raise ConnectionError(f"{gone} were ended at once")
@@ -191,9 +194,11 @@ class Party:
         return self._choir.heard + self._late.heard
 
     def _everyone(self) -> list[Caller]:
-        return [*self._silent, *self._choir.callers, *self._late.callers]
+        return [caller for choir in self._choirs for caller in choir.callers]
 
     async def _hang_up(self) -> None:
+        for choir in self._choirs:
+            choir.end()
         everyone = self._everyone()
         for caller in everyone:
             caller.hang_up()

@@ -13,24 +13,31 @@ from ticks import Ticks
 _TICK_S = 0.0001
 _MOST_IN_A_TICK = 64  # then what came back is read first
 _TOO_LATE_S = 1.0
+_REST_S, _STIRS_EVERY_S = 5.0, 8.0  # no carrier is silent for long: apps hang up over it
 _PERCENTS = (50, 95, 99)
 
 
 class Speaking:
-    """Absolute deadlines, the callers spread evenly over 20 ms.
+    """A frame of each caller in every period: absolute deadlines, the callers spread evenly over it.
 
     ``callers`` may have empty places, and they may be filled meanwhile. Frames that are late
     are made up for, up to a second of them; those beyond are left out and counted.
     """
 
-    def __init__(self, callers: Sequence[Caller | None], lags: Histogram) -> None:
+    def __init__(
+        self,
+        callers: Sequence[Caller | None],
+        lags: Histogram,
+        period_s: float = FRAME_S,
+        begins_in_s: float = 0.0,
+    ) -> None:
         self._callers, self._lags = callers, lags
-        self._step = FRAME_S / len(callers)
+        self._step = period_s / len(callers)
         for caller in callers:
             if caller is not None:
                 caller.begin_turn()
-        self._began, self._count, self._left_out = monotonic(), 0, 0
-        self._ticks = Ticks(max(self._step, _TICK_S), self._speak)
+        self._began, self._count, self._left_out = monotonic() + begins_in_s, 0, 0
+        self._ticks = Ticks.every(max(self._step, _TICK_S), self._speak)
 
     def _speak(self) -> None:
         callers, lags, began, step, count = self._callers, self._lags, self._began, self._step, self._count
@@ -63,7 +70,10 @@ class Speaking:
 
 
 class Choir:
-    """So many places for callers, who may come one by one; counted only while it is measured."""
+    """So many places for callers, who may come one by one; counted only while it is measured.
+
+    While they do not speak, each says a frame now and then, after a rest at first.
+    """
 
     def __init__(self, places: int) -> None:
         self.places: list[Caller | None] = [None] * places
@@ -80,7 +90,15 @@ class Choir:
         self._measure(caller)
         self.places[place] = caller
 
+    def rest(self) -> None:
+        """Now and then a frame."""
+        self.end()
+        if self.places:
+            self._speaking = Speaking(self.places, Histogram(), _STIRS_EVERY_S, _REST_S)
+
     def begin(self, is_measured: bool) -> None:
+        """All speak."""
+        self.end()
         self._is_measured = is_measured
         for caller in self.callers:
             self._measure(caller)
@@ -88,10 +106,15 @@ class Choir:
             self._speaking = Speaking(self.places, self._lags if is_measured else Histogram())
 
     def stop(self) -> None:
-        if self._speaking is not None:
-            late = self._speaking.stop()
-            self._unsent += late if self._is_measured else 0
-            self._speaking = None
+        """No more of ``begin``."""
+        left_out = self.end()
+        self._unsent += left_out if self._is_measured else 0
+        self.rest()
+
+    def end(self) -> int:
+        """Silence; how many frames should have left and did not."""
+        speaking, self._speaking = self._speaking, None
+        return 0 if speaking is None else speaking.stop()
 
     @property
     def heard(self) -> int:
