@@ -10,13 +10,13 @@ from hashlib import blake2b
 from typing import Any
 
 from flask import Flask
-from flask_migrate import Migrate
 from sqlalchemy import Engine, Insert, Select, Update, and_, case, func, not_, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flaskapp.config import INSTANCE, Settings
 from flaskapp.store import database
 from flaskapp.store.deliveries import Deliveries
+from flaskapp.store.migrations import init_migrations
 from flaskapp.store.tables import Call, Delivery, Event, Recording, Turn, db
 from flaskapp.store.writing import write
 
@@ -225,7 +225,7 @@ def init_history(app: Flask, settings: Settings) -> None:
     db.init_app(app)
     with app.app_context():
         database.prepare(db.engine)
-    Migrate(app, db, directory=str(database.MIGRATIONS), render_as_batch=True)
+    init_migrations(app, db)
     app.extensions["history"] = History(app)
 
 

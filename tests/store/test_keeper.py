@@ -383,7 +383,9 @@ def test_what_is_known_is_not_written_again_until_it_is_time(real_connections):
     commands = desk.connections.text.info("commandstats")
     assert not {"cmdstat_hset", "cmdstat_expire", "cmdstat_xadd"} & set(commands), "nothing has changed"
     rounds = len(desk.bytes) - before + 1
-    assert commands["cmdstat_zadd"]["calls"] <= 2 * rounds, "one command gives the signs of life of many calls"
+    assert commands["cmdstat_zadd"]["calls"] <= 2 * rounds, (
+        "one command gives the signs of life of many calls"
+    )
     for bridge in calls.values():
         bridge.heard_until_ms = 200
     desk.rounds(2)
