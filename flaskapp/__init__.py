@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from flaskapp.store.keeper import Keeper
 
 MAX_BODY_BYTES = 64 << 10
+#: What the first call, or the first transfer, would import while others speak.
+ASKED_FOR_IN_CALLS = ("openai.resources.realtime.realtime", "websockets.sync.client", "twilio.rest")
+PAUSE_S = 1e-3  # in which whatever waits is done
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
@@ -170,9 +173,18 @@ def warm_up(app: Flask) -> None:
     Whatever is here by then stays: the collector, which stops all calls while it looks, need not look at it.
     """
     import gc
+    import time
+    from importlib import import_module
 
-    if app.extensions["rtmt"] is not None:
-        app.extensions["rtmt"].engine.prepare()
+    from flaskapp.lean import without
+
+    own = app.extensions
+    if own["rtmt"] is not None:
+        with without("aiohttp"):  # for clients that wait in asyncio
+            own["rtmt"].engine.prepare()
+        for name in ASKED_FOR_IN_CALLS:
+            import_module(name)
+            time.sleep(PAUSE_S)
     gc.collect()
     gc.freeze()
 

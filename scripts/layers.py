@@ -60,7 +60,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             *("flaskapp.phone.resumption", "flaskapp.phone.turn_tools", "flaskapp.drain"),
             "flaskapp.phone.troubles",
             *("flaskapp.phone.engines.*", "flaskapp.store", "flaskapp.store.*"),
-            *(f"flaskapp.{name}" for name in ("config", "addresses", "signing")),
+            *(f"flaskapp.{name}" for name in ("config", "addresses", "signing", "lean")),
             *(f"flaskapp.{name}" for name in ("redaction", "metrics", "observability", "tickets", "parts")),
         ),
     ),

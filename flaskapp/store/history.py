@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from importlib import import_module
 from typing import Any
 
 from flask import Flask
 from sqlalchemy import Engine, Insert, Select, Update, and_, case, func, not_, or_, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from flaskapp.config import INSTANCE, Settings
 from flaskapp.store import database
@@ -132,7 +132,8 @@ class History:
         with app.app_context():
             self._engine: Engine = db.engine
         self.deliveries = Deliveries(self._engine)
-        self._insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        # The one of the two dialects that is loaded.
+        self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
 
     def write(self, entries: Iterable[Entry]) -> None:
         """All of it or nothing, in the given order; writing the same entries again changes nothing.
