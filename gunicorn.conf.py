@@ -10,12 +10,12 @@ import errno
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import gevent
@@ -29,6 +29,7 @@ from gunicorn.workers.ggevent import GeventWorker
 PROJECT = Path(__file__).resolve().parent
 sys.path.insert(0, str(PROJECT))
 
+from flaskapp import warm_up  # noqa: E402
 from flaskapp.config import load_settings  # noqa: E402
 from flaskapp.metrics import SHARED_FOLDER  # noqa: E402
 from flaskapp.observability import formatter  # noqa: E402
@@ -43,6 +44,8 @@ except ConfigurationError as error:
 OWN_FOLDER = "answerline-metrics-"
 LAST_CHANCE_S = 1.0
 LOOKS_EVERY_S = 0.1
+# Questions that have waited in front of the door since the server was started are answered first.
+WARMS_UP_AFTER_S = 0.1
 # After a signal to the whole server, each worker has had its own so soon.
 OTHERS_TOLD_S = 0.7
 # A worker that was just forked serves so soon, or never will.
@@ -96,6 +99,9 @@ class CallWorker(GeventWorker):
 
     def run(self):
         """Serve until told to leave, then leave in order."""
+        is_first = not any(_siblings(self.pid).values())
+        if not is_first:
+            self._warm_up()
         tls = {"ssl_context": sock.ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         for each in self.sockets:
             each.setblocking(1)
@@ -105,6 +111,8 @@ class CallWorker(GeventWorker):
                 server.max_accept = 1
             server.start()
             self._servers.append(server)
+        if is_first:
+            gevent.spawn_later(WARMS_UP_AFTER_S, self._warm_up)
         beats_at = 0.0
         while self.alive and not self._is_leaving:
             if time.monotonic() >= beats_at:
@@ -113,6 +121,15 @@ class CallWorker(GeventWorker):
             gevent.sleep(LOOKS_EVERY_S)
         if self.alive:
             self._leave()
+
+    def _warm_up(self):
+        """All is loaded that calls need: siblings may leave them to this worker.
+
+        Where one of those serves already, that comes before the first connection is accepted; a
+        server that has just been started answers first, for somebody waits for its sign of life.
+        """
+        warm_up(self.wsgi)
+        _tell("serves", self.pid)
 
     def _leave(self):
         began = time.monotonic()
@@ -207,9 +224,10 @@ def on_starting(server):
     if server.master_pid == 0:
         for address in server.cfg.address:
             _refuse_taken(address)
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    check = [sys.executable, "-m", "flaskapp.store.migrate", "--check"]
-    if subprocess.run(check, env=environment, check=False).returncode:  # noqa: S603
+    check = get_context("fork").Process(target=_check_database)
+    check.start()
+    check.join()
+    if check.exitcode:
         sys.exit(1)
     # Before any worker imports prometheus_client, which looks for it at its import.
     if SHARED_FOLDER not in os.environ:
@@ -221,11 +239,6 @@ def on_starting(server):
 def post_fork(server, worker):
     """From now on there is one worker more, though it does not serve yet."""
     _tell("forked", worker.pid)
-
-
-def post_worker_init(worker):
-    """The app is loaded: siblings may leave calls to this worker."""
-    _tell("serves", worker.pid)
 
 
 def child_exit(server, worker):
@@ -240,6 +253,13 @@ def on_exit(server):
     """The shared figures end with the server."""
     if Path(os.environ[SHARED_FOLDER]).name.startswith(OWN_FOLDER):
         shutil.rmtree(os.environ[SHARED_FOLDER], ignore_errors=True)
+
+
+def _check_database():
+    """In a process of its own, which has read the settings already: SQLAlchemy is nothing for the master."""
+    from flaskapp.store.migrate import check
+
+    check(settings)
 
 
 def _empty(folder):

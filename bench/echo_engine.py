@@ -10,58 +10,142 @@ from __future__ import annotations
 
 import json
 from itertools import count
+from time import monotonic
 from typing import Any
 
-from framing import Peer
+from peer import TEXT, Peer, Prepared, between_quotes
+from picows import WSFrame, WSTransport, WSUpgradeRequest
 
+_APPEND = b"input_audio_buffer.append"
+_UNANSWERED = {
+    *("response.create", "response.cancel", "input_audio_buffer.commit", "input_audio_buffer.clear"),
+    *("conversation.item.create", "conversation.item.truncate", "conversation.item.delete"),
+    *("conversation.item.retrieve", "output_audio_buffer.clear"),
+}
+_NEVER = -1
+_AGENT_SAYS, _CALLER_SAID = "and so on and on ", "and so forth"
+
+_deltas = Prepared(lambda number: b'{"type":"response.output_audio.delta","event_id":"event_%06d' % number)
 _numbers = count(1)
 
 
-class EchoEngine(Peer):
-    """One session."""
+class EchoEngine:
+    """All sessions, plain ones and those over TLS.
+
+    Attributes:
+        ready_at: when each could hear: the ``session.update``, or the first sound; monotonic seconds.
+        foreign: messages from apps that nobody understands.
+        words_every: frames of a session after which it says a line of text, too; 0: never.
+    """
+
+    def __init__(self) -> None:
+        self.ready_at: list[float] = []
+        self.foreign = 0
+        self.words_every = 0
+
+    def listener(self, request: WSUpgradeRequest) -> Peer:
+        return _Session(self) if request.path.startswith(b"/v1/realtime") else _Mirror(self)
+
+
+class _Mirror(Peer):
+    """No engine: media messages go back as they came."""
+
+    def __init__(self, engine: EchoEngine) -> None:
+        super().__init__()
+        self._engine = engine
 
     def opened(self) -> None:
-        self._is_realtime = self.path.startswith("/v1/realtime")
-        self._has_begun = False
+        self._engine.ready_at.append(monotonic())
+
+    def on_ws_frame(self, _transport: WSTransport, frame: WSFrame) -> None:
+        text = frame.get_payload_as_bytes()
+        if text.startswith(b'{"event":"media"'):
+            self.send(TEXT, text)
+        else:
+            self.rarely(frame, text)
+
+
+class _Session(Peer):
+    """One session."""
+
+    def __init__(self, engine: EchoEngine) -> None:
+        super().__init__()
         number = next(_numbers)
-        self._response = f"resp_{number:021d}"
-        self._delta = (
-            b'{"type":"response.output_audio.delta","event_id":"event_%%021d","response_id":"%s",'
-            b'"item_id":"item_%021d","output_index":0,"content_index":0,"delta":"%%s"}'
-        ) % (self._response.encode(), number)
-        if self._is_realtime:
-            self._tell("session.created", session={"type": "realtime", "object": "realtime.session"})
+        self._engine = engine
+        self._is_ready = self._has_begun = False
+        self._response, self._item = f"resp_{number:021d}", f"item_{number:021d}"
+        self._middle = (
+            f'{number:015d}","response_id":"{self._response}","item_id":"{self._item}",'
+            '"output_index":0,"content_index":0,"delta":"'
+        ).encode()
+        self._head, self._from = b"\0", 0  # how this app's appends begin, where their sound does
+        self._echoes = 0
+        self._words_at = engine.words_every or _NEVER
 
-    def messages(self, texts: list[bytes]) -> None:
-        echoes = []
-        for text in texts:
-            if not self._is_realtime:
-                if text.startswith(b'{"event":"media"'):
-                    echoes.append(text)
-            elif b"input_audio_buffer.append" in text[:80]:
-                echoes.append(self._delta % (next(_numbers), between_quotes(text, b'"audio"')))
-            else:
-                self._answer(json.loads(text))
-        if echoes:
-            if self._is_realtime and not self._has_begun:
-                self._has_begun = True
-                response = {"object": "realtime.response", "id": self._response, "status": "in_progress"}
-                self._tell("response.created", response={**response, "output": []})
-            self.send(*echoes)
+    def opened(self) -> None:
+        self._tell("session.created", session={"type": "realtime", "object": "realtime.session"})
 
-    def _answer(self, event: dict[str, Any]) -> None:
-        """``response.create`` and all others get no answer."""
-        if event["type"] == "session.update":
+    def on_ws_frame(self, _transport: WSTransport, frame: WSFrame) -> None:
+        text = frame.get_payload_as_bytes()
+        start = self._from
+        if text.startswith(self._head) and text.find(b'"', start) == len(text) - 2 and frame.fin:
+            number = self._echoes
+            self.send(TEXT, _deltas[number] + self._middle + text[start:])
+            self._echoes = number + 1
+            if number == self._words_at:
+                self._say_words()
+        else:
+            self.rarely(frame, text)
+
+    def message(self, text: bytes) -> None:
+        if _APPEND in text:
+            self._append(text)
+            return
+        try:
+            event = json.loads(text)
+            self._answer(event["type"], event)
+        except (ValueError, TypeError, KeyError):
+            self._engine.foreign += 1
+
+    def _append(self, text: bytes) -> None:
+        """An append of another shape than the one before, the first one among them."""
+        if not self._has_begun:
+            self._begin()
+        sound = between_quotes(text, b'"audio"')
+        at = len(text) - len(sound) - 2
+        if sound and text.endswith(sound + b'"}') and text.find(sound) == at:
+            self._head, self._from = text[:at], at
+        self.send(TEXT, _deltas[self._echoes] + self._middle + sound + b'"}')
+        self._echoes += 1
+
+    def _begin(self) -> None:
+        self._has_begun = True
+        self._ready()
+        response = {"object": "realtime.response", "id": self._response, "status": "in_progress"}
+        self._tell("response.created", response={**response, "output": []})
+
+    def _ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._engine.ready_at.append(monotonic())
+
+    def _answer(self, kind: str, event: dict[str, Any]) -> None:
+        if kind == "session.update":
             self._tell("session.updated", session={"object": "realtime.session", **event["session"]})
+            self._ready()
+        elif kind not in _UNANSWERED:
+            self._engine.foreign += 1
+
+    def _say_words(self) -> None:
+        """The agent's next words, and what was understood of the caller, as late as it usually is."""
+        self._words_at += self._engine.words_every
+        place = {"item_id": self._item, "content_index": 0}
+        said = {"response_id": self._response, **place, "output_index": 0, "delta": _AGENT_SAYS}
+        self._tell("response.output_audio_transcript.delta", **said)
+        heard = {"item_id": f"item_u{next(_numbers):020d}", "content_index": 0, "transcript": _CALLER_SAID}
+        usage = {"type": "duration", "seconds": 1}
+        self._tell("conversation.item.input_audio_transcription.completed", **heard, usage=usage)
 
     def _tell(self, kind: str, **content: Any) -> None:
-        self.send(json.dumps({"type": kind, "event_id": f"event_{next(_numbers):021d}", **content}).encode())
-
-
-def between_quotes(text: bytes, name: bytes) -> bytes:
-    """The text value that follows a name in JSON whose values need no escapes; empty if there is none."""
-    at = text.find(name)
-    if at < 0:
-        return b""
-    start = text.find(b'"', at + len(name)) + 1
-    return text[start : text.find(b'"', start)]
+        told = {"type": kind, "event_id": f"event_{next(_numbers):021d}", **content}
+        self.send(TEXT, json.dumps(told).encode())

@@ -37,13 +37,17 @@ class Load:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         stack.callback(self._stop)
-        self.engine_port = int(self._answer())
+        self.engine_port = int(json.loads(self._answer())["engine"])
 
     def round_of(self, subjects: list[Subject], options: argparse.Namespace) -> list[dict[str, Any]]:
         """Calls over every subject, in turns: what was counted of each."""
         order = {
             "subjects": [
-                {"port": each.port, "pid": each.pid, "streams": [each.stream() for _ in range(options.calls)]}
+                {
+                    "port": each.port,
+                    "pids": [each.pid] if each.pid else None,
+                    "streams": [each.stream() for _ in range(options.calls)],
+                }
                 for each in subjects
             ],
             "seconds": options.seconds,
@@ -53,6 +57,9 @@ class Load:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         answer: list[dict[str, Any]] = json.loads(self._answer())
+        for each in answer:
+            if "error" in each:
+                raise RuntimeError(each["error"])
         return answer
 
     def _answer(self) -> str:

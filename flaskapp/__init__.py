@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from flaskapp.store.keeper import Keeper
 
 MAX_BODY_BYTES = 64 << 10
+#: What the first call, or the first transfer, would import while others speak.
+ASKED_FOR_IN_CALLS = ("openai.resources.realtime.realtime", "websockets.sync.client", "twilio.rest")
+PAUSE_S = 1e-3  # in which whatever waits is done
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
@@ -146,7 +149,10 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
 
 
 def begin_serving(app: Flask) -> None:
-    """What a worker does before its first request; ``wsgi.py`` calls it, commands do not."""
+    """What a worker does before its first request; ``wsgi.py`` calls it, commands do not.
+
+    What takes longer follows: ``warm_up``.
+    """
     import logging
     import threading
 
@@ -157,10 +163,30 @@ def begin_serving(app: Flask) -> None:
         logging.getLogger(__name__).warning(
             "LOCAL=1: requests from this machine need no signature, ticket or password. Never behind a proxy."
         )
-    if parts["rtmt"] is not None:
-        parts["rtmt"].engine.prepare()
     parts["sweeper"].start()
     threading.Thread(target=watch_process, args=(parts["metrics"],), name="watch", daemon=True).start()
+
+
+def warm_up(app: Flask) -> None:
+    """What the first call would otherwise wait for: a third of a second in which nothing else is done.
+
+    Whatever is here by then stays: the collector, which stops all calls while it looks, need not look at it.
+    """
+    import gc
+    import time
+    from importlib import import_module
+
+    from flaskapp.lean import without
+
+    own = app.extensions
+    if own["rtmt"] is not None:
+        with without("aiohttp"):  # for clients that wait in asyncio
+            own["rtmt"].engine.prepare()
+        for name in ASKED_FOR_IN_CALLS:
+            import_module(name)
+            time.sleep(PAUSE_S)
+    gc.collect()
+    gc.freeze()
 
 
 def _configure(app: Flask, settings: Settings) -> None:

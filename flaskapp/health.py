@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaskapp.store import database
+from flaskapp.store.migrations import is_behind
 from flaskapp.store.tables import db
 
 # How a store says that it is away.
@@ -74,4 +74,4 @@ def _redis() -> str | None:
 
 
 def _database() -> str | None:
-    return "migrations pending" if database.is_behind(db.engine) else None
+    return "migrations pending" if is_behind(db.engine) else None

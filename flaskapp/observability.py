@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
+from flaskapp.lean import without
 from flaskapp.metrics import Metrics, watch_process
 from flaskapp.redaction import Redactor, mask_number
 
@@ -96,7 +97,8 @@ def formatter(format: str = "", secrets: Iterable[str] = (), stream: Any = None)
 
 
 def _structured(format: str, redact: Redactor) -> logging.Formatter:
-    import structlog
+    with without("rich"):  # for tracebacks in colour and with everybody's variables
+        import structlog
 
     def redacted(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         clean = {name: each if name in UNTOUCHED else _clean(each, redact) for name, each in event.items()}

@@ -33,6 +33,8 @@ STUCK_S = 5.0
 LOOKS_EVERY_S = 1.0
 BEHIND_EVERY_S = 0.05
 READERS_AT_ONCE = 50
+#: A pause of no length would not do: gevent looks at its sockets only after many of those.
+PAUSE_S = 1e-6
 RESUBSCRIBES_AFTER_S = 0.5
 #: A subscription that is asked for a sign of life, and gives none, is another one's turn.
 ASKED_EVERY_S = 5.0
@@ -239,7 +241,7 @@ class Readers:
         messages, has_end = found.messages(), found.has_end
         for at, reader in enumerate(readers, start=1):
             if at % READERS_AT_ONCE == 0:
-                time.sleep(0)  # under gevent: the calls' frames come first
+                time.sleep(PAUSE_S)  # under gevent: the calls' frames come first
             reader.is_known = reader.is_known or bool(found.last or found.has_begun)
             reader.give(messages, has_end)
             if reader.is_over and not reader.line.waiting.messages:

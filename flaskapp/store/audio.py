@@ -69,6 +69,7 @@ class AudioBuffer:
         """Add what was heard at ``start_ms``; adding it again changes nothing."""
         with self.redis.pipeline(transaction=False) as pipe:
             put(pipe, call_sid, start_ms, mulaw)
+            pipe.expire(keys.audio(call_sid), keys.AUDIO_KEPT_S)
             added, _ = pipe.execute(raise_on_error=False)
         self.settle(call_sid, start_ms, mulaw, added)
 
@@ -185,10 +186,12 @@ class AudioBuffer:
 
 
 def put(pipe: Any, call_sid: str, start_ms: int, mulaw: bytes) -> None:
-    """One chunk into a pipeline of the bytes client: two commands; ``settle`` wants the first's answer."""
-    name = keys.audio(call_sid)
-    pipe.xadd(name, {MULAW: mulaw}, id=_id(start_ms), maxlen=CHUNKS_KEPT, approximate=False)
-    pipe.expire(name, keys.AUDIO_KEPT_S)
+    """One chunk into a pipeline of the bytes client, one command: ``settle`` wants its answer.
+
+    The stream does not expire by itself: whoever writes one tells it to.
+    """
+    entry_id = _id(start_ms)
+    pipe.xadd(keys.audio(call_sid), {MULAW: mulaw}, id=entry_id, maxlen=CHUNKS_KEPT, approximate=False)
 
 
 def _id(start_ms: int) -> str:

@@ -7,15 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from flaskapp.config import PROJECT
-
-MIGRATIONS = PROJECT / "migrations"
 # SQLite waits inside C code, which holds up every call of this worker: so it waits briefly, and
 # History asks again after sleeping, which lets the others go on.
 SQLITE_WAIT_MS = 20
@@ -30,10 +25,15 @@ def engine_options(url: str) -> dict[str, Any]:
     """What SQLAlchemy is told: a checkout waits two seconds at most, and no error quotes what was written."""
     always: dict[str, Any] = {"hide_parameters": True}
     if make_url(url).get_backend_name() == "sqlite":
-        in_memory = make_url(url).database in (None, "", ":memory:")
-        return always if in_memory else {**always, "pool_timeout": CHECKOUT_S}
+        return {**always, "pool_timeout": CHECKOUT_S} if is_file(url) else always
     connect = {"connect_timeout": CONNECT_S}
     return {**always, "pool_timeout": CHECKOUT_S, "pool_pre_ping": True, "connect_args": connect}
+
+
+def is_file(url: str) -> bool:
+    """Whether the database is an SQLite file."""
+    address = make_url(url)
+    return address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:")
 
 
 def in_short(error: Exception) -> str:
@@ -44,9 +44,8 @@ def in_short(error: Exception) -> str:
 
 def make_room(url: str, instance: Path) -> None:
     """The folder that an SQLite file lies in."""
-    address = make_url(url)
-    if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
-        (instance / str(address.database)).parent.mkdir(parents=True, exist_ok=True)
+    if is_file(url):
+        (instance / str(make_url(url).database)).parent.mkdir(parents=True, exist_ok=True)
 
 
 def prepare(engine: Engine) -> None:
@@ -63,17 +62,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
     while another one writes, however long it waits."""
     with engine.execution_options(writes=True).begin() as connection:
         yield connection
-
-
-def is_behind(engine: Engine) -> bool:
-    """Whether migrations wait to be run (`flask db upgrade`).
-
-    Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database is away.
-    """
-    newest = set(ScriptDirectory(str(MIGRATIONS)).get_heads())
-    with engine.connect() as connection:
-        return set(MigrationContext.configure(connection).get_current_heads()) != newest
 
 
 def is_busy(error: OperationalError) -> bool:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from importlib import import_module
 from typing import Any
 
 from flask import Flask
-from flask_migrate import Migrate
 from sqlalchemy import Engine, Insert, Select, Update, and_, case, func, not_, or_, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from flaskapp.config import INSTANCE, Settings
 from flaskapp.store import database
 from flaskapp.store.deliveries import Deliveries
+from flaskapp.store.migrations import init_migrations
 from flaskapp.store.tables import Call, Delivery, Event, Recording, Turn, db
 from flaskapp.store.writing import write
 
@@ -132,7 +132,8 @@ class History:
         with app.app_context():
             self._engine: Engine = db.engine
         self.deliveries = Deliveries(self._engine)
-        self._insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        # The one of the two dialects that is loaded.
+        self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
 
     def write(self, entries: Iterable[Entry]) -> None:
         """All of it or nothing, in the given order; writing the same entries again changes nothing.
@@ -225,7 +226,7 @@ def init_history(app: Flask, settings: Settings) -> None:
     db.init_app(app)
     with app.app_context():
         database.prepare(db.engine)
-    Migrate(app, db, directory=str(database.MIGRATIONS), render_as_batch=True)
+    init_migrations(app, db)
     app.extensions["history"] = History(app)
 
 

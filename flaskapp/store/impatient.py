@@ -14,6 +14,8 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
 
 AWAY_FOR_S = 1.0
+#: redis-py gives us a pipeline in pieces of some kB, and would write each of them by itself.
+JOINED = 64
 
 
 class Silence:
@@ -48,11 +50,13 @@ class Impatient:
             self.silence.noticed()
             raise
 
-    def send_packed_command(self, *arguments: Any, **options: Any) -> None:
-        """Ask, unless it was found silent."""
+    def send_packed_command(self, command: Any, *arguments: Any, **options: Any) -> None:
+        """Ask, unless it was found silent; a pipeline in one write, where it is not too long for that."""
         self.silence.check()
+        if isinstance(command, list) and 1 < len(command) <= JOINED:
+            command = [b"".join(command)]
         try:
-            super().send_packed_command(*arguments, **options)  # type: ignore[misc]
+            super().send_packed_command(command, *arguments, **options)  # type: ignore[misc]
         except NoAnswer:
             self.silence.noticed()
             raise

@@ -1,137 +1,40 @@
 """Keeps what is said on live calls where other workers find it: once a second, all calls in one go.
 
 A call's bridge is asked for new audio and new lines; it never waits for that.
-One writer (a greenlet under gevent) carries everything to Redis in one
-pipeline. While Redis is away, chunks wait in memory: at most ten minutes of a
-call, and so many bytes of all calls together; then the oldest are dropped, and
-counted. The writer starts with the first call, and ends with the last.
+One writer (a greenlet under gevent) carries everything to Redis in small
+pipelines with pauses between them, and nothing that Redis knows already. While
+Redis is away, chunks wait in memory: at most ten minutes of a call, and so many
+bytes of all calls together; then the oldest are dropped, and counted. The writer
+starts with the first call, and ends with the last.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from flaskapp.phone.transcript import Line
 from flaskapp.store import audio, keys
-from flaskapp.store.audio import BYTES_PER_MS, CHUNKS_KEPT, AudioBuffer
-from flaskapp.store.live import LiveStore, leg_key, put_lines, usage_field
+from flaskapp.store.audio import AudioBuffer
+from flaskapp.store.followed import CALL_BYTES, Batch, Followed, Source
+from flaskapp.store.live import LiveStore, put_lines
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 RELEASED_WITHIN_S = 1.0
 SETTLED_EVERY_S = 0.1
-CHUNK_BYTES = 1000 * BYTES_PER_MS
-CALL_BYTES = CHUNKS_KEPT * CHUNK_BYTES
 ALL_BYTES = 256 << 20
-AT_ONCE_BYTES = 512 << 10  # one pipeline: it is put together without a pause
-
-
-class Source(Protocol):
-    """A live call's bridge, as the keeper sees it."""
-
-    @property
-    def heard_until_ms(self) -> int:
-        """Up to here all that the caller said has reached the transcript."""
-
-    def take_audio(self) -> tuple[int, bytes] | None:
-        """Mu-law that came since the last time, and where in the call it begins, in ms."""
-
-    @property
-    def cost_usd(self) -> float:
-        """What this leg has cost so far; 0.0 where nobody knows prices."""
-
-    @property
-    def usage(self) -> dict[str, float]:
-        """What this leg has used so far, by the engine's own names for it; a copy."""
-
-    @property
-    def base_ms(self) -> int:
-        """Where in the call this leg begins."""
-
-    def take_lines(self) -> Sequence[Line]:
-        """Lines that are new, or have changed, since the last time."""
-
-    def take_memo(self) -> dict[str, Any] | None:
-        """What the call's next leg must know, if that has changed since the last time; JSON can carry it."""
-
-
-@dataclass(eq=False)
-class _Followed:
-    """One call's leg: what of it has still to be written."""
-
-    call_sid: str
-    source: Source | None
-    chunks: deque[tuple[int, bytes]] = field(default_factory=deque)
-    lines: dict[str, dict[str, Any]] = field(default_factory=dict)
-    heard_until_ms: int = 0
-    memo: dict[str, Any] | None = None  # one that has still to be written
-    cost_usd: float = 0.0
-    usage: dict[str, float] = field(default_factory=dict)
-    base_ms: int = 0
-    waiting: int = 0  # bytes in `chunks`
-    stored: int = 0  # bytes in Redis
-    positions: int = 0
-    told_positions: int = 0
-    is_late: bool = False
-    written: threading.Event = field(default_factory=threading.Event)
-    guard: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, is_last: bool = False) -> None:
-        """Everything that is new at the source."""
-        with self.guard:
-            source = self.source
-            if source is None:
-                return
-            if is_last:
-                self.source = None
-            taken = source.take_audio()
-            for line in source.take_lines():
-                self.lines[line.item_id] = {**asdict(line), "mode": "live"}
-                self.positions = max(self.positions, line.position + 1)
-            self.heard_until_ms, self.cost_usd = source.heard_until_ms, source.cost_usd
-            self.usage, self.base_ms = source.usage, source.base_ms
-            self.memo = source.take_memo() or self.memo
-            start_ms, mulaw = taken or (0, b"")
-            for at in range(0, len(mulaw), CHUNK_BYTES):
-                self.chunks.append((start_ms + at // BYTES_PER_MS, mulaw[at : at + CHUNK_BYTES]))
-            self.waiting += len(mulaw)
-
-    def strike_off(self, chunk: tuple[int, bytes]) -> None:
-        """This one is in Redis."""
-        with self.guard:
-            if self.chunks and self.chunks[0] is chunk:
-                self.drop_oldest()
-        self.stored = min(self.stored + len(chunk[1]), CALL_BYTES)
-
-    def drop_oldest(self) -> None:
-        self.waiting -= len(self.chunks.popleft()[1])
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What waits for one call, or part of it, as it goes into one pipeline."""
-
-    followed: _Followed
-    chunks: list[tuple[int, bytes]]
-    lines: dict[str, dict[str, Any]]
-    fields: dict[str, str | int]
-    memo: dict[str, Any] | None
-    is_last: bool
-
-    @property
-    def answers(self) -> int:
-        """How many commands it takes."""
-        return 2 * len(self.chunks) + (2 if self.lines else 0) + 4
+# One pipeline: it is put together, and its answers are read, without a pause.
+AT_ONCE_BYTES = 256 << 10
+AT_ONCE_CALLS = 32
+#: A pause of no length would not do: gevent looks at its sockets only after a whole lot of those.
+PAUSE_S = 1e-6
 
 
 class Keeper:
@@ -155,7 +58,7 @@ class Keeper:
     ) -> None:
         self._buffer, self._live, self._now = buffer, live, now
         self._tell_bytes, self._tell_dropped, self._tell_late = held_bytes, dropped, came_late
-        self._followed: list[_Followed] = []
+        self._followed: list[Followed] = []
         self._guard = threading.Lock()
         self._hurry = threading.Event()
         self._writer: threading.Thread | None = None
@@ -166,7 +69,7 @@ class Keeper:
         for before in self._legs(call_sid):
             before.take(is_last=True)
         with self._guard:
-            self._followed.append(_Followed(call_sid, source))
+            self._followed.append(Followed(call_sid, source))
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write_for_ever, name="keeper", daemon=True)
                 self._writer.start()
@@ -198,7 +101,7 @@ class Keeper:
             time.sleep(SETTLED_EVERY_S)
         return True
 
-    def _legs(self, call_sid: str) -> list[_Followed]:
+    def _legs(self, call_sid: str) -> list[Followed]:
         """The call's legs that are not over."""
         with self._guard:
             return [each for each in self._followed if each.call_sid == call_sid and each.source is not None]
@@ -228,9 +131,9 @@ class Keeper:
             every = [each for each in self._followed if is_due or each.source is None]
         for each in every:
             self._take(each)
-            time.sleep(0)  # under gevent: the calls' frames come first
+            time.sleep(PAUSE_S)  # under gevent: the calls' frames come first
         try:
-            self._write(every)
+            self._write(deque(every))
         except RedisError as error:
             if not self._is_away:
                 log.warning("Redis is away, audio waits in memory: %s", error)
@@ -242,7 +145,7 @@ class Keeper:
             held = sum(each.waiting + each.stored for each in self._followed)
         self._tell_bytes(held)
 
-    def _take(self, followed: _Followed) -> None:
+    def _take(self, followed: Followed) -> None:
         try:
             followed.take()
         except Exception as error:  # one call's trouble is not the others'
@@ -253,77 +156,85 @@ class Keeper:
             )
             followed.source = None
 
-    def _write(self, todo: list[_Followed]) -> None:
-        """Everything that waits, in as many pipelines as it takes.
+    def _write(self, todo: deque[Followed]) -> None:
+        """Everything that waits, in as many pipelines as it takes; a call's chunks stay in order.
 
         Raises:
             redis.exceptions.RedisError: what was not answered waits for the next round.
         """
         failed: RedisError | None = None
         while todo:
-            batches = _next_batches(todo)
-            done = []
+            batches = _next_batches(todo, time.monotonic())
             for batch, answers in self._send(batches):
                 try:
                     self._settle(batch, answers)
-                    if not batch.followed.chunks:
-                        done.append(batch.followed)
                 except ResponseError as error:  # Redis did not want this call's; the others' it may
                     failed = error
-                    done.append(batch.followed)
-            todo = [each for each in todo if each not in done]
+                    continue
+                if batch.followed.chunks:
+                    todo.appendleft(batch.followed)
+            time.sleep(PAUSE_S)
         if failed is not None:
             raise failed
 
-    def _send(self, batches: list[_Batch]) -> list[tuple[_Batch, list[Any]]]:
+    def _send(self, batches: list[Batch]) -> list[tuple[Batch, list[Any]]]:
+        """Each batch with Redis' answers: one for each chunk first, then those to all else."""
         with self._buffer.redis.pipeline(transaction=False) as pipe:
-            for batch in batches:
-                self._put(pipe, batch)
-            answers = iter(pipe.execute(raise_on_error=False))
-        return [(batch, [next(answers) for _ in range(batch.answers)]) for batch in batches]
+            ends = [self._put(pipe, batch) for batch in batches]
+            self._put_signs(pipe, batches)
+            answers = pipe.execute(raise_on_error=False)
+        begins, signs = [0, *ends], answers[ends[-1] :]
+        parts = [[*answers[begin:end], *signs] for begin, end in zip(begins, ends, strict=False)]
+        return list(zip(batches, parts, strict=True))
 
-    def _put(self, pipe: Any, batch: _Batch) -> None:
+    def _put(self, pipe: Any, batch: Batch) -> int:
+        """One call's; how many commands there are now."""
         call_sid = batch.followed.call_sid
         for start_ms, mulaw in batch.chunks:
             audio.put(pipe, call_sid, start_ms, mulaw)
         if batch.lines:
             put_lines(pipe, call_sid, batch.lines)
-        pipe.hset(keys.call(call_sid), mapping=batch.fields)
-        pipe.expire(keys.call(call_sid), keys.CALL_KEPT_S)
-        if batch.is_last:
-            pipe.zrem(keys.LIVE_CALLS, call_sid)
-        else:
-            pipe.zadd(keys.LIVE_CALLS, {call_sid: self._now()})
-        pipe.expire(keys.LIVE_CALLS, keys.CALL_KEPT_S)
+        if batch.fields:
+            pipe.hset(keys.call(call_sid), mapping=batch.fields)
+        if batch.renews:
+            pipe.expire(keys.audio(call_sid), keys.AUDIO_KEPT_S)
+            pipe.expire(keys.call(call_sid), keys.CALL_KEPT_S)
+        return len(pipe)
 
-    def _settle(self, batch: _Batch, answers: list[Any]) -> None:
+    def _put_signs(self, pipe: Any, batches: list[Batch]) -> None:
+        """These calls are alive, or are not expected any more."""
+        now = self._now()
+        alive = {batch.followed.call_sid: now for batch in batches if not batch.is_last}
+        if alive:
+            pipe.zadd(keys.LIVE_CALLS, alive)
+        if gone := [batch.followed.call_sid for batch in batches if batch.is_last]:
+            pipe.zrem(keys.LIVE_CALLS, *gone)
+        if any(batch.renews for batch in batches):
+            pipe.expire(keys.LIVE_CALLS, keys.CALL_KEPT_S)
+
+    def _settle(self, batch: Batch, answers: list[Any]) -> None:
         """Strike off what was written.
 
         Raises:
             redis.exceptions.RedisError: some of it was not.
         """
         followed, call_sid = batch.followed, batch.followed.call_sid
-        for chunk, answer in zip(batch.chunks, answers[::2], strict=False):
+        for chunk, answer in zip(batch.chunks, answers, strict=False):
             self._buffer.settle(call_sid, *chunk, answer)
             if not followed.stored:
                 log.info("Stored audio chunk for call %s", call_sid, extra={"call_sid": call_sid})
             followed.strike_off(chunk)
-        for answer in answers[2 * len(batch.chunks) :]:
+        for answer in answers[len(batch.chunks) :]:
             if isinstance(answer, Exception):
                 raise answer
-        with followed.guard:
-            if followed.memo is batch.memo:
-                followed.memo = None
-            for item, line in batch.lines.items():
-                if followed.lines.get(item) is line:
-                    del followed.lines[item]
+        followed.settle(batch, time.monotonic())
         if followed.positions > followed.told_positions:
             self._live.at_least_position(call_sid, followed.positions)
             followed.told_positions = followed.positions
         if batch.is_last and not followed.chunks and not followed.lines:
             self._finish(followed)
 
-    def _finish(self, followed: _Followed) -> None:
+    def _finish(self, followed: Followed) -> None:
         """All of a leg that is over is written."""
         with self._guard:
             self._followed.remove(followed)
@@ -350,33 +261,12 @@ class Keeper:
             self._tell_dropped(dropped)
 
 
-def _next_batches(todo: list[_Followed]) -> list[_Batch]:
-    """As much as goes into one pipeline; a call's chunks stay in order."""
-    batches: list[_Batch] = []
+def _next_batches(todo: deque[Followed], now: float) -> list[Batch]:
+    """As much as goes into one pipeline, taken from what is to do."""
+    batches: list[Batch] = []
     left = AT_ONCE_BYTES
-    for each in todo:
-        with each.guard:
-            chunks = []
-            for chunk in each.chunks:
-                if left <= 0:
-                    break
-                chunks.append(chunk)
-                left -= len(chunk[1])
-            is_last = each.source is None
-            batches.append(_Batch(each, chunks, dict(each.lines), _fields(each), each.memo, is_last))
-        if left <= 0:
-            break
+    while todo and left > 0 and len(batches) < AT_ONCE_CALLS:
+        batch = todo.popleft().batch(left, now)
+        left -= sum(len(mulaw) for _, mulaw in batch.chunks)
+        batches.append(batch)
     return batches
-
-
-def _fields(followed: _Followed) -> dict[str, str | int]:
-    """What the call's hash is told of its leg."""
-    fields: dict[str, str | int] = {"heard_until_ms": followed.heard_until_ms}
-    if followed.source is not None:  # whoever hears of the leg's end adds it up
-        if followed.cost_usd:
-            fields["leg_cost"] = repr(followed.cost_usd)
-        if followed.usage:
-            fields |= usage_field(followed.usage, leg_key(followed.base_ms))
-    if followed.memo is not None:
-        fields["memo"] = json.dumps(followed.memo)
-    return fields

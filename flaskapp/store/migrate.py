@@ -8,17 +8,14 @@ import signal
 import sys
 import time
 
-from flask import Flask
-from flask_migrate import upgrade
+from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaskapp.config import Settings, load_settings
+from flaskapp.config import INSTANCE, Settings, load_settings
 from flaskapp.observability import configure_logging
 from flaskapp.phone.errors import ConfigurationError
 from flaskapp.redaction import Redactor
-from flaskapp.store import database
-from flaskapp.store.history import init_history
-from flaskapp.store.tables import db
+from flaskapp.store import database, migrations
 
 # honcho starts `release` beside the others instead of before them, and ends all when one of them ends.
 HONCHO = "HONCHO_PROCESS_NAME"
@@ -32,17 +29,51 @@ def trouble(settings: Settings, migrate: bool) -> str | None:
     Args:
         migrate: run what is pending, instead of complaining about it.
     """
-    app = Flask("flaskapp")
     try:
-        init_history(app, settings)
-        with app.app_context():
-            if migrate:
-                upgrade()
-            return BEHIND if database.is_behind(db.engine) else None
+        if migrate:
+            _migrate(settings)
+        return BEHIND if _is_behind(settings.database_url) else None
     except (SQLAlchemyError, OSError) as error:
         said = str(getattr(error, "orig", None) or error).strip().splitlines()
         why = Redactor(settings.secrets().values())(said[0] if said else type(error).__name__)
         return f"The database does not answer ({why}): start it, or correct DATABASE_URL"
+
+
+def check(settings: Settings) -> None:
+    """What the server does before it has workers, in a process of its own, which ends.
+
+    Raises:
+        SystemExit: the database is not as it must be; one line has said why.
+    """
+    if problem := _checked(settings):
+        print(problem, file=sys.stderr)
+        sys.exit(1)
+
+
+def _migrate(settings: Settings) -> None:
+    from flask import Flask
+    from flask_migrate import upgrade
+
+    from flaskapp.store.history import init_history
+
+    app = Flask("flaskapp")
+    init_history(app, settings)
+    with app.app_context():
+        upgrade()
+
+
+def _is_behind(url: str) -> bool:
+    """Asked with as little of the app as possible: the server's start waits for it."""
+    database.make_room(url, INSTANCE)
+    address = make_url(url)
+    if database.is_file(url):
+        address = address.set(database=str(INSTANCE / str(address.database)))
+    engine = create_engine(address, **database.engine_options(url))
+    database.prepare(engine)
+    try:
+        return migrations.is_behind(engine)
+    finally:
+        engine.dispose()
 
 
 def main(arguments: list[str]) -> int:

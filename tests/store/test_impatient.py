@@ -60,3 +60,23 @@ def test_every_kind_of_address_has_its_own_kind_of_connection(url, kind):
     made = connect(url).text.connection_pool.make_connection()
     assert isinstance(made, kind)
     assert isinstance(made, impatient.Impatient)
+
+
+def test_a_pipeline_leaves_in_one_write(line, monkeypatch):
+    redis = connect(f"redis://127.0.0.1:{line.port}/0").raw
+    redis.ping()
+    writes: list[int] = []
+    send = Connection.send_packed_command
+    monkeypatch.setattr(
+        Connection,
+        "send_packed_command",
+        lambda self, command, **options: (writes.append(len(command)), send(self, command, **options))[1],
+    )
+    with redis.pipeline(transaction=False) as pipe:
+        for number in range(20):
+            pipe.set(f"key{number}", bytes([number]) * 8000)
+        pipe.execute()
+    assert writes == [1]
+    assert [redis.get(f"key{number}") for number in range(20)] == [
+        bytes([number]) * 8000 for number in range(20)
+    ]

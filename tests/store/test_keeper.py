@@ -10,7 +10,7 @@ import time
 import pytest
 
 from flaskapp.phone.transcript import CALLER, Line
-from flaskapp.store import keeper, keys
+from flaskapp.store import followed, keeper, keys
 from flaskapp.store.audio import AudioBuffer
 from flaskapp.store.keeper import Keeper
 from flaskapp.store.live import LiveStore, connect, leg_key
@@ -368,3 +368,57 @@ def test_the_log_tells_once_per_call_that_audio_is_stored(desk, caplog):
         desk.rounds(1)
     desk.keeper.release("CA1")
     assert caplog.text.count("Stored audio chunk for call CA1") == 1
+
+
+def test_what_is_known_is_not_written_again_until_it_is_time(real_connections):
+    desk = Desk(real_connections)
+    calls = {f"CA{number}": Bridge() for number in range(20)}
+    for call_sid, bridge in calls.items():
+        bridge.heard_until_ms, bridge.cost_usd, bridge.usage = 100, 0.5, {"input_tokens": 3}
+        desk.keeper.follow(call_sid, bridge)
+    desk.rounds(3)
+    desk.connections.text.config_resetstat()
+    before = len(desk.bytes)
+    desk.rounds(5)
+    commands = desk.connections.text.info("commandstats")
+    assert not {"cmdstat_hset", "cmdstat_expire", "cmdstat_xadd"} & set(commands), "nothing has changed"
+    rounds = len(desk.bytes) - before + 1
+    assert commands["cmdstat_zadd"]["calls"] <= 2 * rounds, (
+        "one command gives the signs of life of many calls"
+    )
+    for bridge in calls.values():
+        bridge.heard_until_ms = 200
+    desk.rounds(2)
+    assert {desk.live.recall(call_sid)["heard_until_ms"] for call_sid in calls} == {"200"}
+
+
+def test_what_goes_on_does_not_expire_and_what_redis_forgot_it_is_told_again(desk, monkeypatch):
+    monkeypatch.setattr(followed, "RENEWED_EVERY_S", 0.2)
+    bridge, redis = Bridge(), desk.connections.text
+    bridge.heard_until_ms, bridge.cost_usd = 100, 0.5
+    desk.keeper.follow("CA1", bridge)
+    bridge.say(words(1))
+    servers.wait_until(lambda: redis.ttl(keys.audio("CA1")) > keys.FORGOTTEN_S, "the audio stays for ever")
+    assert redis.ttl(keys.LIVE_CALLS) > keys.FORGOTTEN_S
+    for name in (keys.audio("CA1"), keys.call("CA1")):
+        redis.expire(name, 60)
+    for name in (keys.audio("CA1"), keys.call("CA1")):
+        servers.wait_until(lambda name=name: redis.ttl(name) > keys.FORGOTTEN_S, f"{name} goes")
+    redis.flushall()
+    servers.wait_until(lambda: desk.live.recall("CA1").get("leg_cost") == "0.5", "it is not told again")
+    assert desk.live.recall("CA1")["heard_until_ms"] == "100"
+    assert desk.keeper.release("CA1")
+
+
+def test_what_is_left_at_the_end_stays_no_longer_than_a_day(desk):
+    bridge = Bridge()
+    desk.keeper.follow("CA1", bridge)
+    desk.rounds(2)
+    bridge.say(words(1))
+    assert desk.keeper.release("CA1")
+    for name in (keys.audio("CA1"), keys.call("CA1")):
+        assert 0 < desk.connections.text.ttl(name) <= keys.CALL_KEPT_S
+
+
+def test_keys_are_renewed_well_before_a_call_that_is_said_to_be_over_goes():
+    assert 2 * (followed.RENEWED_EVERY_S + keeper.EVERY_S) < keys.FORGOTTEN_S

@@ -80,6 +80,38 @@ print(done[0], late[0])
 """
 )
 
+# Another process writes all the time; between two of its messages the keeper may do one thing, not many.
+READING = (
+    TICKER
+    + """
+import os, subprocess
+from flaskapp.store import keeper as module
+reading, writing = os.pipe()
+script = "import os, time\\nwhile True: time.sleep(0.0005); os.write(1, b'x')"
+other = subprocess.Popen([sys.executable, "-c", script], stdout=writing)
+os.set_blocking(reading, False)
+read = [0]
+def on_readable():
+    os.read(reading, 4096)
+    read[0] += 1
+watcher = gevent.get_hub().loop.io(reading, 1)
+watcher.start(on_readable)
+class Slow(Bridge):
+    def take_audio(self):
+        until = time.monotonic() + 0.002
+        while time.monotonic() < until: pass
+        taken_at.append(read[0])
+        return super().take_audio()
+taken_at = []
+for number in range(40):
+    keeper.follow(f"CA{number}", Slow())
+while not read[0]: gevent.sleep(0.01)
+while len(taken_at) < 40: gevent.sleep(0.01)
+print(len(set(taken_at[:40])))
+other.kill()
+"""
+)
+
 
 def run(script: str, url: str) -> str:
     done = subprocess.run(
@@ -111,3 +143,7 @@ def test_turns_jobs_and_the_keeper_work_in_greenlets(redis_server):
 
 def test_they_do_so_too_with_a_redis_inside_the_process():
     assert run(WORKING, "").startswith("(True, True)")
+
+
+def test_a_round_of_the_keeper_lets_what_arrives_pass_between_two_calls(redis_server):
+    assert int(run(READING, redis_server)) > 8, "frames wait until many calls were seen to"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import inspect, text
 
-from flaskapp.store import database
+from flaskapp.store import migrations
 from flaskapp.store.tables import db
 
 
@@ -25,10 +26,23 @@ def test_models_and_migrations_agree(engine):
 
 
 def test_pending_migrations_are_seen(engine):
-    assert database.is_behind(engine)
+    assert migrations.is_behind(engine)
     upgrade()
-    assert not database.is_behind(engine)
+    assert not migrations.is_behind(engine)
     upgrade()
+
+
+def test_the_newest_are_those_that_alembic_finds():
+    assert migrations.newest() == set(ScriptDirectory(str(migrations.MIGRATIONS)).get_heads()) != set()
+
+
+def test_a_database_of_another_version_of_the_app_is_behind_or_ahead(engine):
+    upgrade(revision="0001")
+    assert migrations.is_behind(engine)
+    upgrade()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert migrations.is_behind(engine)
 
 
 def test_every_step_can_be_taken_back(engine):

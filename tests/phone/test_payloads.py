@@ -1,0 +1,29 @@
+"""Many payloads are decoded at once, and what is odd among them as it would be alone."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import random
+
+import pytest
+
+from flaskapp.phone.payloads import decoded
+
+
+def test_each_payload_is_what_it_is_alone():
+    chance = random.Random(7)
+    pieces = [chance.randbytes(size) for size in (160, 0, 1, 2, 3, 480, 3200) for _ in range(9)]
+    assert decoded([base64.b64encode(piece) for piece in pieces]) == pieces
+    assert decoded([]) == []
+
+
+@pytest.mark.parametrize("odd", [b"QU\nJD", b'QUJD","QUJD', b"QUJD==", b'"', b"QU\\JD"])
+def test_an_odd_one_is_read_as_it_would_be_alone(odd):
+    try:
+        alone = base64.b64decode(odd)
+    except binascii.Error:
+        with pytest.raises(binascii.Error):
+            decoded([b"QUJD", odd])
+    else:
+        assert decoded([b"QUJD", odd]) == [b"ABC", alone]
