@@ -146,7 +146,6 @@ class Bridge(Flow):
             if self._is_admitted:
                 self._door = None
             self._work_off()
-            self._pause(False)
             if self._gone is not None and not self._door:
                 raise self._gone
 
@@ -242,6 +241,8 @@ class Bridge(Flow):
                     self._step_safely(*self._inbox.popleft())
             finally:
                 self._at_work.release()
+        if self._is_paused and not self._inbox and not self._door:
+            self._pause(False)
 
     def _step_safely(self, events: Sequence[ev.Event], now: float, leg: EngineLeg | None) -> None:
         """What an engine brings shall cost the call its session at most."""
