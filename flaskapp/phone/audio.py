@@ -32,6 +32,7 @@ MULAW_SILENCE = b"\xff"
 VOICE_RMS = 150
 SPEECH_MS = 200  # less is a click, a breath, a key
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_PADDINGS = (b"=", b"==")
 
 _PCM, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0006, 0x0007, 0xFFFE
 
@@ -52,11 +53,10 @@ def base64_size(payload: bytes) -> int:
     Raises:
         ValueError: it is not base64.
     """
-    text = payload.rstrip(b"=")
-    padding = len(payload) - len(text)
-    if len(payload) % 4 or padding > 2 or text.translate(None, _BASE64):
+    size, rest = len(payload), payload.translate(None, _BASE64)
+    if size & 3 or (rest and not (rest in _PADDINGS and payload.endswith(rest))):
         raise ValueError("not base64")
-    return len(payload) // 4 * 3 - padding
+    return size // 4 * 3 - len(rest)
 
 
 def rms(pcm: bytes) -> int:

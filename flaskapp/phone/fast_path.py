@@ -26,7 +26,7 @@ Inbox = deque[tuple[Sequence[Event], float, Any]]
 class Hears(Protocol):
     """The engine's side: where the caller's audio goes."""
 
-    def send(self, messages: list[bytes], *, droppable: bool = False) -> None: ...
+    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
 
 
 class FastPath:

@@ -8,11 +8,15 @@ protocol, byte for byte. Source: RFC 6455, section 5.2.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from websockets.frames import apply_mask  # in C where the package has it
 
 TEXT = 0x81  # FIN and the opcode for text, nothing reserved
 MASKED = 0x80
+MASKS_AT_ONCE = 256
+_MIDDLE = (bytes((TEXT, 126)), bytes((TEXT, MASKED | 126)))  # by whether it is masked
+_masks: list[bytes] = []  # each is used once
 
 
 def measure(data: bytes, at: int) -> tuple[int, int] | None:
@@ -42,24 +46,19 @@ def cut_texts(data: bytes, is_masked: bool, max_size: int) -> tuple[list[bytes],
     """
     texts: list[bytes] = []
     at, end = 0, len(data)
-    while end - at > 1 and data[at] == TEXT:
-        second, start = data[at + 1], at + 2
-        size = second & 0x7F
-        if (second >= MASKED) is not is_masked or size == 127:
+    middle, begins = (MASKED | 126, 8) if is_masked else (126, 4)
+    while end - at >= begins and data[at] == TEXT:
+        second = data[at + 1]
+        if second == middle:  # nearly always
+            start, size = at + begins, data[at + 2] << 8 | data[at + 3]
+        elif second < 126 + (MASKED if is_masked else 0) and (second >= MASKED) is is_masked:
+            start, size = at + begins - 2, second & 0x7F
+        else:
             break
-        if size == 126:
-            start += 2
-            if start > end:
-                break
-            size = data[start - 2] << 8 | data[start - 1]
-        if is_masked:
-            start += 4
         stop = start + size
         if stop > end or size > max_size:
             break
-        text = data[start:stop]
-        if is_masked:
-            text = apply_mask(text, data[start - 4 : start])
+        text = apply_mask(data[start:stop], data[start - 4 : start]) if is_masked else data[start:stop]
         if not text.isascii():
             break
         texts.append(text)
@@ -74,16 +73,35 @@ def payload(data: bytes, start: int, end: int, is_masked: bool) -> bytes:
     return data[start:end]
 
 
-def text_frame(message: bytes, is_masked: bool) -> bytes:
-    """A message as one frame; clients mask theirs."""
-    size, bit = len(message), MASKED if is_masked else 0
-    if size < 126:
-        header = bytes((TEXT, bit | size))
-    elif size < 65_536:
-        header = bytes((TEXT, bit | 126, size >> 8, size & 0xFF))
-    else:
-        header = bytes((TEXT, bit | 127)) + size.to_bytes(8, "big")
-    if is_masked:
-        mask = os.urandom(4)
-        return header + mask + apply_mask(message, mask)
-    return header + message
+def text_frames(messages: Iterable[bytes], is_masked: bool) -> bytes:
+    """Messages as one frame each; clients mask theirs."""
+    parts: list[bytes] = []
+    bit = MASKED if is_masked else 0
+    for message in messages:
+        size = len(message)
+        if 125 < size < 65_536:  # nearly always
+            header = _MIDDLE[is_masked] + size.to_bytes(2, "big")
+        elif size < 126:
+            header = bytes((TEXT, bit | size))
+        else:
+            header = bytes((TEXT, bit | 127)) + size.to_bytes(8, "big")
+        if is_masked:
+            try:
+                mask = _masks.pop()
+            except IndexError:
+                mask = _mask()
+            parts += (header, mask, apply_mask(message, mask))
+        else:
+            parts += (header, message)
+    return b"".join(parts)
+
+
+def _mask() -> bytes:
+    """A key for one frame; a system call for each would take longer than the masking."""
+    data = os.urandom(4 * MASKS_AT_ONCE)
+    _masks.extend([data[at : at + 4] for at in range(4, len(data), 4)])
+    return data[:4]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_masks.clear)  # two processes must not use the same ones

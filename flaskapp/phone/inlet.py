@@ -56,7 +56,8 @@ class Inlet:
         """What one read brought; nothing is the end."""
         if self._is_calm and data and not self._owed and not self._carry:
             texts, at = frames.cut_texts(data, self._is_masked, self._max_size)
-            self.messages += texts
+            # Not added to the others, of which there hardly ever are any: that costs a list.
+            self.messages = self.messages + texts if self.messages else texts
             if at < len(data):
                 self._split(data, at)
         elif data:

@@ -12,7 +12,7 @@ import _thread
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from flaskapp.phone.carriers.base import Carrier, PacedCarrier
@@ -25,7 +25,7 @@ MORE_WITHIN_S = 0.3  # an engine that goes on speaking has sent more by then, ev
 class Sink(Protocol):
     """Where messages go: the carrier's wire."""
 
-    def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None: ...
+    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
     def drop_queued(self) -> None: ...
 
 

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from flaskapp.phone.errors import LegClosed
@@ -48,7 +48,7 @@ class ScriptLeg:
                 time.sleep(0.005)
         raise self._over or LegClosed(1000)
 
-    def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None:
+    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None:
         for message in messages:
             if self._over is None and droppable and self._outbox.qsize() >= QUEUE_MESSAGES:
                 self.dropped += 1

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from websockets.client import ClientProtocol
@@ -209,15 +209,17 @@ class Wire:
             return
         except (OSError, ValueError):
             data = b""
-        self._inlet.feed(data)
-        if self._inlet.messages or self._inlet.over is not None:
+        inlet = self._inlet
+        inlet.feed(data)
+        if inlet.messages or inlet.over is not None:
             self._tell()
 
     def _tell(self) -> None:
         inlet = self._inlet
-        messages, inlet.messages = inlet.messages, []
-        if messages and self._hear is not None:
-            self._hear(messages)
+        if messages := inlet.messages:
+            inlet.messages = []
+            if self._hear is not None:
+                self._hear(messages)
         if inlet.over is not None and self._ended is not None:
             ended, self._ended = self._ended, None
             self._unwatch()
@@ -230,17 +232,15 @@ class Wire:
 
     # ------------------------------------------------------------------ writing
 
-    def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None:
+    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None:
         """Text messages, in one write; never waits. Nothing happens on a closed connection.
 
         Args:
             droppable: audio that may go if the peer does not read.
         """
         with self._lock:
-            if self._inlet.is_open and not self._is_dead:
-                whole = [frames.text_frame(message, self._is_client) for message in messages]
-                if whole:
-                    self._write(whole[0] if len(whole) == 1 else b"".join(whole), len(whole), droppable)
+            if self._inlet.is_open and not self._is_dead and messages:
+                self._write(frames.text_frames(messages, self._is_client), len(messages), droppable)
 
     def drop_queued(self) -> None:
         """Forget audio that the peer has not taken yet: it must not be played any more."""

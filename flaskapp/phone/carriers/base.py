@@ -7,6 +7,7 @@ to go on without a click, and how many messages it has made: nothing else.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from typing import Protocol
 
@@ -75,22 +76,25 @@ class Repeats:
     """
 
     def __init__(self) -> None:
-        self._recent: dict[Number, str] = {}
+        self._numbers: deque[Number] = deque(maxlen=REMEMBERED)
+        self._sounds: deque[str] = deque(maxlen=REMEMBERED)
 
     def has(self, number: Number, payload: str) -> bool:
         """Whether this is one of them; else it is remembered."""
-        recent = self._recent
-        if number is None or (number in recent and len(recent) == 1):
-            return False
-        if recent.get(number) == payload:
-            return True
-        recent[number] = payload
-        if len(recent) > REMEMBERED:
-            del recent[next(iter(recent))]
+        if number is None or (payload in self._sounds and self._is_one(number, payload)):
+            return number is not None
+        self._numbers.append(number)
+        self._sounds.append(payload)
         return False
 
+    def _is_one(self, number: Number, payload: str) -> bool:
+        """Asked of a sound that came before, as silence does all the time."""
+        if len(set(self._numbers)) == 1 and number in self._numbers:
+            return False
+        return (number, payload) in zip(self._numbers, self._sounds, strict=True)
 
-class _Named(msgspec.Struct):
+
+class _Named(msgspec.Struct, gc=False):
     event: str
 
 

@@ -29,13 +29,13 @@ MIN_CHUNK, MAX_CHUNK = 3200, 100_000
 ENGINE_RATE_HZ = 24_000
 
 
-class _MediaFormat(msgspec.Struct):
+class _MediaFormat(msgspec.Struct, gc=False):
     encoding: str | None = ""
     sample_rate: Number = None
     sampleRate: Number = None
 
 
-class _Start(msgspec.Struct):
+class _Start(msgspec.Struct, gc=False):
     stream_sid: Number = None
     streamSid: Number = None
     call_sid: Number = None
@@ -50,21 +50,21 @@ class _Start(msgspec.Struct):
     mediaFormat: _MediaFormat | None = None
 
 
-class _Media(msgspec.Struct):
+class _Media(msgspec.Struct, gc=False):
     payload: str | None = None
     Payload: str | None = None
     chunk: Number = None
 
 
-class _Mark(msgspec.Struct):
+class _Mark(msgspec.Struct, gc=False):
     name: Number = ""
 
 
-class _Dtmf(msgspec.Struct):
+class _Dtmf(msgspec.Struct, gc=False):
     digit: Number = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     event: str
     stream_sid: Number = None
     streamSid: Number = None

@@ -20,13 +20,13 @@ FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
 
 
-class _MediaFormat(msgspec.Struct):  # names are spelt as Twilio spells them
+class _MediaFormat(msgspec.Struct, gc=False):  # names are spelt as Twilio spells them
     encoding: str = ""
     sampleRate: str | int | float = ""
     channels: str | int | float = 1
 
 
-class _Start(msgspec.Struct):
+class _Start(msgspec.Struct, gc=False):
     callSid: str = ""
     streamSid: str | None = ""
     accountSid: str | None = ""
@@ -34,20 +34,20 @@ class _Start(msgspec.Struct):
     customParameters: dict[str, Any] | None = None
 
 
-class _Media(msgspec.Struct):
+class _Media(msgspec.Struct, gc=False):
     payload: str
     chunk: Number = None
 
 
-class _Mark(msgspec.Struct):
+class _Mark(msgspec.Struct, gc=False):
     name: str = ""
 
 
-class _Dtmf(msgspec.Struct):
+class _Dtmf(msgspec.Struct, gc=False):
     digit: str | int = ""
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     event: str
     streamSid: str | None = ""
     media: _Media | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import _thread
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from flaskapp.phone import events as ev
@@ -58,7 +58,7 @@ class EngineLeg:
     def start(self) -> None:
         threading.Thread(target=self._serve, name="engine-leg", daemon=True).start()
 
-    def send(self, messages: Iterable[bytes], *, droppable: bool = False) -> None:
+    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None:
         """Nothing happens while there is no connection."""
         if self._wire is not None:
             self._wire.send(messages, droppable=droppable)

@@ -45,7 +45,7 @@ class SessionSpec:
     listens: bool = False
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     type: str
     delta: str | None = ""
     response_id: str | None = ""
@@ -62,7 +62,7 @@ class _Message(msgspec.Struct):
     usage: dict[str, Any] | None = None
 
 
-class _Named(msgspec.Struct):
+class _Named(msgspec.Struct, gc=False):
     type: str
 
 
