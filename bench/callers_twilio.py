@@ -40,6 +40,7 @@ class TwilioCaller(Caller):
         self._pending: deque[float] = deque()  # when those left that are awaited
         self._skipped: dict[int, float] = {}  # those that later ones have passed
         self._doubled = self._reordered = self._foreign = 0
+        self._at = 0  # where, in this app's messages, the sound begins that follows a frame's number
 
     def opened(self) -> None:
         account, media_format = (
@@ -66,7 +67,8 @@ class TwilioCaller(Caller):
     def on_ws_frame(self, _transport: WSTransport, frame: WSFrame) -> None:
         text = frame.get_payload_as_bytes()
         seq = self._awaited
-        if _numbers[seq] + self._tail in text and self._pending:
+        at = self._at
+        if text.startswith(self._tail, at) and text[at - 4 : at] == _numbers[seq] and self._pending:
             self._awaited = seq + 1
             wait = monotonic() - self._pending.popleft()
             try:
@@ -81,6 +83,7 @@ class TwilioCaller(Caller):
         payload = between_quotes(text, b'"payload"')
         if payload:
             self._hear(payload, now)
+            self._at = max(text.find(self._tail), 0)
         elif b'"mark"' in text:  # nothing waits to be played: the mark returns at once
             self._messages += 1
             mark = {"name": between_quotes(text, b'"name"').decode()}

@@ -10,7 +10,7 @@ from caller import FRAME_S, Caller
 from tally import Histogram, Tally
 from ticks import Ticks
 
-_TICK_S = 0.0001
+_TICK_S = 0.0002
 _MOST_IN_A_TICK = 64  # then what came back is read first
 _TOO_LATE_S = 1.0
 _REST_S, _STIRS_EVERY_S = 5.0, 8.0  # no carrier is silent for long: apps hang up over it

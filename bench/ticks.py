@@ -24,8 +24,7 @@ class _Timer(ctypes.Structure):
 class Ticks:
     """Calls back every so many seconds (Linux: ``timerfd_create(2)``); what was missed is not made up for.
 
-    A timer that was stopped is used again: an event loop can mistake a new file for a closed one
-    of the same number.
+    A timer that was stopped waits for the next who needs one: no files come and go between turns.
     """
 
     _idle: ClassVar[list[Ticks]] = []
