@@ -40,7 +40,7 @@ def test_a_planted_upward_import_is_named(house):
     ("name", "source", "complaint"),
     [
         ("phone/call.py", "import time", "clocks, sockets and waiting are for the rim"),
-        ("phone/events.py", "import msgspec", "standard library only"),
+        ("phone/commands.py", "import msgspec", "standard library only"),
         ("phone/events.py", "from . import call", "floor 2 (codecs and call)"),
         ("phone/audio.py", "import soxr", "do it inside the function"),
         ("phone/carriers/twilio.py", "from ..engines import realtime", "carriers do not know engines"),
