@@ -70,12 +70,14 @@ def printed(run: Found) -> str:
         parts.append(_table(HEADS, [_cells(row) for row in beside]))
     parts.append("\n".join(_remarks(run)))
     verdicts = [
-        [each["what"], each["promised"], each["measured"], VERDICTS[each["is_met"]]] for each in run["targets"]
+        [each["what"], each["promised"], each["measured"], VERDICTS[each["is_met"]]]
+        for each in run["targets"]
     ]
     parts.append(_table(("target", "", "measured", ""), verdicts))
     return "\n\n".join(parts)
 
 
+SHOWN = ("what", "promised", "measured")
 VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
 HIGHEST_HEADS = ("highest number of calls", "", "CPU s/call-min", "core %", "+p99 ms", "what came then")
 
@@ -171,7 +173,9 @@ def _about(row: Row) -> list[str]:
             f" p99, {row['load_core'] * 100:.0f} % of its core. Latencies mean nothing there."
         )
     if row["held_up"] > HELD_UP_FROM:
-        said.append(f"{who} had to wait for its core {row['held_up'] * 100:.0f} % of the time: others run here.")
+        said.append(
+            f"{who} had to wait for its core {row['held_up'] * 100:.0f} % of the time: others run here."
+        )
     if why := fault(row):
         said.append(f"{who}: {why}.")
     return said

@@ -28,8 +28,20 @@ def rows(windows: Sequence[Window]) -> list[Row]:
     found = []
     for calls, name in keys:
         own = [each for each in windows if (each["calls"], each["name"]) == (calls, name)]
-        found.append(_row(own) | _beside_floor(own, windows) | _added(own, windows))
+        row = _row(own) | _beside_floor(own, windows) | _added(own, windows)
+        fewer = [
+            each for each in found if each["name"] == name and each["calls"] < calls and "error" not in each
+        ]
+        found.append(row | _memory(row, fewer[-1] if fewer else None))
     return found
+
+
+def _memory(row: Row, fewer: Row | None) -> Row:
+    """What each call more takes; beside the step before, for the first call loads what all need."""
+    if "error" in row:
+        return {}
+    base_mb, base_calls = (fewer["rss_mb"], fewer["calls"]) if fewer else (row["idle_mb"], 0)
+    return {"kb_per_call": max(row["rss_mb"] - base_mb, 0.0) * 1024 / (row["calls"] - base_calls)}
 
 
 def _row(own: list[Window]) -> Row:
@@ -48,7 +60,7 @@ def _row(own: list[Window]) -> Row:
         "core": statistics.median(share(each, "cpu_s") for each in whole),
         "held_up": max(share(each, "held_up_s") for each in whole),
         "load_core": max(share(each, "load_cpu_s") for each in whole),
-        "kb_per_call": max((each["rss_mb"] - each["idle_mb"]) * 1024 / each["calls"] for each in whole),
+        "idle_mb": newest["idle_mb"],
         "rss_mb": max(each["rss_mb"] for each in whole),
     }
     for figure in ("wait_p50_ms", "wait_p95_ms", "wait_p99_ms", "lag_p99_ms", "opened_p99_ms"):

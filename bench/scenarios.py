@@ -41,12 +41,20 @@ def echo(run: Run, options: argparse.Namespace) -> Found:
                 if not set(names) - {"floor", "load alone"}:
                     continue
                 run.say(f"echo, {calls} calls: {', '.join(names)}")
-                turn_s = min(options.turn, options.seconds)
-                run.measure("echo", names, calls, options.seconds, turn_s, warm_up=options.warm_up)
+                seconds, turn_s = _paces(options, len(names))
+                run.measure("echo", names, calls, seconds, turn_s, warm_up=options.warm_up)
         for row in rows(of_scenario(run.windows, "echo")):
             if row["calls"] == calls and (why := fault(row)) and row["name"] != "load alone":
                 left_out.setdefault(row["name"], f"{why} at {calls} calls")
     return {"rows": rows(of_scenario(run.windows, "echo")), "left_out": left_out}
+
+
+def _paces(options: argparse.Namespace, subjects: int) -> tuple[float, float]:
+    """Seconds in all and in a turn: where more than two speak, each has less, or nobody would wait for it."""
+    if subjects <= 2:
+        return options.seconds, min(options.turn, options.seconds)
+    seconds = options.seconds * 2 / 3
+    return seconds, min(options.turn / 2, seconds)
 
 
 def most_calls(run: Run, options: argparse.Namespace) -> Found:

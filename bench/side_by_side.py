@@ -29,6 +29,7 @@ from scenarios import SCENARIOS
 PROJECT = BENCH.parent
 RESULTS = PROJECT / "instance" / "bench.json"
 IMAGES = PROJECT / "docs" / "images"
+MOST_TURN_S = 6.0
 #: Of each scenario on a machine of usual speed, in seconds: for the progress that is shown.
 ESTIMATES_S = {"echo": 330, "highest": 360, "workers": 40, "idle": 60, "opening": 40}
 
@@ -65,7 +66,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def _estimated_s(options: argparse.Namespace) -> float:
     if options.quick:
         return 20.0
-    scale = {"echo": options.rounds * options.seconds * len(options.calls) / 24}
+    scale = {"echo": options.rounds * options.seconds * len(options.calls) / 36}
     return 15 + sum(ESTIMATES_S[name] * scale.get(name, 1.0) for name in options.only)
 
 
@@ -76,9 +77,9 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="BENCH_PEERS=1 measures Pipecat, too: scripts/peers.sh makes its environment.",
     )
     parser.add_argument("--calls", type=_numbers, help="calls at once, one step after the other (5,50,200)")
-    parser.add_argument("--seconds", type=float, help="measured time of each subject in an order (8)")
+    parser.add_argument("--seconds", type=float, help="measured time of each subject in an order (12)")
     parser.add_argument("--rounds", type=int, help="how often each step's calls are opened anew (1)")
-    parser.add_argument("--turn", type=float, help="seconds until the next subject's turn (2)")
+    parser.add_argument("--turn", type=float, help="seconds until the next subject's turn (4; at most 6)")
     parser.add_argument("--only", type=_scenarios, help=f"some of {','.join(SCENARIOS)} (all)")
     parser.add_argument("--highest", action="store_true", help="the same as --only highest")
     parser.add_argument("--json", metavar="FILE", type=Path, help=f"write it there ({_shown(RESULTS)})")
@@ -89,7 +90,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="apps and load share all cores")
     options = parser.parse_args(arguments)
-    usual = {"calls": [5, 50, 200], "seconds": 8.0, "rounds": 1, "turn": 2.0, "only": list(SCENARIOS)}
+    usual = {"calls": [5, 50, 200], "seconds": 12.0, "rounds": 1, "turn": 4.0, "only": list(SCENARIOS)}
     if options.quick:
         usual |= {"calls": [5], "seconds": 1.0, "turn": 1.0, "only": ["echo"]}
     if options.highest:
@@ -100,6 +101,10 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     for name in ("seconds", "rounds", "turn"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name} must be more than nothing")
+    if options.turn > MOST_TURN_S:
+        parser.error(
+            f"--turn must be at most {MOST_TURN_S:g}: the product gives silent callers up after 15 s"
+        )
     options.warm_up = 0.5 if options.quick else 1.0
     return options
 

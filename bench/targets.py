@@ -40,7 +40,9 @@ def _at_least(what: str, value: float, limit: float, unit: str = "", digits: int
 
 def _row(results: Results, name: str, calls: int) -> dict[str, Any] | None:
     rows = results.get("echo", {}).get("rows", ())
-    fitting = [each for each in rows if (each["name"], each["calls"]) == (name, calls) and "error" not in each]
+    fitting = [
+        each for each in rows if (each["name"], each["calls"]) == (name, calls) and "error" not in each
+    ]
     return fitting[0] if fitting else None
 
 
@@ -112,7 +114,9 @@ def _idle(results: Results) -> Iterator[Target]:
     beside = "CPU per call beside 1,000 idle ones of that without"
     yield _at_most(beside, ratio["median"] if ratio else None, 1.05)
     whole = [each for each in found["rows"] if "error" not in each]
-    yield _at_most("memory of an idle call", found["kb_per_idle_call"] if len(whole) == 2 else None, 40, " kB", 0)
+    yield _at_most(
+        "memory of an idle call", found["kb_per_idle_call"] if len(whole) == 2 else None, 40, " kB", 0
+    )
 
 
 def _opening(results: Results) -> Iterator[Target]:

@@ -97,6 +97,7 @@ class Engine(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         transport.send(TEXT, json.dumps({"type": "session.update", "session": SESSION}).encode())
+        self._phone.engine = transport
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         phone = self._phone.transport
@@ -110,8 +111,6 @@ class Engine(WSListener):
                 phone.send(TEXT, media)
                 return None
             self._waiting.append(media)
-        elif text.startswith(b'{"type":"session.updated"'):
-            self._phone.engine = transport
         if frame.last_in_buffer and self._waiting:
             phone.underlying_transport.write(b"".join(map(_plain, self._waiting)))
             self._waiting = []
@@ -147,9 +146,7 @@ async def serve(port: int, base_url: str) -> None:
 
     async def connect(phone: Phone) -> None:
         headers = {"Authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
-        await ws_connect(
-            lambda: Engine(phone), url, ssl_context=trusted, extra_headers=headers
-        )
+        await ws_connect(lambda: Engine(phone), url, ssl_context=trusted, extra_headers=headers)
 
     def listener(request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
         if request.path == b"/health":
