@@ -176,6 +176,10 @@ def _about(row: Row) -> list[str]:
         said.append(
             f"{who} had to wait for its core {row['held_up'] * 100:.0f} % of the time: others run here."
         )
+    if row["foreign"]:
+        said.append(
+            f"{who}: {row['foreign']} messages were none of these calls' sound, as when an app speaks itself."
+        )
     if why := fault(row):
         said.append(f"{who}: {why}.")
     return said

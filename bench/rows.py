@@ -12,7 +12,8 @@ PAIRS_PER_MINUTE = 3000
 FULL_FROM = 0.95
 LOAD_FULL_FROM = 0.9
 LOAD_LAGS_FROM_MS = 5.0
-LOSSES = ("lost", "doubled", "reordered", "foreign", "ended")
+LOSSES = ("lost", "doubled", "reordered", "ended")
+COUNTED = ("sent", *LOSSES, "foreign")
 
 Window = dict[str, Any]
 Row = dict[str, Any]
@@ -24,14 +25,12 @@ def rows(windows: Sequence[Window]) -> list[Row]:
     A window: what the load generator counted of a subject in one order, and its ``name``, ``floor``,
     ``calls``, ``order`` (which one), ``unit_us``, ``rss_mb``, ``idle_mb``, ``is_paced``.
     """
-    keys = list(dict.fromkeys((each["calls"], each["name"]) for each in windows))
+    keys = sorted(dict.fromkeys((each["calls"], each["name"]) for each in windows), key=lambda key: key[0])
     found = []
     for calls, name in keys:
         own = [each for each in windows if (each["calls"], each["name"]) == (calls, name)]
         row = _row(own) | _beside_floor(own, windows) | _added(own, windows)
-        fewer = [
-            each for each in found if each["name"] == name and each["calls"] < calls and "error" not in each
-        ]
+        fewer = [each for each in found if each["name"] == name and "error" not in each]
         found.append(row | _memory(row, fewer[-1] if fewer else None))
     return found
 
@@ -65,7 +64,7 @@ def _row(own: list[Window]) -> Row:
     }
     for figure in ("wait_p50_ms", "wait_p95_ms", "wait_p99_ms", "lag_p99_ms", "opened_p99_ms"):
         row[figure] = statistics.median(each[figure] for each in whole)
-    for figure in ("sent", *LOSSES):
+    for figure in COUNTED:
         row[figure] = sum(each[figure] for each in whole)
     return row
 

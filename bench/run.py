@@ -63,6 +63,11 @@ class Run:
             self._started[name] = LINEUP[name](self._place)
         return self._started[name]
 
+    @property
+    def has_redis(self) -> bool:
+        """Whether the product keeps its calls in a Redis of its own process."""
+        return any(subject.beside for subject in self._started.values())
+
     def started(self) -> dict[str, dict[str, float]]:
         """Of every server that was started: seconds to its first answer, MB before its first call."""
         return {

@@ -30,6 +30,10 @@ PROJECT = BENCH.parent
 RESULTS = PROJECT / "instance" / "bench.json"
 IMAGES = PROJECT / "docs" / "images"
 MOST_TURN_S = 6.0
+REDIS = {
+    True: "the product's Redis on its core and counted with it",
+    False: "no redis-server: one is embedded",
+}
 #: Of each scenario on a machine of usual speed, in seconds: for the progress that is shown.
 ESTIMATES_S = {"echo": 330, "highest": 360, "workers": 40, "idle": 60, "opening": 40}
 
@@ -52,12 +56,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             except KeyboardInterrupt:
                 run.say("stopped; what was measured so far follows")
                 break
-        has_redis = any(run.subject("product").beside for _ in "1") if results else False
         settings = {
             **{name: getattr(options, name) for name in ("calls", "seconds", "rounds", "turn", "only")},
             "pinned": cores.apps is not None,
             "awake": options.awake and cores.apps is not None,
-            "redis": "a Redis beside it on its core, counted with it" if has_redis else "Redis embedded",
+            "redis": REDIS[run.has_redis],
             "took_s": run.passed_s,
         }
         return figures(results, run.windows, run.started(), run.units, settings)
