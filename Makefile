@@ -54,5 +54,5 @@ tools:
 	@scripts/install.sh bench
 
 clean:  ## removes the environment and the caches, never instance/
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
