@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rig import Load
-from subjects import PROJECT, RELAYS, Engine, Subject, alone, product, relay
+from subjects import PROJECT, RELAYS, Engine, Subject, alone, product, relay, stream_to
 
 PEERS_PYTHON = PROJECT / ".venv-peers" / "bin" / "python"
 
@@ -72,7 +73,9 @@ def _plain_flask(place: Place) -> Subject:
 
 def _pipecat(place: Place) -> Subject:
     command = [str(PEERS_PYTHON), str(RELAYS / "pipecat_peer.py"), "{port}"]
-    return relay(place.stack, place.folder, place.plain, place.core, "Pipecat", command)
+    subject = relay(place.stack, place.folder, place.plain, place.core, "Pipecat", command)
+    # It resamples all sound, twice each way, and sends at the ear's pace: frames keep no numbers.
+    return replace(subject, stream=partial(stream_to, "/media-stream", "twilio, counted"), is_paced=True)
 
 
 LINEUP: dict[str, Callable[[Place], Subject]] = {

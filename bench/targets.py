@@ -72,6 +72,8 @@ def _echo(results: Results) -> Iterator[Target]:
     ours = [each for each in results["echo"]["rows"] if each["name"].startswith("product")]
     gone = sum(each.get(name, 0) for each in ours for name in ("lost", "doubled", "reordered"))
     failed = sum("error" in each for each in ours)
+    if not ours:
+        return
     yield Target(
         "nothing lost, doubled, out of order",
         "0",

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 venv=.venv-peers
-packages=("pipecat-ai[openai,websocket,silero]==1.14.0" "uvicorn" "fastapi")
+packages=("pipecat-ai[openai,websocket]==1.14.0" "uvicorn" "fastapi")
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
 echo "Installing ${packages[*]} into $venv (some minutes) ..."
 "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --quiet "${packages[@]}"
