@@ -1,11 +1,10 @@
-"""A Twilio stream to an app that speaks the engine's own rate: resampled sound keeps no number, so it is counted."""
+"""A Twilio stream to an app that resamples: its sound keeps no numbers, so that it is only counted."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from callers_twilio import TwilioCaller
-from peer import between_quotes
 from picows import WSFrame, WSTransport
 
 _FRAME_BYTES = 160
