@@ -53,7 +53,18 @@ def _processor() -> str:
 
 
 HEADS = (
-    *("", "calls", "CPU s/call-min", "of floor", "4 of 5", "core %", "+p50 ms", "+p95 ms", "+p99 ms"),
+    *(
+        "",
+        "calls",
+        "CPU s/call-min",
+        "of floor",
+        "4 of 5",
+        "quietest",
+        "core %",
+        "+p50 ms",
+        "+p95 ms",
+        "+p99 ms",
+    ),
     *("kB/call", "lost", "doubled", "reordered"),
 )
 
@@ -62,18 +73,18 @@ def printed(run: Found) -> str:
     """What people read: tables in Markdown, remarks, targets."""
     parts = []
     if "echo" in run:
-        parts.append(_table(HEADS, [_cells(row) for row in run["echo"]["rows"]]))
+        parts.append(aligned(HEADS, [_cells(row) for row in run["echo"]["rows"]]))
     if "highest" in run:
-        parts.append(_table(HIGHEST_HEADS, [_highest(*item) for item in run["highest"].items()]))
+        parts.append(aligned(HIGHEST_HEADS, [_highest(*item) for item in run["highest"].items()]))
     beside = [row for name in ("workers", "idle", "opening") for row in run.get(name, {}).get("rows", ())]
     if beside:
-        parts.append(_table(HEADS, [_cells(row) for row in beside]))
+        parts.append(aligned(HEADS, [_cells(row) for row in beside]))
     parts.append("\n".join(_remarks(run)))
     verdicts = [
         [each["what"], each["promised"], each["measured"], VERDICTS[each["is_met"]]]
         for each in run["targets"]
     ]
-    parts.append(_table(("target", "", "measured", ""), verdicts))
+    parts.append(aligned(("target", "", "measured", ""), verdicts))
     return "\n\n".join(parts)
 
 
@@ -94,6 +105,7 @@ def _cells(row: Row) -> list[str]:
         f"{row['cpu_s_per_call_minute']:.3f}",
         f"{of_floor['median']:.2f}" if of_floor and is_app else "",
         f"{of_floor['p10']:.2f}-{of_floor['p90']:.2f}" if of_floor and is_app else "",
+        f"{of_floor['quietest']:.2f}" if of_floor and is_app else "",
         f"{row['core'] * 100:.0f}",
         *(waits if is_app else [f"({row[f'wait_{each}']:.2f})" for each in WAITS]),
         f"{row['kb_per_call']:.0f}" if is_app else "",
@@ -122,7 +134,7 @@ def _highest(name: str, found: Found) -> list[str]:
     ]
 
 
-def _table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def aligned(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Pipes, aligned: a terminal shows it as a page does."""
     cells = [list(heads), *map(list, lines)]
     widths = [max(len(line[at]) for line in cells) for at in range(len(heads))]

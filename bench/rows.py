@@ -50,7 +50,7 @@ def _row(own: list[Window]) -> Row:
     whole = [each for each in own if "error" not in each]
     if errors or not whole:
         return row | {"error": (errors or ["nothing was counted"])[0]}
-    costs = [cost for each in whole for cost in each["turns_us"]]
+    costs = _costs(whole)
     row |= {
         "cpu_s_per_call_minute": _call_minute(statistics.median(costs)),
         "least": _call_minute(min(costs)),
@@ -102,7 +102,19 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def _beside_floor(own: list[Window], windows: Sequence[Window]) -> Row:
     floor = own[-1]["floor"]
     found = ratios(own, [each for each in windows if each["name"] == floor])
-    return {"floor": floor, "of_floor": spread(found)} if found else {"floor": floor}
+    if not found:
+        return {"floor": floor}
+    least = [min(_costs(each)) for each in (own, [each for each in windows if _is_beside(each, own)])]
+    return {"floor": floor, "of_floor": spread(found) | {"quietest": least[0] / least[1]}}
+
+
+def _is_beside(window: Window, own: list[Window]) -> bool:
+    orders = {each["order"] for each in own}
+    return window["name"] == own[-1]["floor"] and window["order"] in orders and "error" not in window
+
+
+def _costs(windows: Sequence[Window]) -> list[float]:
+    return [cost for each in windows if "error" not in each for cost in each["turns_us"]]
 
 
 def _added(own: list[Window], windows: Sequence[Window]) -> Row:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lineup import PEERS_PYTHON, Place, has_peers
+from publish import publish
 from report import figures, printed
 from rig import BENCH, Cores, Load, open_more_files
 from run import Progress, Run
@@ -86,7 +87,9 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", type=_scenarios, help=f"some of {','.join(SCENARIOS)} (all)")
     parser.add_argument("--highest", action="store_true", help="the same as --only highest")
     parser.add_argument("--json", metavar="FILE", type=Path, help=f"write it there ({_shown(RESULTS)})")
-    parser.add_argument("--publish", action="store_true", help=f"draw the curves in {_shown(IMAGES)}")
+    parser.add_argument(
+        "--publish", action="store_true", help=f"curves to {_shown(IMAGES)}, a table to README.md"
+    )
     parser.add_argument("--quick", action="store_true", help="under a minute: two subjects, 5 calls, 1 s")
     parser.add_argument(
         "--let-sleep", dest="awake", action="store_false", help="idle cores may fall asleep, and are paid for"
@@ -151,6 +154,8 @@ def main() -> int:
     file.write_text(json.dumps(measured, indent=1) + "\n")
     print(f"\nEvery figure is in {os.path.relpath(file)}.")
     draw(file, options.publish)
+    if options.publish:
+        publish(measured, PROJECT / "README.md")
     return 0
 
 

@@ -10,6 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parent.parent / "bench"))
 
 from curves import points
+from publish import publish
 from rows import fault, load_is_the_limit, rows
 from search import highest
 from targets import targets
@@ -133,3 +134,28 @@ def test_curves_rise_with_the_calls_and_leave_out_the_load():
     found["highest"] = {"product": {"row": {**found["echo"]["rows"][0], "calls": 640}}}
     assert [calls for calls, _ in points(found, "cpu_s_per_call_minute")["product"]] == [5, 50, 640]
     assert list(points(found, "cpu_s_per_call_minute")) == ["product"]
+
+
+def test_a_run_is_published_between_its_marks_again_and_again(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- bench: begin -->\nold\n<!-- bench: end -->\nafter\n")
+    run = echo_of(window("product", [20.0]), window("floor", [10.0]), window("load alone", [5.0]))
+    run |= {"settings": {"calls": [10]}, "date": "2026-01-02", "machine": "a machine", "python": "3.11"}
+    run["highest"] = {"product": {"calls": 640, "is_capped": False, "is_loads_limit": True}}
+    for _ in range(2):
+        publish(run, page)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("<!-- bench: end -->\nafter\n")
+    (line,) = [line for line in text.splitlines() if line.startswith("| product ")]
+    assert "0.060 (2.00)" in line
+    assert "640 or more" in line
+    assert "old" not in text
+
+
+def test_a_page_without_a_place_is_left_as_it_is(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("nothing\n")
+    with pytest.raises(ValueError, match="no place"):
+        publish({}, page)
+    assert page.read_text() == "nothing\n"

@@ -63,7 +63,7 @@ class Phone(WSListener):
         text = frame.get_payload_as_bytes()
         start = text.find(_PAYLOAD) + 11
         if start == 10 or self.engine is None:
-            self._other(text)
+            self._other(text, start)
         elif frame.last_in_buffer and not self._waiting:
             self.engine.send(TEXT, _APPEND + text[start : text.find(b'"', start)] + _END)
             return None
@@ -78,8 +78,10 @@ class Phone(WSListener):
         if self.engine is not None:
             self.engine.disconnect()
 
-    def _other(self, text: bytes) -> None:
-        if text.startswith(b'{"event":"start"'):
+    def _other(self, text: bytes, start: int) -> None:
+        if start > 10:  # the engine is not there yet
+            self._waiting.append(_APPEND + text[start : text.find(b'"', start)] + _END)
+        elif text.startswith(b'{"event":"start"'):
             self.stream_sid = json.loads(text)["streamSid"]
             self._dialling = self._dial(self)  # held: the loop alone would let it be collected
         elif text.startswith(b'{"event":"stop"') and self.transport is not None:
