@@ -182,7 +182,8 @@ def _about(row: Row) -> list[str]:
     if load_is_the_limit(row):
         said.append(
             f"The load generator was the limit beside {who}: frames left {row['lag_p99_ms']:.1f} ms late at"
-            f" p99, {row['load_core'] * 100:.0f} % of its core. Latencies mean nothing there."
+            f" p99, {row['load_core'] * 100:.0f} % of its core, for which it waited"
+            f" {row['load_held_up'] * 100:.0f} % of the time. Latencies mean nothing there."
         )
     if row["held_up"] > HELD_UP_FROM:
         said.append(

@@ -58,6 +58,7 @@ def _row(own: list[Window]) -> Row:
         "units": statistics.median(statistics.median(each["turns_us"]) / each["unit_us"] for each in whole),
         "core": statistics.median(share(each, "cpu_s") for each in whole),
         "held_up": max(share(each, "held_up_s") for each in whole),
+        "load_held_up": max(share(each, "load_held_up_s") for each in whole),
         "load_core": max(share(each, "load_cpu_s") for each in whole),
         "idle_mb": newest["idle_mb"],
         "rss_mb": max(each["rss_mb"] for each in whole),

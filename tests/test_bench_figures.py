@@ -20,7 +20,7 @@ def window(name, turns_us, *, calls=10, order=1, **other):
     """What the load generator counts of a subject that loses nothing."""
     waits = {f"wait_{each}_ms": 1.0 for each in ("p50", "p95", "p99", "max")}
     counts = dict.fromkeys(("lost", "doubled", "reordered", "foreign", "ended"), 0)
-    clocks = {"wall_s": 4.0, "cpu_s": 1.0, "held_up_s": 0.0, "load_cpu_s": 1.0}
+    clocks = {"wall_s": 4.0, "cpu_s": 1.0, "held_up_s": 0.0, "load_cpu_s": 1.0, "load_held_up_s": 0.0}
     facts = {"name": name, "floor": "floor", "calls": calls, "order": order, "is_paced": False}
     memory = {"rss_mb": 100.0, "idle_mb": 90.0, "unit_us": 80.0}
     found = {"sent": 200, "turns_us": turns_us, "lag_p99_ms": 0.1, "opened_p99_ms": 5.0}
