@@ -9,7 +9,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit check bench env-example requirements app dev clean
+.PHONY: help demo run test test-unit check bench env-example requirements app dev tools clean
 
 help:  ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +20,7 @@ demo: app  ## answers one simulated phone call here: transcript, latencies, reco
 run: app  ## serves on 127.0.0.1:5001 with everything built in (PORT=5002 for another port)
 	@$(BIN)/python -m flaskapp.local run
 
-test: dev  ## all tests, on real servers (ARGS="-k name" for some)
+test: tools  ## all tests, on real servers (ARGS="-k name" for some)
 	@scripts/servers.sh
 	@LOCAL=1 $(BIN)/python -m pytest --timeout=900 -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder --reruns 1 -rfER $(ARGS)
 
@@ -35,8 +35,8 @@ check: dev  ## style, types, layers, links
 	@$(BIN)/python -m scripts.links
 	@$(BIN)/python -m scripts.env_example --check
 
-bench: dev  ## measures the path of a frame, as a table and JSON
-	@$(BIN)/python bench/frame_path.py $(ARGS)
+bench: tools  ## measures what a call costs, beside other relays: tables, JSON, curves (ARGS=--help)
+	@$(BIN)/python bench/side_by_side.py $(ARGS)
 
 env-example: app  ## writes .env.example from flaskapp/config.py
 	@$(BIN)/python -m scripts.env_example
@@ -50,6 +50,9 @@ app:
 dev:
 	@scripts/install.sh dev
 
+tools:
+	@scripts/install.sh bench
+
 clean:  ## removes the environment and the caches, never instance/
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,6 +9,7 @@ from time import monotonic, process_time
 from typing import Any
 
 from caller import Caller
+from callers_counted import CountedCaller
 from callers_exotel import ExotelCaller
 from callers_twilio import TwilioCaller
 from echo_engine import EchoEngine
@@ -18,7 +19,11 @@ from speaking import Choir
 from tally import Histogram
 
 Stream = dict[str, Any]
-CARRIERS: dict[str, type[Caller]] = {"twilio": TwilioCaller, "exotel": ExotelCaller}
+CARRIERS: dict[str, type[Caller]] = {
+    "twilio": TwilioCaller,
+    "twilio, counted": CountedCaller,
+    "exotel": ExotelCaller,
+}
 CLOCKS = ("wall_s", "cpu_s", "held_up_s", "load_cpu_s", "load_held_up_s")
 HANDSHAKE_S = 20.0
 ENGINE_WITHIN_S = 5.0  # of the session before

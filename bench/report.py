@@ -1,4 +1,4 @@
-"""The figures of a run: a table for people, a dictionary for programs."""
+"""The figures of a run: tables for people, a dictionary for programs."""
 
 from __future__ import annotations
 
@@ -6,139 +6,193 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from measure import percentile
+from rows import Row, fault, load_is_the_limit
+from targets import targets
 
-TARGET = 0.25
-PACKAGES = ("flask", "gevent", "gunicorn", "flask-sock", "openai", "websockets", "msgspec")
-LAGS_FROM_MS = 5.0
-FULL_FROM = 0.9
+PACKAGES = (
+    *("flask", "gevent", "gunicorn", "flask-sock", "openai", "websockets", "msgspec", "redis"),
+    *("picows", "uvloop", "fastapi", "uvicorn"),
+)
 HELD_UP_FROM = 0.05
+UNSTEADY_FROM = 1.25
 
-Window = dict[str, Any]
+Found = dict[str, Any]
 
 
-def figures(windows: dict[str, list[Window]], settings: dict[str, Any]) -> dict[str, Any]:
-    """Everything that was measured, per subject and summed up."""
-    rows = {name: _row(of_subject) for name, of_subject in windows.items()}
-    base, plain_turns = rows["load alone"], _turns(windows["plain relay"])
-    for name, row in rows.items():
-        row["added_p50_ms"] = max(row["wait_p50_ms"] - base["wait_p50_ms"], 0.0)
-        row["added_p99_ms"] = max(row["wait_p99_ms"] - base["wait_p99_ms"], 0.0)
-        ratios = [mine / plain for mine, plain in zip(_turns(windows[name]), plain_turns, strict=True)]
-        row["of_plain_relay"] = statistics.median(ratios)
-        row["of_plain_relay_most"] = [percentile(ratios, 10), percentile(ratios, 90)]
-        row["of_plain_relay_least"] = row["us_least"] / rows["plain relay"]["us_least"]
+def figures(
+    results: dict[str, Found], windows: Sequence[Found], started: Found, units: list[float], settings: Found
+) -> Found:
+    """Everything that was measured, summed up; the windows that it was summed up from."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "settings": settings,
-        "target": TARGET,
-        "is_met": rows["product"]["of_plain_relay"] <= TARGET,
-        "subjects": rows,
-        "windows": windows,
+        "calibration_us": units,
+        "started": started,
+        **results,
+        "targets": [asdict(each) for each in targets(results, started)],
+        "windows": list(windows),
     }
 
 
-def _turns(windows: list[Window]) -> list[float]:
-    """Costs of a pair, turn by turn; turns of the same number stood side by side."""
-    return [cost for each in windows for cost in each["turns_us"]]
-
-
-def _row(windows: list[Window]) -> dict[str, Any]:
-    costs = _turns(windows)
-    row = {
-        "us_per_pair": statistics.median(costs),
-        "us_least": min(costs),
-        "us_most": max(costs),
-        "units": statistics.median(statistics.median(each["turns_us"]) / each["unit_us"] for each in windows),
-        "unit_us": statistics.median(each["unit_us"] for each in windows),
-        "core": statistics.median(each["cpu_s"] / each["wall_s"] for each in windows),
-        "held_up": max(each["held_up_s"] / each["wall_s"] for each in windows),
-        "rss_mb": windows[-1]["rss_mb"],
-    }
-    for name in ("wait_p50_ms", "wait_p99_ms", "lag_p99_ms"):
-        row[name] = statistics.median(each[name] for each in windows)
-    for name in ("sent", "lost", "doubled", "reordered", "foreign", "ended"):
-        row[name] = sum(each[name] for each in windows)
-    row["load_core"] = max(each["load_cpu_s"] / each["wall_s"] for each in windows)
-    return row
+def _processor() -> str:
+    """As Linux names it; whoever compares machines wants to know."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 HEADS = (
-    *("µs CPU/pair", "least-most", "of plain", "of unit", "core %"),
-    *("added p50 ms", "p99 ms", "lost", "doubled", "reordered", "RSS MB"),
+    *(
+        "",
+        "calls",
+        "CPU s/call-min",
+        "of floor",
+        "4 of 5",
+        "quietest",
+        "core %",
+        "+p50 ms",
+        "+p95 ms",
+        "+p99 ms",
+    ),
+    *("kB/call", "lost", "doubled", "reordered"),
 )
 
 
-def table(run: dict[str, Any]) -> str:
-    """What people read."""
-    lines = [["", *HEADS]]
-    for name, row in run["subjects"].items():
-        is_app = name != "load alone"
-        wait = ("added_p50_ms", "added_p99_ms") if is_app else ("wait_p50_ms", "wait_p99_ms")
-        lines.append(
-            [
-                name,
-                f"{row['us_per_pair']:.1f}",
-                f"{row['us_least']:.1f}-{row['us_most']:.1f}",
-                f"{row['of_plain_relay']:.3f}" if is_app else "",
-                f"{row['units']:.3f}",
-                f"{row['core'] * 100:.0f}",
-                *(f"{row[each]:.2f}" for each in wait),
-                *(str(row[each]) for each in ("lost", "doubled", "reordered")),
-                f"{row['rss_mb']:.0f}" if is_app else "",
-            ]
-        )
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    rows = [
-        "  ".join(
-            [line[0].ljust(widths[0])] + [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
-        )
-        for line in lines
+def printed(run: Found) -> str:
+    """What people read: tables in Markdown, remarks, targets."""
+    parts = []
+    if "echo" in run:
+        parts.append(aligned(HEADS, [_cells(row) for row in run["echo"]["rows"]]))
+    if "highest" in run:
+        parts.append(aligned(HIGHEST_HEADS, [_highest(*item) for item in run["highest"].items()]))
+    beside = [row for name in ("workers", "idle", "opening") for row in run.get(name, {}).get("rows", ())]
+    if beside:
+        parts.append(aligned(HEADS, [_cells(row) for row in beside]))
+    parts.append("\n".join(_remarks(run)))
+    verdicts = [
+        [each["what"], each["promised"], each["measured"], VERDICTS[each["is_met"]]]
+        for each in run["targets"]
     ]
-    return "\n".join([*rows, "", *_remarks(run)])
+    parts.append(aligned(("target", "", "measured", ""), verdicts))
+    return "\n\n".join(parts)
 
 
-def _remarks(run: dict[str, Any]) -> list[str]:
-    rows, settings = run["subjects"], run["settings"]
-    units = [each["unit_us"] for windows in run["windows"].values() for each in windows]
+SHOWN = ("what", "promised", "measured")
+VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
+HIGHEST_HEADS = ("highest number of calls", "", "CPU s/call-min", "core %", "+p99 ms", "what came then")
+
+
+def _cells(row: Row) -> list[str]:
+    if "error" in row:
+        return [row["name"], str(row["calls"]), f"failed: {row['error']}", *[""] * (len(HEADS) - 3)]
+    of_floor = row.get("of_floor")
+    is_app = row["name"] != "load alone"
+    waits = [f"{row[f'added_{each}']:.2f}" if f"added_{each}" in row and is_app else "" for each in WAITS]
+    return [
+        row["name"],
+        str(row["calls"]),
+        f"{row['cpu_s_per_call_minute']:.3f}",
+        f"{of_floor['median']:.2f}" if of_floor and is_app else "",
+        f"{of_floor['p10']:.2f}-{of_floor['p90']:.2f}" if of_floor and is_app else "",
+        f"{of_floor['quietest']:.2f}" if of_floor and is_app else "",
+        f"{row['core'] * 100:.0f}",
+        *(waits if is_app else [f"({row[f'wait_{each}']:.2f})" for each in WAITS]),
+        f"{row['kb_per_call']:.0f}" if is_app else "",
+        *(str(row[each]) for each in ("lost", "doubled", "reordered")),
+    ]
+
+
+WAITS = ("p50_ms", "p95_ms", "p99_ms")
+
+
+def _highest(name: str, found: Found) -> list[str]:
+    row = found["row"] or {}
+    more = "or more" if found["is_capped"] or found["is_loads_limit"] else ""
+    then = "no more were tried" if found["is_capped"] else f"{found['failed_at']}: {found['because']}"
+    if found["is_loads_limit"]:
+        then += " (the load generator's limit)"
+    elif not found["failed_at"] and not found["is_capped"]:
+        then = "no time for more"
+    return [
+        name,
+        f"{found['calls']} {more}".strip(),
+        f"{row['cpu_s_per_call_minute']:.3f}" if row else "",
+        f"{row['core'] * 100:.0f}" if row else "",
+        f"{row['added_p99_ms']:.1f}" if "added_p99_ms" in row else "",
+        then,
+    ]
+
+
+def aligned(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Pipes, aligned: a terminal shows it as a page does."""
+    cells = [list(heads), *map(list, lines)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(heads))]
+    rule = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
+    shown = [
+        "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |"
+        for line in cells
+    ]
+    return "\n".join([shown[0], "|" + "|".join(rule) + "|", *shown[1:]])
+
+
+def _remarks(run: Found) -> list[str]:
+    settings, units = run["settings"], run["calibration_us"]
     said = [
-        "A pair is one 20 ms frame in and one back. 'load alone' relays nothing: others add to its waits.",
-        f"{settings['calls']} calls, {settings['rounds']} x {settings['seconds']:g} s each, interleaved;"
-        f" unit (a fixed Python loop) {statistics.median(units):.1f} µs, {min(units):.1f}-{max(units):.1f};"
-        f" {'pinned' if settings['pinned'] else 'not pinned'},"
-        f" {'kept awake' if settings['awake'] else 'may fall asleep'};"
-        f" Python {run['python']}, {run['machine']}.",
+        f"{run['date']}, {run['machine']}, Python {run['python']}; "
+        f"{'apps on one core, load on another' if settings['pinned'] else 'not pinned'}, "
+        f"{'kept awake' if settings['awake'] else 'may fall asleep'}; {settings['redis']}.",
+        "A call brings 50 frames a second, and each comes back. Latencies are added to those of 'load alone'"
+        " (in brackets).",
+        f"Calibration (a fixed Python loop): {units[0]:.0f} us before, {units[-1]:.0f} us after,"
+        f" {min(units):.0f}-{max(units):.0f} between.",
     ]
-    for name, row in rows.items():
-        if row["lag_p99_ms"] > LAGS_FROM_MS or row["load_core"] > FULL_FROM:
-            said.append(
-                f"The load generator lagged beside {name!r}: {row['lag_p99_ms']:.1f} ms at p99,"
-                f" {row['load_core'] * 100:.0f} % of a core. Latencies mean nothing; try fewer --calls."
-            )
-        if row["core"] > FULL_FROM and name != "load alone":
-            said.append(f"{name!r} filled its core: fewer --calls give its true latency.")
-        if row["ended"]:
-            said.append(
-                f"{name!r} ended {row['ended']} calls itself: a machine that stood still? Run it again."
-            )
-        if row["foreign"]:
-            said.append(f"{name!r}: {row['foreign']} frames came back on a wrong call or changed.")
-        if row["held_up"] > HELD_UP_FROM:
-            said.append(
-                f"{name!r} had to wait for its core {row['held_up'] * 100:.0f} % of the time: others run"
-                " here, too. They spoil its caches and latencies."
-            )
-    product, verdict = rows["product"], "met" if run["is_met"] else "MISSED"
-    least, most = product["of_plain_relay_most"]
-    said.append(
-        f"Target {verdict}: the product costs {product['of_plain_relay']:.3f} of the plain relay, at most"
-        f" {TARGET} (four turns of five: {least:.3f}-{most:.3f};"
-        f" each at its quietest: {product['of_plain_relay_least']:.3f})."
-    )
+    if max(units) > min(units) * UNSTEADY_FROM:
+        said.append("The machine's speed changed while it was measured: only ratios mean something.")
+    for row in _all_rows(run):
+        said += _about(row)
+    for name, why in run.get("echo", {}).get("left_out", {}).items():
+        said.append(f"{name!r} was left out above: {why}.")
+    left_out = [run[name]["left_out"] for name in ("workers",) if "left_out" in run.get(name, {})]
+    return [*said, *left_out]
+
+
+def _all_rows(run: Found) -> list[Row]:
+    scenarios = [run.get(name, {}).get("rows", ()) for name in ("echo", "workers", "idle", "opening")]
+    best = [found["row"] for found in run.get("highest", {}).values() if found["row"]]
+    return [row for rows in scenarios for row in rows] + best
+
+
+def _about(row: Row) -> list[str]:
+    """What must be known of a row before it is believed."""
+    who = f"{row['name']!r} at {row['calls']} calls"
+    if "error" in row:
+        return [f"{who} failed: {row['error']}"]
+    said = []
+    if load_is_the_limit(row):
+        said.append(
+            f"The load generator was the limit beside {who}: frames left {row['lag_p99_ms']:.1f} ms late at"
+            f" p99, {row['load_core'] * 100:.0f} % of its core, for which it waited"
+            f" {row['load_held_up'] * 100:.0f} % of the time. Latencies mean nothing there."
+        )
+    if row["held_up"] > HELD_UP_FROM:
+        said.append(
+            f"{who} had to wait for its core {row['held_up'] * 100:.0f} % of the time: others run here."
+        )
+    if row["foreign"]:
+        said.append(
+            f"{who}: {row['foreign']} messages were none of these calls' sound, as when an app speaks itself."
+        )
+    if why := fault(row):
+        said.append(f"{who}: {why}.")
     return said

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the virtual environment and installs what `app` or `dev` needs, if that changed since the last time.
+# Makes the virtual environment and installs what `app`, `dev` or `bench` needs, if that changed since the last time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -7,6 +7,7 @@ level=${1:-app}
 venv=.venv
 files=(requirements.txt requirements-local.txt)
 [ "$level" = app ] || files+=(requirements-dev.txt)
+[ "$level" != bench ] || files+=(requirements-bench.txt)
 stamp=$venv/installed-$level
 log=$venv/install.log
 

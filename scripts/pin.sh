@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for name in requirements requirements-local requirements-dev; do
+for name in requirements requirements-local requirements-dev requirements-bench; do
     constraint=()
     [ "$name" = requirements ] || constraint=(--constraint requirements.txt)
     .venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \

@@ -1,4 +1,4 @@
-"""The measuring stick itself: it runs, loses nothing, prints a whole table. No figure is held to a limit."""
+"""The measuring stick itself: it runs, loses nothing, prints whole tables. No figure is held to a limit."""
 
 from __future__ import annotations
 
@@ -17,43 +17,62 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory):
-    """What a short run printed, and its figures."""
+    """What a short run printed, its figures, and where they are."""
     file = tmp_path_factory.mktemp("bench") / "figures.json"
-    options = ["--quick", "--calls", "4", "--seconds", "1", "--rounds", "1", "--json", str(file)]
     done = subprocess.run(
-        [sys.executable, str(BENCH / "frame_path.py"), *options],
+        [sys.executable, str(BENCH / "side_by_side.py"), "--quick", "--calls", "3,4", "--json", str(file)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=270,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(file.read_text())
+    return done.stdout, json.loads(file.read_text()), file.parent
 
 
 def test_the_table_has_a_row_for_everything_measured_and_a_verdict(quick_run):
-    printed, _ = quick_run
-    for name in ("product", "plain relay", "load alone"):
-        assert any(line.startswith(name) for line in printed.splitlines())
-    assert "Target met" in printed or "Target MISSED" in printed
+    printed, _, _ = quick_run
+    for name in ("product", "floor", "load alone"):
+        rows = [line for line in printed.splitlines() if line.startswith(f"| {name} ")]
+        assert len(rows) == 2
+    assert "| met |" in printed.replace("  ", "") or "MISSED |" in printed
 
 
-def test_no_frame_is_lost_doubled_or_on_a_wrong_call(quick_run):
-    product = quick_run[1]["subjects"]["product"]
-    assert product["sent"] >= 4 * 50
-    assert [product[name] for name in ("lost", "doubled", "reordered", "foreign", "ended")] == [0] * 5
+def test_no_frame_is_lost_or_doubled(quick_run):
+    for row in quick_run[1]["echo"]["rows"]:
+        assert row["sent"] >= row["calls"] * 25
+        assert [row[name] for name in ("lost", "doubled", "reordered", "ended")] == [0] * 4
 
 
-def test_cost_stands_beside_the_calibration(quick_run):
-    for windows in quick_run[1]["windows"].values():
-        for window in windows:
-            assert window["pairs"] > 0
-            assert min(window["turns_us"]) > 0
-            assert window["unit_us"] > 0
+def test_cost_stands_beside_the_calibration_and_the_floor(quick_run):
+    for window in quick_run[1]["windows"]:
+        assert window["pairs"] > 0
+        assert min(window["turns_us"]) > 0
+        assert window["unit_us"] > 0
+    product = next(row for row in quick_run[1]["echo"]["rows"] if row["name"] == "product")
+    assert product["of_floor"]["median"] > 0
+    assert product["rss_mb"] >= product["idle_mb"] > 0
 
 
-def test_wrong_options_are_said_in_a_line():
-    wrong = [sys.executable, str(BENCH / "frame_path.py"), "--calls", "0"]
+def test_the_curves_are_drawn_and_small(quick_run):
+    pytest.importorskip("matplotlib")
+    for name in ("bench-cpu.png", "bench-latency.png"):
+        picture = quick_run[2] / name
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 60_000
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--calls", "0"], "--calls must be more than nothing"),
+        (["--seconds", "0"], "--seconds must be more than nothing"),
+        (["--turn", "9"], "--turn must be at most 6"),
+        (["--only", "echoes"], "no scenario: echoes"),
+    ],
+)
+def test_wrong_options_are_said_in_a_line(options, said):
+    wrong = [sys.executable, str(BENCH / "side_by_side.py"), *options]
     done = subprocess.run(wrong, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "--calls must be more than nothing" in done.stderr
+    assert said in done.stderr
