@@ -16,7 +16,8 @@ app = create_app({**settings, "DATABASE_URL": "sqlite:///" + sys.argv[1], "LOG_F
 before = set(sys.modules)
 warm_up(app)
 import gc
-print(*(name for name in ("openai", "alembic", "flask_migrate", "rich", "fakeredis", "numpy") if name in before))
+unasked = ("openai", "alembic", "flask_migrate", "rich", "fakeredis", "numpy")
+print(*(name for name in unasked if name in before))
 print(*(name for name in ("openai", "aiohttp") if name in sys.modules))
 print(gc.get_freeze_count() > 10_000)
 import aiohttp
