@@ -106,6 +106,7 @@ def _label(axes: Any, picture: Picture, lines: Points) -> None:
     axes.set_yscale("log")
     axes.set_xticks(_apart(steps))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_locator(_ticker().LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.grid(color="#e5e5e5", linewidth=0.8)
@@ -122,6 +123,12 @@ def _apart(steps: list[int]) -> list[int]:
         if not kept or step >= kept[-1] * 1.25:
             kept.append(step)
     return kept
+
+
+def _ticker() -> Any:
+    import matplotlib.ticker
+
+    return matplotlib.ticker
 
 
 def _matplotlib() -> Any:

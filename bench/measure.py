@@ -8,12 +8,15 @@ from pathlib import Path
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads of a process, to the nanosecond (Linux).
+    """User and system time of all threads of a process, to the nanosecond (Linux); 0 of one that is gone.
 
     The clock of another process is named as ``clock_getcpuclockid(3)`` does it;
     ``/proc/PID/stat`` counts in ticks of 10 ms, too coarse for a frame.
     """
-    return time.clock_gettime(~pid << 3 | 2)
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:
+        return 0.0
 
 
 def held_up_seconds(pid: int) -> float:

@@ -60,7 +60,8 @@ class Cores:
         """Nobody shall pay for waking a core (see awake.py)."""
         for core in (self.apps, self.load):
             if core is not None:
-                process = subprocess.Popen([sys.executable, str(BENCH / "awake.py"), str(core)])
+                command = [sys.executable, str(BENCH / "awake.py"), str(core)]
+                process = subprocess.Popen(command, start_new_session=True)
                 stack.callback(process.wait)
                 stack.callback(process.terminate)
 
@@ -82,7 +83,13 @@ class Load:
 
     def __init__(self, stack: ExitStack, core: int | None) -> None:
         command = [sys.executable, str(BENCH / "load.py"), *([] if core is None else [str(core)])]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for us: we stop what we started, in order
+        )
         self._rest = b""
         stack.callback(self._stop)
         said = self._answer(SAYS_WITHIN_S)

@@ -48,6 +48,8 @@ def _row(own: list[Window]) -> Row:
     row: Row = {"name": newest["name"], "calls": newest["calls"], "is_paced": newest["is_paced"]}
     errors = [each["error"] for each in own if "error" in each]
     whole = [each for each in own if "error" not in each]
+    if any(cost < 0 for cost in _costs(whole)):
+        errors.append("its process ended")
     if errors or not whole:
         return row | {"error": (errors or ["nothing was counted"])[0]}
     costs = _costs(whole)

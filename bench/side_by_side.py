@@ -55,7 +55,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             try:
                 results[name] = SCENARIOS[name](run, options)
             except KeyboardInterrupt:
-                run.say("stopped; what was measured so far follows")
+                run.say("stopped; the scenarios that were finished follow")
                 break
         settings = {
             **{name: getattr(options, name) for name in ("calls", "seconds", "rounds", "turn", "only")},

@@ -221,6 +221,7 @@ def _start(
             env=dict(environment),
             stdout=output,
             stderr=output,
+            start_new_session=True,
             preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
         )
     stack.callback(_stop, process)

@@ -62,11 +62,12 @@ def test_memory_of_a_call_leaves_out_what_the_first_one_loads():
         ({"doubled": 1, "reordered": 3}, "1 doubled, 3 reordered"),
         ({"cpu_s": 3.9}, "its core is full"),
         ({"error": "nobody answers"}, "failed: nobody answers"),
+        ({"turns_us": [-3000.0]}, "failed: its process ended"),
         ({}, ""),
     ],
 )
 def test_a_subject_at_its_end_is_left_out_above(what, said):
-    assert fault(row_of([window("product", [20.0], **what)], "product")) == said
+    assert fault(row_of([window("product", **{"turns_us": [20.0]} | what)], "product")) == said
 
 
 @pytest.mark.parametrize("what", [{"lag_p99_ms": 6.0}, {"load_cpu_s": 3.8}])

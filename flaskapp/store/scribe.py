@@ -45,6 +45,9 @@ WRITE_EVERY_S = 0.2
 RETRY_AFTER_S = 1.0
 ENTRIES_KEPT = 50_000
 ENTRIES_AT_ONCE = 500
+#: One transaction: while SQLite is at it, no frame passes. What was written is written again without harm.
+ENTRIES_IN_A_ROW = 20
+PAUSE_S = 1e-6
 #: Reasons of a leg's end after which the call may go on: its stream broke; somebody else was dialled.
 BROKE, TRANSFERRED, REPLACED = "carrier_lost", "transferred", "replaced"
 GONE = "caller_hung_up"
@@ -299,7 +302,10 @@ class Scribe(Listener):
         from sqlalchemy import exc
 
         try:
-            self._history.write(_latest([entry for entry, _ in batch]))
+            entries = _latest([entry for entry, _ in batch])
+            for at in range(0, len(entries), ENTRIES_IN_A_ROW):
+                self._history.write(entries[at : at + ENTRIES_IN_A_ROW])
+                time.sleep(PAUSE_S)
         except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
             waiting = len(batch) + len(self._notes)
             log.error("The database is away, %d notes wait: %s", waiting, type(error).__name__)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from flask_migrate import upgrade
 from sqlalchemy import text
+from sqlalchemy.dialects import sqlite
 
 from flaskapp.store.history import (
     CallChanged,
@@ -19,6 +20,7 @@ from flaskapp.store.history import (
     RecordingChanged,
     TurnSaved,
 )
+from flaskapp.store.statements import statements
 from flaskapp.store.tables import db
 from tests.store.conftest import history_app
 
@@ -296,3 +298,11 @@ def test_a_line_that_was_withdrawn_is_no_turn(history):
     history.write([OPENED, turn("a", 0, text="half a", is_final=False), turn("b", 1)])
     history.write([turn("a", 0, text="")])
     assert [one["item"] for one in history.turns("CA1")] == ["b"]
+
+
+def test_lines_and_events_are_written_by_statements_that_are_made_once():
+    lines = [TurnSaved(f"CA{at}", f"i{at}", at, "agent", "yes", 0, 1, "live", False, True) for at in range(2)]
+    events = [EventHappened(f"CA{at}", at, "dtmf", {"digit": str(at)}) for at in range(2)]
+    for first, second in (lines, events):
+        made = [[statement for statement, _ in statements(sqlite.insert, each)] for each in (first, second)]
+        assert all(one is other for one, other in zip(*made, strict=True))
