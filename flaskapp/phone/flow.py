@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any, cast
 
 from flaskapp.phone.audio import BYTES_PER_MS, to_telephone
 from flaskapp.phone.call import Call
+from flaskapp.phone.payloads import decoded
 from flaskapp.phone.transcript import Line
 
 
@@ -30,7 +30,7 @@ class Flow:
         if not (taken := _taken(self.call.intake.flow)):
             return None
         audio_format = self.call.intake.audio_format
-        pieces = [base64.b64decode(payload) for _, payload in taken]
+        pieces = decoded([payload for _, payload in taken])
         start_ms = taken[0][0] - len(pieces[0]) / BYTES_PER_MS[audio_format]
         return self.call.talk.base_ms + round(start_ms), to_telephone(b"".join(pieces), audio_format)
 
