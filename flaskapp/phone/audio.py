@@ -32,7 +32,7 @@ MULAW_SILENCE = b"\xff"
 VOICE_RMS = 150
 SPEECH_MS = 200  # less is a click, a breath, a key
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_PADDINGS = (b"=", b"==")
+_PADDINGS = (b"==", b"=", b"")
 
 _PCM, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0006, 0x0007, 0xFFFE
 
@@ -54,7 +54,7 @@ def base64_size(payload: bytes) -> int:
         ValueError: it is not base64.
     """
     size, rest = len(payload), payload.translate(None, _BASE64)
-    if size & 3 or (rest and not (rest in _PADDINGS and payload.endswith(rest))):
+    if size & 3 or rest not in _PADDINGS or not payload.endswith(rest):
         raise ValueError("not base64")
     return size // 4 * 3 - len(rest)
 

@@ -99,12 +99,11 @@ class Bridge(Flow):
         self._inbox: Inbox = deque()
         self._at_work = native_lock()
         self._bell = threading.Event()  # something waits in the inbox, or at the door
-        self._door: deque[list[bytes]] | None = deque()  # of a stream that is not admitted; None: it is
+        self._door: deque[Sequence[bytes]] | None = deque()  # of a stream that is not admitted; None: it is
         self._gone: LegClosed | None = None
         self._is_paused = False
         self._wire = phone if isinstance(phone, Wire) and phone.can_listen else None
-        told = (self._inbox, self._at_work, self._ring, clock)
-        self._fast = FastPath(call, carrier, self._playback, *told)
+        self._fast = FastPath(call, carrier, self._playback, self._inbox, self._ring, clock)
         self._over = threading.Event()
         self._sampled_at = clock()
 
@@ -122,7 +121,7 @@ class Bridge(Flow):
         finally:
             self._finish()
 
-    def _from_carrier(self, messages: list[bytes]) -> None:
+    def _from_carrier(self, messages: Sequence[bytes]) -> None:
         now, decode = self._clock(), self._carrier.decode
         events = [event for message in messages if (event := decode(message)) is not None]
         if not self._is_admitted:
@@ -149,7 +148,7 @@ class Bridge(Flow):
             if self._gone is not None and not self._door:
                 raise self._gone
 
-    def _arrived(self, messages: list[bytes]) -> None:
+    def _arrived(self, messages: Sequence[bytes]) -> None:
         """Called by the event loop: the carrier's messages."""
         if self._door is None:
             self._fast.from_carrier(messages)
@@ -225,10 +224,11 @@ class Bridge(Flow):
             leg: the engine's leg that brings it; None: it comes from elsewhere.
         """
         if not self._inbox and self._at_work.acquire(blocking=False):
+            self._fast.close()
             try:
                 self._step(events, now, leg)
             finally:
-                self._at_work.release()
+                self._at_rest()
         else:
             self._inbox.append((events, now, leg))
         self._work_off()
@@ -236,13 +236,24 @@ class Bridge(Flow):
     def _work_off(self) -> None:
         """Whatever waits, unless somebody is at work on it."""
         while self._inbox and self._at_work.acquire(blocking=False):
+            self._fast.close()
             try:
                 while self._inbox:
                     self._step_safely(*self._inbox.popleft())
             finally:
-                self._at_work.release()
+                self._at_rest()
         if self._is_paused and not self._inbox and not self._door:
             self._pause(False)
+
+    def settle(self) -> None:
+        """Tell the call what has only been passed on until now."""
+        self._fast.settle()
+
+    def _at_rest(self) -> None:
+        """Nobody is at work any more."""
+        if self._wire is not None and self._door is None:
+            self._fast.open(self._leg)
+        self._at_work.release()
 
     def _step_safely(self, events: Sequence[ev.Event], now: float, leg: EngineLeg | None) -> None:
         """What an engine brings shall cost the call its session at most."""
@@ -303,9 +314,9 @@ class Bridge(Flow):
         audio_format, hear = self.call.memory.audio_format, None
         if self._wire is not None:
             hear = self._fast.from_engine
-            self._fast.speaks(audio_format)
+            self._fast.uses(RealtimeSession(audio_format))
         told = (self._from_engine, self._listener, self._clock, audio_format, hear)
-        self._leg = self._fast.leg = EngineLeg(self._engine, self.call.call_sid, *told)
+        self._leg = EngineLeg(self._engine, self.call.call_sid, *told)
         self._legs.append(self._leg)
         self._leg.start()
 
@@ -368,7 +379,7 @@ class Bridge(Flow):
         self._listener.message(self.call.call_sid, command.message)
 
     def _close_engine(self, command: do.CloseEngine, now: float) -> None:
-        leg, self._leg, self._fast.leg = self._leg, None, None
+        leg, self._leg = self._leg, None
         if leg is not None:
             leg.close()
 

@@ -7,7 +7,7 @@ Nothing here reads a clock or a socket: time is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
@@ -91,30 +91,38 @@ class Call(Attention):
         handler = self._handlers.get(type(event))
         return handler(self, event, now - self._began) if handler else []
 
-    def hears(self, audio: ev.CallerAudio, now: float) -> bool:
-        """What ``receive`` does with this audio while a session listens; False: it is for ``receive``.
+    # ------------------------------------------------------------------ audio that is only passed on
 
-        If so, nothing follows but that it is passed on.
-        """
-        intake = self.intake
-        if not self._is_live or not intake.takes_now(audio, now - self._began):
-            return False
-        talk = self.talk
-        talk.given_ms += audio.duration_ms
-        talk.given_at = intake.last_at
-        return True
+    @property
+    def hears(self) -> float:
+        """So many ms of caller audio may be passed on and told of later; 0: ``receive`` must have it."""
+        return self.intake.spare_ms if self._is_live else 0.0
 
-    def speaks(self, audio: ev.ReplyAudio, now: float) -> bool:
-        """The same for more of the audio that the agent is speaking; False: ``receive`` must see it."""
+    @property
+    def speaks(self) -> tuple[str, str, int] | None:
+        """Response, item and part whose audio may be; None: of no one."""
         talk = self.talk
-        if audio.item_id != talk.item_id or not self._is_live:
-            return False
-        if talk.silenced and audio.response_id in talk.silenced:
-            return False
+        spans = talk.playout.spans
+        if not (self._is_live and talk.item_id and spans) or talk.reply_id in ("", *talk.silenced):
+            return None
+        return talk.reply_id, talk.item_id, spans[-1].content_index
+
+    def heard(self, audios: Sequence[ev.CallerAudio], now: float) -> None:
+        """This was passed on to the engine, the last of it just then."""
+        at = now - self._began
+        self.talk.given_ms += self.intake.took(audios, at)
+        self.talk.given_at = at
+
+    def spoke(self, audios: Sequence[tuple[ev.ReplyAudio, float]]) -> None:
+        """This was passed on to the carrier, each slice at its time."""
+        talk = self.talk
+        for audio, now in audios:
+            talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
         if talk.greeting.reply_id:
-            talk.greeting.takes(audio.payload)
-        talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
-        return True
+            for audio, _ in audios:
+                talk.greeting.takes(audio.payload)
+
+    # ------------------------------------------------------------------ time
 
     def tick(self, now: float) -> list[do.Command]:
         """What follows from time passing: ask several times a second."""

@@ -1,8 +1,9 @@
 """The fast path: audio goes from one leg to the other in the event loop's own callback.
 
 Nearly all that comes on a live call is a slice of somebody's voice that has
-only to be counted and passed on. While nobody is at work on the call, that is
-done here, at once, and all that one read brought leaves in one write. What is
+only to be passed on. While nobody is at work on the call, that is done here, at
+once, and all that one read brought leaves in one write; the call is told of it
+before anything else happens to it, ten times a second at least. What is
 anything else - or comes while somebody is at work - waits in the call's inbox,
 in order, for the greenlet that serves the call. Nothing in here waits.
 """
@@ -23,25 +24,29 @@ from flaskapp.phone.playback import Playback
 Inbox = deque[tuple[Sequence[Event], float, Any]]
 
 
-class Hears(Protocol):
+class Sends(Protocol):
     """The engine's side: where the caller's audio goes."""
 
     def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
 
 
 class FastPath:
-    """One call's.
+    """One call's; closed until it is opened.
 
     Args:
         inbox: what waits for the call's owner: events, when they came, the engine's leg that brought them.
-        at_work: held by the call's owner.
         ring: wakes whoever works the inbox off.
 
     Attributes:
-        leg: the engine's leg whose words count; None: there is none.
         in_s, out_s: how long the last batch took that was measured, from the carrier and to it.
         wants_in, wants_out: the next batch is to be measured.
     """
+
+    __slots__ = (
+        *("in_s", "out_s", "wants_in", "wants_out", "_is_open", "_leg", "_room_ms", "_voice"),
+        *("_heard", "_heard_at", "_spoken", "_call", "_playback", "_clock", "_inbox", "_ring"),
+        *("_carrier_audio", "_carrier_event", "_engine_audio", "_engine_event", "_append"),
+    )
 
     def __init__(
         self,
@@ -49,66 +54,107 @@ class FastPath:
         carrier: Carrier,
         playback: Playback,
         inbox: Inbox,
-        at_work: Any,
         ring: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
-        self.leg: Hears | None = None
-        self.in_s = self.out_s = 0.0
+        self.in_s = self.out_s = self._heard_at = self._room_ms = 0.0
         self.wants_in = self.wants_out = True
+        self._is_open = False
+        self._leg: Sends | None = None
+        self._voice: tuple[str, str, int] | None = None
+        self._heard: list[CallerAudio] = []  # passed on, and the call has not been told yet
+        self._spoken: list[tuple[ReplyAudio, float]] = []
         self._call, self._playback, self._clock = call, playback, clock
-        self._from_carrier, self._append = carrier.decode, RealtimeSession().append
-        self._from_engine = RealtimeSession().decode
-        self._inbox, self._at_work, self._ring = inbox, at_work, ring
+        self._inbox, self._ring = inbox, ring
+        self._carrier_audio, self._carrier_event = carrier.audio, carrier.decode
+        self.uses(RealtimeSession(PCMU))
 
-    def speaks(self, audio_format: str = PCMU) -> None:
-        """The format that the stream's start told is the engine's, too."""
-        self._from_engine = RealtimeSession(audio_format).decode
+    def uses(self, session: RealtimeSession) -> None:
+        """The engine's codec, once the stream's format is known."""
+        self._engine_audio, self._engine_event, self._append = session.audio, session.decode, session.append
 
-    def from_carrier(self, messages: list[bytes]) -> None:
+    def open(self, leg: Sends | None) -> None:
+        """Nobody is at work on the call, and nothing waits for it.
+
+        Args:
+            leg: the engine's leg whose words count; None: there is none.
+        """
+        self._leg, self._room_ms, self._voice = leg, self._call.hears, self._call.speaks
+        self._is_open = leg is not None and not self._inbox
+
+    def close(self) -> None:
+        """Somebody is about to work on the call: it is told what was passed on."""
+        self._is_open = False
+        self.settle()
+
+    def settle(self) -> None:
+        """Tell the call what was passed on."""
+        if heard := self._heard:
+            self._heard = []
+            self._call.heard(heard, self._heard_at)
+        if spoken := self._spoken:
+            self._spoken = []
+            self._call.spoke(spoken)
+
+    # ------------------------------------------------------------------ called by the event loop
+
+    def from_carrier(self, messages: Sequence[bytes]) -> None:
         """What one read of the carrier's socket brought."""
-        now = self._clock()
-        decode, hears, append = self._from_carrier, self._call.hears, self._append
-        is_free = not self._inbox and not self._at_work.locked()
-        heard: list[bytes] = []
+        now, is_open, left_ms = self._clock(), self._is_open, self._room_ms
+        audio_of, append, heard = self._carrier_audio, self._append, self._heard
+        passed: list[bytes] = []
         later: list[Event] = []
         for message in messages:
-            event = decode(message)
-            if is_free and type(event) is CallerAudio and hears(event, now):
-                heard.append(append(event.payload))
-            elif event is not None:
+            event: Event | None
+            if is_open and (event := audio_of(message)) is not None:
+                left_ms -= event.duration_ms
+                if left_ms >= 0.0:
+                    if event.payload:
+                        passed.append(append(event.payload))
+                        heard.append(event)
+                    continue
+            else:
+                event = self._carrier_event(message)
+            is_open = False
+            if event is not None:
                 later.append(event)
-                is_free = False
-        if heard and self.leg is not None:
-            self.leg.send(heard, droppable=True)
+        self._room_ms = left_ms
+        if passed and self._leg is not None:
+            self._heard_at = now
+            self._leg.send(passed, droppable=True)
         if later:
             self._later(later, now, None)
         if self.wants_in:
             self.in_s, self.wants_in = self._clock() - now, False
 
-    def from_engine(self, messages: list[bytes], leg: Hears) -> None:
-        """What one read of an engine's socket brought."""
-        if leg is not self.leg:
-            return  # too late: another session, or none, is what the caller talks to
-        now = self._clock()
-        decode, speaks = self._from_engine, self._call.speaks
-        is_free = not self._inbox and not self._at_work.locked()
-        spoken: list[bytes] = []
+    def from_engine(self, messages: Sequence[bytes], leg: Sends) -> None:
+        """What one read of an engine's socket brought, if that is the one whose words count."""
+        now, is_open, voice = self._clock(), self._is_open and leg is self._leg, self._voice
+        audio_of, spoken = self._engine_audio, self._spoken
+        passed: list[bytes] = []
         later: list[Event] = []
         for message in messages:
-            event = decode(message)
-            if is_free and type(event) is ReplyAudio and speaks(event, now):
-                spoken.append(event.payload)
-            elif event is not None:
+            event: Event | None
+            if is_open and (event := audio_of(message)) is not None:
+                if (event.response_id, event.item_id, event.content_index) == voice:
+                    if event.payload:
+                        passed.append(event.payload)
+                        spoken.append((event, now))
+                    continue
+            else:
+                event = self._engine_event(message)
+            is_open = False
+            if event is not None:
                 later.append(event)
-                is_free = False
-        if spoken:
-            self._playback.play_now(spoken)
+        if passed:
+            self._playback.play_now(passed)
         if later:
             self._later(later, now, leg)
         if self.wants_out:
             self.out_s, self.wants_out = self._clock() - now, False
 
-    def _later(self, events: list[Event], now: float, leg: Hears | None) -> None:
+    def _later(self, events: list[Event], now: float, leg: Sends | None) -> None:
+        """For the greenlet that serves the call; until then everything else waits behind it."""
+        self._is_open = False
         self._inbox.append((events, now, leg))
         self._ring()

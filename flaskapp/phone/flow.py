@@ -21,12 +21,16 @@ class Flow:
         self._lines: deque[Line] | None = None
         self._memo: dict[str, Any] = {}
 
+    def settle(self) -> None:
+        """Let the call know all that has happened by now."""
+
     def keeps(self) -> None:
         """From now on what a keeper wants to have is kept until it takes it; call this before ``run``."""
         self._lines, self.call.intake.flow = deque(), deque()
 
     def take_audio(self) -> tuple[int, bytes] | None:
         """The caller's audio since the last time: where it begins in the call (ms), and mu-law at 8 kHz."""
+        self.settle()
         if not (taken := _taken(self.call.intake.flow)):
             return None
         audio_format = self.call.intake.audio_format
@@ -64,6 +68,7 @@ class Flow:
     @property
     def heard_until_ms(self) -> int:
         """All caller audio before this has reached a transcript, or was silence to the engine."""
+        self.settle()
         return self.call.heard_until_ms(self._clock())
 
 

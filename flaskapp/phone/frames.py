@@ -8,14 +8,15 @@ protocol, byte for byte. Source: RFC 6455, section 5.2.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from websockets.frames import apply_mask  # in C where the package has it
 
 TEXT = 0x81  # FIN and the opcode for text, nothing reserved
 MASKED = 0x80
 MASKS_AT_ONCE = 256
-_MIDDLE = (bytes((TEXT, 126)), bytes((TEXT, MASKED | 126)))  # by whether it is masked
+USUAL = 1024  # bytes: nearly all messages have fewer
+_PLAIN, _MASKED = bytes((TEXT, 126)), bytes((TEXT, MASKED | 126))
 _masks: list[bytes] = []  # each is used once
 
 
@@ -37,6 +38,24 @@ def measure(data: bytes, at: int) -> tuple[int, int] | None:
         if size < start:
             return None
     return start, start + length
+
+
+def only_text(data: bytes, begins: int) -> bytes:
+    """The ASCII text of 126 to 65535 bytes that the data is, and nothing else; empty if it is not just that.
+
+    It is what is nearly always received: looked for with as little work as possible.
+
+    Args:
+        begins: the header's bytes: 8 if it is masked, else 4; 0: nothing is to be found.
+    """
+    size = len(data) - begins
+    if begins == 8 and data.startswith(_MASKED) and size > 0 and data[2] << 8 | data[3] == size:
+        text = apply_mask(data[8:], data[4:8])
+    elif begins == 4 and data.startswith(_PLAIN) and size > 0 and data[2] << 8 | data[3] == size:
+        text = data[4:]
+    else:
+        return b""
+    return text if text.isascii() else b""
 
 
 def cut_texts(data: bytes, is_masked: bool, max_size: int) -> tuple[list[bytes], int]:
@@ -73,27 +92,33 @@ def payload(data: bytes, start: int, end: int, is_masked: bool) -> bytes:
     return data[start:end]
 
 
-def text_frames(messages: Iterable[bytes], is_masked: bool) -> bytes:
+def text_frames(messages: Sequence[bytes], is_masked: bool) -> bytes:
     """Messages as one frame each; clients mask theirs."""
-    parts: list[bytes] = []
+    if len(messages) == 1:  # nearly always
+        return _text_frame(messages[0], is_masked)
+    return b"".join([_text_frame(message, is_masked) for message in messages])
+
+
+def _text_frame(message: bytes, is_masked: bool) -> bytes:
+    size = len(message)
+    header = _HEADERS[is_masked][size] if size < USUAL else _header(size, is_masked)
+    if not is_masked:
+        return header + message
+    try:
+        mask = _masks.pop()
+    except IndexError:
+        mask = _mask()
+    return header + mask + apply_mask(message, mask)
+
+
+def _header(size: int, is_masked: bool) -> bytes:
+    """Of a text, without the mask's key."""
     bit = MASKED if is_masked else 0
-    for message in messages:
-        size = len(message)
-        if 125 < size < 65_536:  # nearly always
-            header = _MIDDLE[is_masked] + size.to_bytes(2, "big")
-        elif size < 126:
-            header = bytes((TEXT, bit | size))
-        else:
-            header = bytes((TEXT, bit | 127)) + size.to_bytes(8, "big")
-        if is_masked:
-            try:
-                mask = _masks.pop()
-            except IndexError:
-                mask = _mask()
-            parts += (header, mask, apply_mask(message, mask))
-        else:
-            parts += (header, message)
-    return b"".join(parts)
+    if size < 126:
+        return bytes((TEXT, bit | size))
+    if size < 65_536:
+        return bytes((TEXT, bit | 126)) + size.to_bytes(2, "big")
+    return bytes((TEXT, bit | 127)) + size.to_bytes(8, "big")
 
 
 def _mask() -> bytes:
@@ -105,3 +130,6 @@ def _mask() -> bytes:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_masks.clear)  # two processes must not use the same ones
+
+
+_HEADERS = tuple(tuple(_header(size, is_masked) for size in range(USUAL)) for is_masked in (False, True))

@@ -28,6 +28,7 @@ class Inlet:
         messages: what has come, as UTF-8, until somebody takes it.
         over: how the connection ended; None: it has not.
         is_open: nobody has begun to close it.
+        is_plain: what comes next begins a message, and may be plain text.
         is_deaf: we have said that we listen no more.
         has_pong: a pong came since this was last set back.
     """
@@ -51,10 +52,11 @@ class Inlet:
         self.is_open = self._protocol.state is State.OPEN
         # Plain frames are taken while it is calm: open, and between two messages.
         self._is_calm = self.is_open and self._protocol.cur_size is None
+        self.is_plain = self._is_calm and not self._owed and not self._carry
 
     def feed(self, data: bytes) -> None:
         """What one read brought; nothing is the end."""
-        if self._is_calm and data and not self._owed and not self._carry:
+        if self.is_plain and data:
             texts, at = frames.cut_texts(data, self._is_masked, self._max_size)
             # Not added to the others, of which there hardly ever are any: that costs a list.
             self.messages = self.messages + texts if self.messages else texts
@@ -87,7 +89,7 @@ class Inlet:
             if bounds is None:
                 break
             start, end = bounds
-            if self._is_plain(data, at, end - start):
+            if self._is_text(data, at, end - start):
                 if end > size:
                     break
                 self._deliver(frames.payload(data, start, end, self._is_masked))
@@ -96,8 +98,9 @@ class Inlet:
                 self._heed(data[at:end])
             at = end
         self._carry = data[at:]
+        self.note_state()
 
-    def _is_plain(self, data: bytes, at: int, length: int) -> bool:
+    def _is_text(self, data: bytes, at: int, length: int) -> bool:
         is_text = data[at] == frames.TEXT and (data[at + 1] >= frames.MASKED) is self._is_masked
         return is_text and self._is_calm and length <= self._max_size
 

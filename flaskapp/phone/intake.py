@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flaskapp.phone import events as ev
@@ -69,16 +70,21 @@ class Intake:
             self.flow.append((received_ms, audio.payload))
         return True
 
-    def takes_now(self, audio: ev.CallerAudio, at: float) -> bool:
-        """The same as ``takes`` where there is no doubt; False: ask that."""
-        received_ms = self.received_ms + audio.duration_ms
-        if received_ms > self.due_ms:
-            return False
-        self.last_at, self.received_ms = at, received_ms
-        self.kept.append(audio)
-        if self.flow is not None:
-            self.flow.append((received_ms, audio.payload))
-        return True
+    def took(self, audios: Sequence[ev.CallerAudio], at: float) -> float:
+        """Slices that ``spare_ms`` allowed, the last of which came then; how long they are, in ms."""
+        before_ms, flow = self.received_ms, self.flow
+        self.last_at = at
+        for audio in audios:
+            self.received_ms += audio.duration_ms
+            if flow is not None:
+                flow.append((self.received_ms, audio.payload))
+        self.kept += audios
+        return self.received_ms - before_ms
+
+    @property
+    def spare_ms(self) -> float:
+        """So much may come without anybody asking ``takes``."""
+        return self.due_ms - self.received_ms
 
     def _is_due(self, received_ms: float, at: float) -> bool:
         """Whether so much may have come, asked when that is more than what was found to be due before."""

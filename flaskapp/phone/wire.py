@@ -73,7 +73,10 @@ class Wire:
         self._inlet = Inlet(protocol, takes_binary, self._answer)
         self._is_client = protocol.side is Side.CLIENT
         self._watcher: Watcher | None = None
-        self._hear: Callable[[list[bytes]], None] | None = None
+        self._hear: Callable[[Sequence[bytes]], None] = lambda messages: None
+        self._max_size = protocol.max_size or 1 << 62
+        #: Of the header of a text of 126 to 65535 bytes, if every such one may come.
+        self._begins = 0 if self._max_size < READ_BYTES - 1 else 4 if self._is_client else 8
         self._ended: Callable[[LegClosed], None] | None = None
         self._outbox = Outbox(queue_bytes)
         self._drainer: threading.Event | None = None  # set when whoever drains is done
@@ -185,7 +188,7 @@ class Wire:
         """Whether there is an event loop that calls back."""
         return is_cooperative() and self._ssl is None
 
-    def listen(self, hear: Callable[[list[bytes]], None], ended: Callable[[LegClosed], None]) -> None:
+    def listen(self, hear: Callable[[Sequence[bytes]], None], ended: Callable[[LegClosed], None]) -> None:
         """Have the event loop read from now on, and tell of what came as soon as it is there.
 
         Both are called in the loop itself, except for what had come before: they must neither wait nor
@@ -210,6 +213,9 @@ class Wire:
         except (OSError, ValueError):
             data = b""
         inlet = self._inlet
+        if inlet.is_plain and (text := frames.only_text(data, self._begins)):
+            self._hear((text,))  # nearly always
+            return
         inlet.feed(data)
         if inlet.messages or inlet.over is not None:
             self._tell()
@@ -218,8 +224,7 @@ class Wire:
         inlet = self._inlet
         if messages := inlet.messages:
             inlet.messages = []
-            if self._hear is not None:
-                self._hear(messages)
+            self._hear(messages)
         if inlet.over is not None and self._ended is not None:
             ended, self._ended = self._ended, None
             self._unwatch()
@@ -266,24 +271,33 @@ class Wire:
             self._shut(socket.SHUT_WR)
 
     def _write(self, data: bytes, messages: int, droppable: bool) -> None:
-        sent = 0 if self._outbox.size else self._try_send(data)
+        sent = 0
+        if not self._outbox.size:
+            try:
+                sent = self._send(data)
+            except (OSError, ValueError) as error:
+                self._not_sent(error)
+            else:
+                if sent == len(data) and (self._tls is None or not self._tls.unsent):
+                    return  # nearly always
         if sent < len(data):
             self._outbox.put(data, sent, messages, droppable)
-        elif self._tls is None or not self._tls.unsent:
-            return
         if self._drainer is None and not self._is_dead:
             self._moved_at = self._clock()
             self._drainer = threading.Event()
             _thread.start_new_thread(self._drain, (self._drainer,))  # unlike Thread.start it does not wait
 
+    def _not_sent(self, error: Exception) -> None:
+        """The socket takes nothing now, or never will."""
+        if not isinstance(error, _WAIT):
+            self._is_dead = True
+            self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
+
     def _try_send(self, data: bytes | memoryview) -> int:
         try:
             return self._send(data)
-        except _WAIT:
-            return 0
-        except (OSError, ValueError):
-            self._is_dead = True
-            self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
+        except (OSError, ValueError) as error:
+            self._not_sent(error)
             return 0
 
     def _drain(self, done: threading.Event) -> None:

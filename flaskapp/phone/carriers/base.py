@@ -13,8 +13,9 @@ from typing import Protocol
 
 import msgspec
 
-from flaskapp.phone.events import Event, Malformed
+from flaskapp.phone.events import CallerAudio, Event, Malformed
 
+NOTHING = CallerAudio(b"", 0.0)  # sound that is not to be heard
 REMEMBERED = 4  # messages, to know one that comes twice
 
 Number = str | int | float | None  # as carriers write numbers
@@ -35,6 +36,12 @@ class Carrier(Protocol):
 
     def decode(self, message: bytes) -> Event | None:
         """One message as an event; None for what needs no answer; never raises."""
+
+    def audio(self, message: bytes) -> CallerAudio | None:
+        """What ``decode`` makes of a message that is sound, with less work; ``NOTHING`` where it makes None.
+
+        None: it is no sound, and has not been looked at: ``decode`` is to be asked.
+        """
 
     def media(self, payload: bytes) -> list[bytes]:
         """Audio (base64, in the format that the start told) as messages to the carrier."""

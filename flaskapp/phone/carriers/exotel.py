@@ -21,7 +21,7 @@ import msgspec
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import base64_size, mulaw_to_pcm16, pcm16_to_mulaw
-from flaskapp.phone.carriers.base import Number, Repeats, unexpected
+from flaskapp.phone.carriers.base import NOTHING, Number, Repeats, unexpected
 from flaskapp.phone.resampling import Resampler
 
 CHUNK_UNIT = 320
@@ -55,6 +55,11 @@ class _Media(msgspec.Struct, gc=False):
     Payload: str | None = None
     chunk: Number = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it does not even say that there is no sound."""
+        return self.payload is None and self.Payload is None
+
 
 class _Mark(msgspec.Struct, gc=False):
     name: Number = ""
@@ -75,7 +80,13 @@ class _Message(msgspec.Struct, gc=False):
     stop: Any = None
 
 
+class _MediaMessage(msgspec.Struct, gc=False):
+    event: str
+    media: _Media
+
+
 _decode = msgspec.json.Decoder(_Message).decode
+_decode_media = msgspec.json.Decoder(_MediaMessage).decode
 _KNOWN = {"connected", "start", "media", "dtmf", "mark", "stop"}
 
 
@@ -150,6 +161,8 @@ class ExotelStream:
 
     def decode(self, message: bytes) -> ev.Event | None:
         """One of connected, start, media, dtmf, mark, stop; others are ignored."""
+        if (audio := self.audio(message)) is not None:
+            return None if audio is NOTHING else audio
         try:
             parsed = _decode(message)
         except msgspec.ValidationError:
@@ -158,8 +171,37 @@ class ExotelStream:
         except (ValueError, RecursionError):  # no JSON, no UTF-8, a tower of brackets
             return ev.Malformed("carrier", "message")
         if parsed.event == "media":
-            return self._audio(parsed.media)
+            return ev.Malformed(
+                "carrier", "message" if parsed.media is None or parsed.media.is_silent else "audio"
+            )
         return self._rare(parsed)
+
+    def audio(self, message: bytes) -> ev.CallerAudio | None:
+        """A media message, read without looking at what else it says."""
+        try:
+            parsed = _decode_media(message)
+            text = _sound_in(parsed.media)
+            payload = text.encode("ascii")
+            size = base64_size(payload)
+        except (ValueError, RecursionError):  # msgspec's errors are such, too
+            return None
+        if parsed.event != "media" or parsed.media.is_silent or size % self._sound.width:
+            return None
+        # Nothing is no audio: it would pass every limit that counts milliseconds.
+        if not size or self._repeats.has(parsed.media.chunk, text):
+            return NOTHING
+        return self._heard(payload, size * 1000 / self._sound.bytes_per_s)
+
+    def _heard(self, payload: bytes, duration_ms: float) -> ev.CallerAudio:
+        """The same in the engine's format."""
+        if self._from_carrier is None:
+            return ev.CallerAudio(payload, duration_ms)
+        sound = self._from_carrier(binascii.a2b_base64(payload))
+        self._uncounted_ms += duration_ms
+        if not sound:  # all of it is still in the filter: its time is told with what comes out next
+            return NOTHING
+        duration_ms, self._uncounted_ms = self._uncounted_ms, 0.0
+        return ev.CallerAudio(binascii.b2a_base64(sound, newline=False), duration_ms)
 
     def _rare(self, parsed: _Message) -> ev.Event | None:
         if parsed.event == "start":
@@ -205,30 +247,6 @@ class ExotelStream:
         encoding = (told.encoding or "").lower().partition(";")[0].strip().removeprefix("audio/")
         kind = _KINDS.get(encoding, "")
         return _SOUNDS.get((kind, rate))
-
-    def _audio(self, media: _Media | None) -> ev.Event | None:
-        text = None if media is None else media.payload if media.payload is not None else media.Payload
-        if media is None or text is None:
-            return ev.Malformed("carrier", "message")
-        try:
-            payload = text.encode("ascii")
-            size = base64_size(payload)
-        except ValueError:
-            return ev.Malformed("carrier", "audio")
-        if size % self._sound.width:
-            return ev.Malformed("carrier", "audio")
-        # Nothing is no audio: it would pass every limit that counts milliseconds.
-        if not size or self._repeats.has(media.chunk, text):
-            return None
-        duration_ms = size * 1000 / self._sound.bytes_per_s
-        if self._from_carrier is None:
-            return ev.CallerAudio(payload, duration_ms)
-        sound = self._from_carrier(binascii.a2b_base64(payload))
-        self._uncounted_ms += duration_ms
-        if not sound:  # all of it is still in the filter: its time is told with what comes out next
-            return None
-        duration_ms, self._uncounted_ms = self._uncounted_ms, 0.0
-        return ev.CallerAudio(binascii.b2a_base64(sound, newline=False), duration_ms)
 
     # ------------------------------------------------------------------ out
 
@@ -290,6 +308,11 @@ class ExotelStream:
         number = self._sent_messages
         numbers = b',"sequence_number":%d,"sequenceNumber":%d' % (number, number)
         return b'{"event":"' + event + b'"' + self._stream + numbers
+
+
+def _sound_in(media: _Media) -> str:
+    """Its sound as base64, by either name."""
+    return media.payload if media.payload is not None else media.Payload or ""
 
 
 def _text(*candidates: Number) -> str:

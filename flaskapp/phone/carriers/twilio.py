@@ -14,7 +14,7 @@ import msgspec
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import MULAW_BYTES_PER_MS, base64_size
-from flaskapp.phone.carriers.base import Number, Repeats, unexpected
+from flaskapp.phone.carriers.base import NOTHING, Number, Repeats, unexpected
 
 FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
@@ -56,7 +56,13 @@ class _Message(msgspec.Struct, gc=False):
     dtmf: _Dtmf | None = None
 
 
+class _MediaMessage(msgspec.Struct, gc=False):
+    event: str
+    media: _Media
+
+
 _decode = msgspec.json.Decoder(_Message).decode
+_decode_media = msgspec.json.Decoder(_MediaMessage).decode
 _KNOWN = {"connected", "start", "media", "dtmf", "mark", "stop"}
 
 
@@ -74,6 +80,8 @@ class TwilioStream:
 
     def decode(self, message: bytes) -> ev.Event | None:
         """One of connected, start, media, dtmf, mark, stop; others are ignored."""
+        if (audio := self.audio(message)) is not None:
+            return None if audio is NOTHING else audio
         try:
             parsed = _decode(message)
         except msgspec.ValidationError:
@@ -81,8 +89,23 @@ class TwilioStream:
         except (ValueError, RecursionError):  # no JSON, no UTF-8, a tower of brackets
             return ev.Malformed("carrier", "message")
         if parsed.event == "media":
-            return self._audio(parsed.media)
+            return ev.Malformed("carrier", "message" if parsed.media is None else "audio")
         return self._rare(parsed)
+
+    def audio(self, message: bytes) -> ev.CallerAudio | None:
+        """A media message, read without looking at what else it says."""
+        try:
+            parsed = _decode_media(message)
+            payload = parsed.media.payload.encode("ascii")
+            size = base64_size(payload)
+        except (ValueError, RecursionError):  # msgspec's errors are such, too
+            return None
+        if parsed.event != "media":
+            return None
+        # Nothing is no audio: it would pass every limit that counts milliseconds.
+        if not size or self._repeats.has(parsed.media.chunk, parsed.media.payload):
+            return NOTHING
+        return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS)
 
     def _rare(self, parsed: _Message) -> ev.Event | None:
         if parsed.event == "start":
@@ -94,19 +117,6 @@ class TwilioStream:
         if parsed.event == "stop":
             return ev.StreamStopped()
         return ev.Malformed("carrier", "message") if parsed.event in ("mark", "dtmf") else None
-
-    def _audio(self, media: _Media | None) -> ev.Event | None:
-        if media is None:
-            return ev.Malformed("carrier", "message")
-        try:
-            payload = media.payload.encode("ascii")
-            size = base64_size(payload)
-        except ValueError:
-            return ev.Malformed("carrier", "audio")
-        # Nothing is no audio: it would pass every limit that counts milliseconds.
-        if not size or self._repeats.has(media.chunk, media.payload):
-            return None
-        return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS)
 
     def _started(self, parsed: _Message) -> ev.Event:
         start = parsed.start

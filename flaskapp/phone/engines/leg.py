@@ -23,7 +23,7 @@ from flaskapp.phone.wire import Wire
 log = logging.getLogger(__name__)
 
 Report = Callable[[Sequence[ev.Event], float, "EngineLeg"], None]
-Hear = Callable[[list[bytes], "EngineLeg"], None]
+Hear = Callable[[Sequence[bytes], "EngineLeg"], None]
 
 
 class EngineLeg:

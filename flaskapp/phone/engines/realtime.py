@@ -18,6 +18,7 @@ from flaskapp.phone import events as ev
 from flaskapp.phone.audio import BYTES_PER_MS, PCM, PCM_RATE_HZ, PCMU, base64_size
 
 SESSION_UPDATE_ID = "session-update"
+_AUDIO = "response.output_audio.delta"
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL = b'"}'
 COMMIT = b'{"type":"input_audio_buffer.commit"}'
@@ -62,11 +63,20 @@ class _Message(msgspec.Struct, gc=False):
     usage: dict[str, Any] | None = None
 
 
+class _Delta(msgspec.Struct, gc=False):
+    type: str
+    delta: str
+    response_id: str = ""
+    item_id: str = ""
+    content_index: int = 0
+
+
 class _Named(msgspec.Struct, gc=False):
     type: str
 
 
 _decode = msgspec.json.Decoder(_Message).decode
+_decode_delta = msgspec.json.Decoder(_Delta).decode
 _decode_name = msgspec.json.Decoder(_Named).decode
 
 
@@ -80,10 +90,12 @@ class RealtimeSession:
 
     def decode(self, message: bytes) -> ev.Event | None:
         """A server event as ours; None for the many that need no answer; never raises."""
+        if (audio := self.audio(message)) is not None:
+            return audio if audio.payload else None
         try:
             parsed = _decode(message)
-            if parsed.type == "response.output_audio.delta":
-                return self._audio(parsed)
+            if parsed.type == _AUDIO:
+                return self._odd_audio(parsed)
             read = _READERS.get(parsed.type)
             return read(parsed) if read else None
         except msgspec.ValidationError:
@@ -91,7 +103,20 @@ class RealtimeSession:
         except (ValueError, TypeError, AttributeError, RecursionError):
             return ev.Malformed("engine", "message")
 
-    def _audio(self, parsed: _Message) -> ev.Event | None:
+    def audio(self, message: bytes) -> ev.ReplyAudio | None:
+        """Sound, read without looking at what else the event says; None: ``decode`` is to be asked."""
+        try:
+            parsed = _decode_delta(message)
+            if parsed.type != _AUDIO:
+                return None
+            payload = parsed.delta.encode("ascii")
+            duration_ms = base64_size(payload) / self._bytes_per_ms
+        except (ValueError, RecursionError):  # msgspec's errors are such, too
+            return None
+        return ev.ReplyAudio(parsed.response_id, parsed.item_id, parsed.content_index, payload, duration_ms)
+
+    def _odd_audio(self, parsed: _Message) -> ev.Event | None:
+        """Sound whose other fields are not quite what they should be."""
         payload = (parsed.delta or "").encode("ascii")
         if not payload:
             return None
@@ -191,7 +216,7 @@ def _transcription(spec: SessionSpec) -> dict[str, str]:
 def _unexpected(message: bytes) -> ev.Event | None:
     """JSON of another shape than ours: an event that we do not read may look as it likes."""
     try:
-        is_ours = _decode_name(message).type in {*_READERS, "response.output_audio.delta"}
+        is_ours = _decode_name(message).type in {*_READERS, _AUDIO}
     except (ValueError, RecursionError):
         is_ours = True  # not even an event
     return ev.Malformed("engine", "message") if is_ours else None
