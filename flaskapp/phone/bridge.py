@@ -53,6 +53,7 @@ class PhoneLeg(Protocol):
 
     def receive(self, timeout_s: float | None = None) -> list[bytes]: ...
     def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
+    def pass_on(self, message: bytes) -> None: ...
     def drop_queued(self) -> None: ...
     def close(self, code: int = 1000, reason: str = "") -> None: ...
     def tick(self, now: float) -> None: ...
@@ -135,7 +136,7 @@ class Bridge(Flow):
         Raises:
             LegClosed: the carrier's connection is over.
         """
-        wire.listen(self._arrived, self._left)
+        wire.listen(self._arrived, self._left, self._fast.carrier_lane())
         while True:
             self._bell.wait()
             self._bell.clear()
@@ -313,8 +314,8 @@ class Bridge(Flow):
         # Known before it can report anything: it dials as soon as it is started.
         audio_format, hear = self.call.memory.audio_format, None
         if self._wire is not None:
-            hear = self._fast.from_engine
-            self._fast.uses(RealtimeSession(audio_format))
+            hear = self._fast
+            hear.uses(RealtimeSession(audio_format))
         told = (self._from_engine, self._listener, self._clock, audio_format, hear)
         self._leg = EngineLeg(self._engine, self.call.call_sid, *told)
         self._legs.append(self._leg)

@@ -17,16 +17,18 @@ from typing import Any, Protocol
 from flaskapp.phone.audio import PCMU
 from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
-from flaskapp.phone.engines.realtime import RealtimeSession
+from flaskapp.phone.engines.realtime import APPEND_HEAD, APPEND_TAIL, RealtimeSession
 from flaskapp.phone.events import CallerAudio, Event, ReplyAudio
 from flaskapp.phone.playback import Playback
 
 Inbox = deque[tuple[Sequence[Event], float, Any]]
 
 
-class Sends(Protocol):
+class Leg(Protocol):
     """The engine's side: where the caller's audio goes."""
 
+    @property
+    def pass_on(self) -> Callable[[bytes], None] | None: ...
     def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
 
 
@@ -43,7 +45,7 @@ class FastPath:
     """
 
     __slots__ = (
-        *("in_s", "out_s", "wants_in", "wants_out", "_is_open", "_leg", "_room_ms", "_voice"),
+        *("in_s", "out_s", "wants_in", "wants_out", "_is_open", "_leg", "_pass_in", "_room_ms", "_voice"),
         *("_heard", "_heard_at", "_spoken", "_call", "_playback", "_clock", "_inbox", "_ring"),
         *("_carrier_audio", "_carrier_event", "_engine_audio", "_engine_event", "_append"),
     )
@@ -60,7 +62,8 @@ class FastPath:
         self.in_s = self.out_s = self._heard_at = self._room_ms = 0.0
         self.wants_in = self.wants_out = True
         self._is_open = False
-        self._leg: Sends | None = None
+        self._leg: Leg | None = None
+        self._pass_in: Callable[[bytes], None] | None = None
         self._voice: tuple[str, str, int] | None = None
         self._heard: list[CallerAudio] = []  # passed on, and the call has not been told yet
         self._spoken: list[tuple[ReplyAudio, float]] = []
@@ -73,14 +76,15 @@ class FastPath:
         """The engine's codec, once the stream's format is known."""
         self._engine_audio, self._engine_event, self._append = session.audio, session.decode, session.append
 
-    def open(self, leg: Sends | None) -> None:
+    def open(self, leg: Leg | None) -> None:
         """Nobody is at work on the call, and nothing waits for it.
 
         Args:
             leg: the engine's leg whose words count; None: there is none.
         """
-        self._leg, self._room_ms, self._voice = leg, self._call.hears, self._call.speaks
-        self._is_open = leg is not None and not self._inbox
+        self._leg, self._pass_in = leg, leg.pass_on if leg is not None else None
+        self._room_ms, self._voice = self._call.hears, self._call.speaks
+        self._is_open = self._pass_in is not None and not self._inbox
 
     def close(self) -> None:
         """Somebody is about to work on the call: it is told what was passed on."""
@@ -97,6 +101,46 @@ class FastPath:
             self._call.spoke(spoken)
 
     # ------------------------------------------------------------------ called by the event loop
+
+    def carrier_lane(self) -> Callable[[bytes], bool]:
+        """Takes a text that was all that a read brought, if it is audio that is to be passed on."""
+        audio_of, clock, head, tail = self._carrier_audio, self._clock, APPEND_HEAD, APPEND_TAIL
+
+        def take(text: bytes) -> bool:
+            pass_on = self._pass_in
+            if not self._is_open or pass_on is None or (audio := audio_of(text)) is None:
+                return False
+            left_ms = self._room_ms - audio.duration_ms
+            if left_ms < 0.0:  # the call decides what becomes of it
+                self._later([audio], clock(), None)
+            elif audio.payload:
+                self._room_ms, self._heard_at = left_ms, clock()
+                self._heard.append(audio)
+                pass_on(head + audio.payload + tail)
+                if self.wants_in:
+                    self.in_s, self.wants_in = clock() - self._heard_at, False
+            return True
+
+        return take
+
+    def engine_lane(self, leg: Leg) -> Callable[[bytes], bool]:
+        """The same for what a read of the engine's socket brought."""
+        audio_of, clock, playback = self._engine_audio, self._clock, self._playback
+
+        def take(text: bytes) -> bool:
+            if not self._is_open or leg is not self._leg or (audio := audio_of(text)) is None:
+                return False
+            if (audio.response_id, audio.item_id, audio.content_index) != self._voice:
+                return False
+            if audio.payload:
+                now = clock()
+                self._spoken.append((audio, now))
+                playback.pass_on(audio.payload)
+                if self.wants_out:
+                    self.out_s, self.wants_out = clock() - now, False
+            return True
+
+        return take
 
     def from_carrier(self, messages: Sequence[bytes]) -> None:
         """What one read of the carrier's socket brought."""
@@ -127,7 +171,7 @@ class FastPath:
         if self.wants_in:
             self.in_s, self.wants_in = self._clock() - now, False
 
-    def from_engine(self, messages: Sequence[bytes], leg: Sends) -> None:
+    def from_engine(self, leg: Leg, messages: Sequence[bytes]) -> None:
         """What one read of an engine's socket brought, if that is the one whose words count."""
         now, is_open, voice = self._clock(), self._is_open and leg is self._leg, self._voice
         audio_of, spoken = self._engine_audio, self._spoken
@@ -153,7 +197,7 @@ class FastPath:
         if self.wants_out:
             self.out_s, self.wants_out = self._clock() - now, False
 
-    def _later(self, events: list[Event], now: float, leg: Sends | None) -> None:
+    def _later(self, events: list[Event], now: float, leg: Leg | None) -> None:
         """For the greenlet that serves the call; until then everything else waits behind it."""
         self._is_open = False
         self._inbox.append((events, now, leg))

@@ -16,7 +16,8 @@ TEXT = 0x81  # FIN and the opcode for text, nothing reserved
 MASKED = 0x80
 MASKS_AT_ONCE = 256
 USUAL = 1024  # bytes: nearly all messages have fewer
-_PLAIN, _MASKED = bytes((TEXT, 126)), bytes((TEXT, MASKED | 126))
+#: Of a text of 126 to 65535 bytes, by whether it comes from a server, which does not mask.
+BEGINNINGS = (bytes((TEXT, MASKED | 126)), bytes((TEXT, 126)))
 _masks: list[bytes] = []  # each is used once
 
 
@@ -38,24 +39,6 @@ def measure(data: bytes, at: int) -> tuple[int, int] | None:
         if size < start:
             return None
     return start, start + length
-
-
-def only_text(data: bytes, begins: int) -> bytes:
-    """The ASCII text of 126 to 65535 bytes that the data is, and nothing else; empty if it is not just that.
-
-    It is what is nearly always received: looked for with as little work as possible.
-
-    Args:
-        begins: the header's bytes: 8 if it is masked, else 4; 0: nothing is to be found.
-    """
-    size = len(data) - begins
-    if begins == 8 and data.startswith(_MASKED) and size > 0 and data[2] << 8 | data[3] == size:
-        text = apply_mask(data[8:], data[4:8])
-    elif begins == 4 and data.startswith(_PLAIN) and size > 0 and data[2] << 8 | data[3] == size:
-        text = data[4:]
-    else:
-        return b""
-    return text if text.isascii() else b""
 
 
 def cut_texts(data: bytes, is_masked: bool, max_size: int) -> tuple[list[bytes], int]:
@@ -95,11 +78,12 @@ def payload(data: bytes, start: int, end: int, is_masked: bool) -> bytes:
 def text_frames(messages: Sequence[bytes], is_masked: bool) -> bytes:
     """Messages as one frame each; clients mask theirs."""
     if len(messages) == 1:  # nearly always
-        return _text_frame(messages[0], is_masked)
-    return b"".join([_text_frame(message, is_masked) for message in messages])
+        return text_frame(messages[0], is_masked)
+    return b"".join([text_frame(message, is_masked) for message in messages])
 
 
-def _text_frame(message: bytes, is_masked: bool) -> bytes:
+def text_frame(message: bytes, is_masked: bool) -> bytes:
+    """A message as one frame; clients mask theirs."""
     size = len(message)
     header = _HEADERS[is_masked][size] if size < USUAL else _header(size, is_masked)
     if not is_masked:

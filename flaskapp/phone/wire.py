@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from websockets.client import ClientProtocol
+from websockets.frames import apply_mask
 from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
@@ -188,16 +189,49 @@ class Wire:
         """Whether there is an event loop that calls back."""
         return is_cooperative() and self._ssl is None
 
-    def listen(self, hear: Callable[[Sequence[bytes]], None], ended: Callable[[LegClosed], None]) -> None:
+    def listen(
+        self,
+        hear: Callable[[Sequence[bytes]], None],
+        ended: Callable[[LegClosed], None],
+        first: Callable[[bytes], bool] | None = None,
+    ) -> None:
         """Have the event loop read from now on, and tell of what came as soon as it is there.
 
-        Both are called in the loop itself, except for what had come before: they must neither wait nor
+        All are called in the loop itself, except for what had come before: they must neither wait nor
         fail. ``ended`` is called once, after all messages; nobody may ``receive`` any more.
+
+        Args:
+            first: is offered the ASCII text of 126 to 65535 bytes that was all that a read brought, as
+                nearly always; whether it took it. ``hear`` is told of everything else.
         """
         self._hear, self._ended = hear, ended
         self._tell()
         if self._ended is not None:
-            self._watcher = Watcher(self._sock, self._readable)
+            readable = self._reader_of(first) if first is not None and self._begins else self._readable
+            self._watcher = Watcher(self._sock, readable)
+
+    def _reader_of(self, first: Callable[[bytes], bool]) -> Callable[[], None]:
+        """What the event loop calls: for most of what comes it must be as short as it can be."""
+        recv, inlet, begins, took = self._recv, self._inlet, self._begins, self._took
+        plain, is_masked = frames.BEGINNINGS[self._is_client], not self._is_client
+
+        def readable() -> None:
+            try:
+                data = recv(READ_BYTES)
+            except _WAIT:
+                return
+            except (OSError, ValueError):
+                data = b""
+            size = len(data) - begins
+            if data.startswith(plain) and size > 0 and data[2] << 8 | data[3] == size and inlet.is_plain:
+                text = data[begins:]
+                if is_masked:
+                    text = apply_mask(text, data[4:8])
+                if text.isascii() and first(text):
+                    return
+            took(data)
+
+        return readable
 
     def pause(self, is_paused: bool) -> None:
         """Read nothing for now, or go on; the peer is held up as soon as the system's buffers are full."""
@@ -212,10 +246,10 @@ class Wire:
             return
         except (OSError, ValueError):
             data = b""
+        self._took(data)
+
+    def _took(self, data: bytes) -> None:
         inlet = self._inlet
-        if inlet.is_plain and (text := frames.only_text(data, self._begins)):
-            self._hear((text,))  # nearly always
-            return
         inlet.feed(data)
         if inlet.messages or inlet.over is not None:
             self._tell()
@@ -247,6 +281,21 @@ class Wire:
             if self._inlet.is_open and not self._is_dead and messages:
                 self._write(frames.text_frames(messages, self._is_client), len(messages), droppable)
 
+    def pass_on(self, message: bytes) -> None:
+        """One droppable message, as ``send`` does it but with less work; called in the event loop only."""
+        if not self._inlet.is_open or self._is_dead:
+            return
+        frame = frames.text_frame(message, self._is_client)
+        if self._outbox.size or self._tls is not None:
+            self._write(frame, 1, True)
+            return
+        try:
+            sent = self._send(frame)
+        except (OSError, ValueError) as error:
+            sent = self._not_sent(error)
+        if sent < len(frame):
+            self._keep(frame, sent, 1, True)
+
     def drop_queued(self) -> None:
         """Forget audio that the peer has not taken yet: it must not be played any more."""
         with self._lock:
@@ -271,34 +320,31 @@ class Wire:
             self._shut(socket.SHUT_WR)
 
     def _write(self, data: bytes, messages: int, droppable: bool) -> None:
-        sent = 0
-        if not self._outbox.size:
-            try:
-                sent = self._send(data)
-            except (OSError, ValueError) as error:
-                self._not_sent(error)
-            else:
-                if sent == len(data) and (self._tls is None or not self._tls.unsent):
-                    return  # nearly always
+        sent = 0 if self._outbox.size else self._try_send(data)
+        if sent < len(data) or (self._tls is not None and self._tls.unsent):
+            self._keep(data, sent, messages, droppable)
+
+    def _try_send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._send(data)
+        except (OSError, ValueError) as error:
+            return self._not_sent(error)
+
+    def _not_sent(self, error: Exception) -> int:
+        """The socket takes nothing now, or never will."""
+        if not isinstance(error, _WAIT):
+            self._is_dead = True
+            self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
+        return 0
+
+    def _keep(self, data: bytes, sent: int, messages: int, droppable: bool) -> None:
+        """What the socket did not take goes out as soon as it does."""
         if sent < len(data):
             self._outbox.put(data, sent, messages, droppable)
         if self._drainer is None and not self._is_dead:
             self._moved_at = self._clock()
             self._drainer = threading.Event()
             _thread.start_new_thread(self._drain, (self._drainer,))  # unlike Thread.start it does not wait
-
-    def _not_sent(self, error: Exception) -> None:
-        """The socket takes nothing now, or never will."""
-        if not isinstance(error, _WAIT):
-            self._is_dead = True
-            self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
-
-    def _try_send(self, data: bytes | memoryview) -> int:
-        try:
-            return self._send(data)
-        except (OSError, ValueError) as error:
-            self._not_sent(error)
-            return 0
 
     def _drain(self, done: threading.Event) -> None:
         """Write what is queued as the peer takes it; ends when the queue is empty."""

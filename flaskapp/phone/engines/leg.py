@@ -10,7 +10,8 @@ import _thread
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import PCMU
@@ -23,7 +24,16 @@ from flaskapp.phone.wire import Wire
 log = logging.getLogger(__name__)
 
 Report = Callable[[Sequence[ev.Event], float, "EngineLeg"], None]
-Hear = Callable[[Sequence[bytes], "EngineLeg"], None]
+
+
+class Hears(Protocol):
+    """Takes messages in the event loop (``fast_path.py``)."""
+
+    def from_engine(self, leg: Any, messages: Sequence[bytes]) -> None:
+        """What one read brought."""
+
+    def engine_lane(self, leg: Any) -> Callable[[bytes], bool]:
+        """What is offered a text that came alone, first; whether it took it."""
 
 
 class EngineLeg:
@@ -33,7 +43,7 @@ class EngineLeg:
         report: takes events, when they came and who reports them.
         listener: hears of connections that stand and are gone.
         audio_format: of what the session speaks.
-        hear: takes messages as they come, in the event loop, instead of events; None: a thread reads them.
+        hear: takes messages as they come, in the event loop; None: a thread reads and reports them.
 
     Attributes:
         is_given_up: nobody wants it any more.
@@ -47,7 +57,7 @@ class EngineLeg:
         listener: Listener,
         clock: Callable[[], float],
         audio_format: str = PCMU,
-        hear: Hear | None = None,
+        hear: Hears | None = None,
     ) -> None:
         self.is_given_up = False
         self._engine, self._call_sid, self._audio_format = engine, call_sid, audio_format
@@ -62,6 +72,11 @@ class EngineLeg:
         """Nothing happens while there is no connection."""
         if self._wire is not None:
             self._wire.send(messages, droppable=droppable)
+
+    @property
+    def pass_on(self) -> Callable[[bytes], None] | None:
+        """Sends one message of audio, in the event loop; None: there is no connection."""
+        return self._wire.pass_on if self._wire is not None else None
 
     def tick(self, now: float) -> None:
         if self._wire is not None:
@@ -107,7 +122,7 @@ class EngineLeg:
             if self._hear is None or not wire.can_listen:
                 self._read(wire)
             hear = self._hear
-            wire.listen(lambda messages: hear(messages, self), self._ended)
+            wire.listen(partial(hear.from_engine, self), self._ended, hear.engine_lane(self))
         except Exception as error:  # the call's edge
             self._finish(wire, error)
 

@@ -19,8 +19,8 @@ from flaskapp.phone.audio import BYTES_PER_MS, PCM, PCM_RATE_HZ, PCMU, base64_si
 
 SESSION_UPDATE_ID = "session-update"
 _AUDIO = "response.output_audio.delta"
-_APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
-_APPEND_TAIL = b'"}'
+APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
+APPEND_TAIL = b'"}'
 COMMIT = b'{"type":"input_audio_buffer.commit"}'
 _ROLES = {
     "caller": ("user", "input_text"),
@@ -132,7 +132,7 @@ class RealtimeSession:
 
     def append(self, payload: bytes) -> bytes:
         """The caller's audio, base64 as it came."""
-        return _APPEND_HEAD + payload + _APPEND_TAIL
+        return APPEND_HEAD + payload + APPEND_TAIL
 
     def session_update(self, spec: SessionSpec, audio_format: str, minimal: bool = False) -> bytes:
         """The session in GA shape; ``minimal`` asks for nothing that a server might not have."""
