@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 ENGINE_GONE_WITHIN_S = 2.0
 OVER_WITHIN_S = 5.0
 WIRES_EVERY_S = 1.0
+CALM_S = 0.45  # somebody just speaks: so long nobody looks what time has brought
 CROWDED = 500  # reads that wait for the owner of a call
 
 
@@ -102,7 +103,7 @@ class Bridge(Flow):
         self._bell = threading.Event()  # something waits in the inbox, or at the door
         self._door: deque[Sequence[bytes]] | None = deque()  # of a stream that is not admitted; None: it is
         self._gone: LegClosed | None = None
-        self._is_paused = False
+        self._is_paused, self._calm_until = False, 0.0
         self._wire = phone if isinstance(phone, Wire) and phone.can_listen else None
         self._fast = FastPath(call, carrier, self._playback, self._inbox, self._ring, clock)
         self._over = threading.Event()
@@ -252,6 +253,7 @@ class Bridge(Flow):
 
     def _at_rest(self) -> None:
         """Nobody is at work any more."""
+        self._calm_until = 0.0  # whatever was done may have changed what time brings
         if self._wire is not None and self._door is None:
             self._fast.open(self._leg)
         self._at_work.release()
@@ -419,7 +421,10 @@ class Bridge(Flow):
 
     def tick(self, now: float) -> None:
         """Let time pass; the handler's pulse calls this."""
+        if now < self._calm_until and self._fast.is_open:
+            return
         self._handle((), now)
+        self._calm_until = now + CALM_S if self.call.is_calm else 0.0
         if now - self._sampled_at < WIRES_EVERY_S and not self.call.is_over:
             return
         self._sampled_at = now

@@ -148,6 +148,15 @@ class Call(Attention):
         told += self._attend_to_time(at)
         return [*told, *self._renew(at)] if self._wants_renewal(at) else told
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether somebody speaks, and all that time could bring about can wait for half a second."""
+        talk, memory = self.talk, self.memory
+        if not self._is_live or not (talk.reply_id or talk.is_speaking) or memory.deadline is not None:
+            return False
+        waits = talk.owed.since is not None or talk.settling or self.keypad.keys or self.tools.uses
+        return not waits and self.endings.closing is None and memory.moves_by is None
+
     def ms(self, now: float) -> int:
         """A moment as ms since the call's first second."""
         return self.talk.ms(now - self._began)

@@ -40,12 +40,13 @@ class FastPath:
         ring: wakes whoever works the inbox off.
 
     Attributes:
+        is_open: nothing but audio has come since it was opened.
         in_s, out_s: how long the last batch took that was measured, from the carrier and to it.
         wants_in, wants_out: the next batch is to be measured.
     """
 
     __slots__ = (
-        *("in_s", "out_s", "wants_in", "wants_out", "_is_open", "_leg", "_pass_in", "_room_ms", "_voice"),
+        *("in_s", "out_s", "wants_in", "wants_out", "is_open", "_leg", "_pass_in", "_room_ms", "_voice"),
         *("_heard", "_heard_at", "_spoken", "_call", "_playback", "_clock", "_inbox", "_ring"),
         *("_carrier_audio", "_carrier_event", "_engine_audio", "_engine_event", "_append"),
     )
@@ -61,7 +62,7 @@ class FastPath:
     ) -> None:
         self.in_s = self.out_s = self._heard_at = self._room_ms = 0.0
         self.wants_in = self.wants_out = True
-        self._is_open = False
+        self.is_open = False
         self._leg: Leg | None = None
         self._pass_in: Callable[[bytes], None] | None = None
         self._voice: tuple[str, str, int] | None = None
@@ -84,11 +85,11 @@ class FastPath:
         """
         self._leg, self._pass_in = leg, leg.pass_on if leg is not None else None
         self._room_ms, self._voice = self._call.hears, self._call.speaks
-        self._is_open = self._pass_in is not None and not self._inbox
+        self.is_open = self._pass_in is not None and not self._inbox
 
     def close(self) -> None:
         """Somebody is about to work on the call: it is told what was passed on."""
-        self._is_open = False
+        self.is_open = False
         self.settle()
 
     def settle(self) -> None:
@@ -108,7 +109,7 @@ class FastPath:
 
         def take(text: bytes) -> bool:
             pass_on = self._pass_in
-            if not self._is_open or pass_on is None or (audio := audio_of(text)) is None:
+            if not self.is_open or pass_on is None or (audio := audio_of(text)) is None:
                 return False
             left_ms = self._room_ms - audio.duration_ms
             if left_ms < 0.0:  # the call decides what becomes of it
@@ -128,7 +129,7 @@ class FastPath:
         audio_of, clock, playback = self._engine_audio, self._clock, self._playback
 
         def take(text: bytes) -> bool:
-            if not self._is_open or leg is not self._leg or (audio := audio_of(text)) is None:
+            if not self.is_open or leg is not self._leg or (audio := audio_of(text)) is None:
                 return False
             if (audio.response_id, audio.item_id, audio.content_index) != self._voice:
                 return False
@@ -144,7 +145,7 @@ class FastPath:
 
     def from_carrier(self, messages: Sequence[bytes]) -> None:
         """What one read of the carrier's socket brought."""
-        now, is_open, left_ms = self._clock(), self._is_open, self._room_ms
+        now, is_open, left_ms = self._clock(), self.is_open, self._room_ms
         audio_of, append, heard = self._carrier_audio, self._append, self._heard
         passed: list[bytes] = []
         later: list[Event] = []
@@ -173,7 +174,7 @@ class FastPath:
 
     def from_engine(self, leg: Leg, messages: Sequence[bytes]) -> None:
         """What one read of an engine's socket brought, if that is the one whose words count."""
-        now, is_open, voice = self._clock(), self._is_open and leg is self._leg, self._voice
+        now, is_open, voice = self._clock(), self.is_open and leg is self._leg, self._voice
         audio_of, spoken = self._engine_audio, self._spoken
         passed: list[bytes] = []
         later: list[Event] = []
@@ -199,6 +200,6 @@ class FastPath:
 
     def _later(self, events: list[Event], now: float, leg: Leg | None) -> None:
         """For the greenlet that serves the call; until then everything else waits behind it."""
-        self._is_open = False
+        self.is_open = False
         self._inbox.append((events, now, leg))
         self._ring()
