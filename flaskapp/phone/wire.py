@@ -286,14 +286,14 @@ class Wire:
         if not self._inlet.is_open or self._is_dead:
             return
         frame = frames.text_frame(message, self._is_client)
-        if self._outbox.size or self._tls is not None:
-            self._write(frame, 1, True)
+        if self._outbox.size:
+            self._keep(frame, 0, 1, True)
             return
         try:
             sent = self._send(frame)
         except (OSError, ValueError) as error:
             sent = self._not_sent(error)
-        if sent < len(frame):
+        if sent < len(frame) or (self._tls is not None and self._tls.unsent):
             self._keep(frame, sent, 1, True)
 
     def drop_queued(self) -> None:

@@ -82,6 +82,8 @@ class Repeats:
     Not by the number alone: whoever does not count sends the same one, or none, with everything.
     """
 
+    __slots__ = ("_numbers", "_sounds")
+
     def __init__(self) -> None:
         self._numbers: deque[Number] = deque(maxlen=REMEMBERED)
         self._sounds: deque[str] = deque(maxlen=REMEMBERED)
