@@ -118,8 +118,8 @@ class Call(Attention):
         talk = self.talk
         for audio, now in audios:
             talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
-        if talk.greeting.reply_id:
-            for audio, _ in audios:
+        for audio, _ in audios:
+            if talk.greeting.reply_id:
                 talk.greeting.takes(audio.payload)
 
     # ------------------------------------------------------------------ time

@@ -9,7 +9,7 @@ from flaskapp.phone import commands as do
 from flaskapp.phone.playout import Clip
 
 ITEM = "greeting"
-KEPT_PAYLOADS = 3000  # a minute, should an engine send every 20 ms by itself
+KEPT_PAYLOADS = 1000  # 20 s, should an engine send every 20 ms by itself: more is no greeting
 _LETTERS = re.compile(r"\W+")
 
 
@@ -42,8 +42,9 @@ class Greeting:
 
     def takes(self, payload: bytes) -> None:
         """A slice of the greeting as it is spoken."""
-        if len(self.payloads) < KEPT_PAYLOADS:
-            self.payloads.append(payload)
+        self.payloads.append(payload)
+        if len(self.payloads) > KEPT_PAYLOADS:
+            self.reply_id, self.payloads = "", []
 
     def ended(self, reply_id: str, is_whole: bool, words: str) -> list[do.Command]:
         """A response is over: if it was the greeting, all of it and nothing else, it is worth keeping.

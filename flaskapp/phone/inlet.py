@@ -33,6 +33,11 @@ class Inlet:
         has_pong: a pong came since this was last set back.
     """
 
+    __slots__ = (
+        *("is_plain", "is_open", "messages", "over", "is_deaf", "has_pong", "_protocol", "_takes_binary"),
+        *("_answer", "_is_masked", "_max_size", "_carry", "_owed", "_parts", "_is_calm"),
+    )
+
     def __init__(
         self, protocol: Protocol, takes_binary: bool = False, answer: Callable[[], None] = lambda: None
     ) -> None:

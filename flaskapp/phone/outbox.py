@@ -36,6 +36,8 @@ class Outbox:
         dropped: messages that were given up so far.
     """
 
+    __slots__ = ("_queue", "dropped", "limit_bytes", "size")
+
     def __init__(self, limit_bytes: int) -> None:
         self.size = self.dropped = 0
         self.limit_bytes = limit_bytes

@@ -69,6 +69,8 @@ _KNOWN = {"connected", "start", "media", "dtmf", "mark", "stop"}
 class TwilioStream:
     """The codec of one Twilio media stream."""
 
+    __slots__ = ("_media_head", "_repeats", "_stream")
+
     name = "twilio"
     formats: tuple[str, ...] = ("audio/pcmu",)
     takes_orders = True

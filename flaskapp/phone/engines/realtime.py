@@ -83,6 +83,8 @@ _decode_name = msgspec.json.Decoder(_Named).decode
 class RealtimeSession:
     """The codec of one Realtime session."""
 
+    __slots__ = ("_bytes_per_ms",)
+
     def __init__(self, audio_format: str = PCMU) -> None:
         self._bytes_per_ms = BYTES_PER_MS[audio_format]
 
