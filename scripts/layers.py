@@ -49,10 +49,20 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
         (
             *(
                 f"flaskapp.phone.{name}"
-                for name in ("wire", "inlet", "tls", "frames", "outbox", "waiting", "bridge", "feed")
+                for name in (
+                    "wire",
+                    "inlet",
+                    "tls",
+                    "short_reader",
+                    "frames",
+                    "outbox",
+                    "waiting",
+                    "bridge",
+                    "feed",
+                )
             ),
             *("flaskapp.phone.script_leg", "flaskapp.phone.recording", "flaskapp.phone.exotel"),
-            *("flaskapp.phone.rtmt_audio_handler", "flaskapp.phone.fast_path"),
+            *("flaskapp.phone.rtmt_audio_handler", "flaskapp.phone.fast_path", "flaskapp.phone.short_reader"),
             *("flaskapp.phone.breaker", "flaskapp.phone.fetch", "flaskapp.phone.leftovers"),
             *("flaskapp.phone.errands", "flaskapp.phone.flow", "flaskapp.phone.payloads"),
             "flaskapp.phone.playback",

@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from websockets.client import ClientProtocol
-from websockets.frames import apply_mask
 from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
@@ -28,16 +27,15 @@ from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.inlet import Inlet
 from flaskapp.phone.outbox import Outbox, Waiting
+from flaskapp.phone.short_reader import READ_BYTES, WAIT, short_reader
 from flaskapp.phone.tls import TlsSocket
 from flaskapp.phone.waiting import Watcher, is_cooperative, native_lock, waiter
 
-READ_BYTES = 65_536
 PING_EVERY_S = 20.0
 PONG_WITHIN_S = 20.0
 CLOSE_WITHIN_S = 1.0
 STALLED_AFTER_S = 10.0
 MAX_REASON_BYTES = 123  # RFC 6455, 5.5
-_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Wire:
@@ -54,7 +52,7 @@ class Wire:
     # With slots a frame touches few of the lines that hold this; first what it touches.
     __slots__ = (
         *("_inlet", "_is_dead", "_is_client", "_outbox", "_send", "_tls", "_lock", "_recv"),
-        *("_begins", "_clock", "_closed_by", "_drainer", "_ended", "_hear", "_max_size", "_moved_at"),
+        *("_clock", "_closed_by", "_drainer", "_ended", "_hear", "_max_size", "_moved_at"),
         *("_pinged_at", "_pong_by", "_protocol", "_reader", "_sock", "_ssl", "_wants_eof", "_watcher"),
         "__weakref__",
     )
@@ -84,8 +82,6 @@ class Wire:
         self._watcher: Watcher | None = None
         self._hear: Callable[[Sequence[bytes]], None] = lambda messages: None
         self._max_size = protocol.max_size or 1 << 62
-        #: Of the header of a text of 126 to 65535 bytes, if every such one may come.
-        self._begins = 0 if self._max_size < READ_BYTES - 1 else 4 if self._is_client else 8
         self._ended: Callable[[LegClosed], None] | None = None
         self._outbox = Outbox(queue_bytes)
         self._drainer: threading.Event | None = None  # set when whoever drains is done
@@ -185,7 +181,7 @@ class Wire:
                     return self._recv(READ_BYTES)
                 with self._lock:  # OpenSSL does not let one thread read while another writes
                     return self._recv(READ_BYTES)
-            except _WAIT:
+            except WAIT:
                 continue
             except (OSError, ValueError):
                 return b""
@@ -215,31 +211,10 @@ class Wire:
         self._hear, self._ended = hear, ended
         self._tell()
         if self._ended is not None:
-            readable = self._reader_of(first) if first is not None and self._begins else self._readable
+            readable = self._readable
+            if first is not None and self._max_size >= READ_BYTES - 1:
+                readable = short_reader(self._recv, self._inlet, self._is_client, first, self._took)
             self._watcher = Watcher(self._sock, readable)
-
-    def _reader_of(self, first: Callable[[bytes], bool]) -> Callable[[], None]:
-        """What the event loop calls: for most of what comes it must be as short as it can be."""
-        recv, inlet, begins, took = self._recv, self._inlet, self._begins, self._took
-        plain, is_masked = frames.BEGINNINGS[self._is_client], not self._is_client
-
-        def readable() -> None:
-            try:
-                data = recv(READ_BYTES)
-            except _WAIT:
-                return
-            except (OSError, ValueError):
-                data = b""
-            size = len(data) - begins
-            if data.startswith(plain) and size > 0 and data[2] << 8 | data[3] == size and inlet.is_plain:
-                text = data[begins:]
-                if is_masked:
-                    text = apply_mask(text, data[4:8])
-                if text.isascii() and first(text):
-                    return
-            took(data)
-
-        return readable
 
     def pause(self, is_paused: bool) -> None:
         """Read nothing for now, or go on; the peer is held up as soon as the system's buffers are full."""
@@ -250,7 +225,7 @@ class Wire:
         """Called by the event loop."""
         try:
             data = self._recv(READ_BYTES)
-        except _WAIT:
+        except WAIT:
             return
         except (OSError, ValueError):
             data = b""
@@ -340,7 +315,7 @@ class Wire:
 
     def _not_sent(self, error: Exception) -> int:
         """The socket takes nothing now, or never will."""
-        if not isinstance(error, _WAIT):
+        if not isinstance(error, WAIT):
             self._is_dead = True
             self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
         return 0
