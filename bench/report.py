@@ -151,7 +151,7 @@ def _remarks(run: Found) -> list[str]:
     said = [
         f"{run['date']}, {run['machine']}, Python {run['python']}; "
         f"{'apps on one core, load on another' if settings['pinned'] else 'not pinned'}, "
-        f"{'kept awake' if settings['awake'] else 'may fall asleep'}; {settings['redis']}.",
+        f"{settings['redis']}.",
         "A call brings 50 frames a second, and each comes back. Latencies are added to those of 'load alone'"
         " (in brackets).",
         f"Calibration (a fixed Python loop): {units[0]:.0f} us before, {units[-1]:.0f} us after,"

@@ -1,4 +1,4 @@
-"""The machine that is measured on: its cores, kept awake, and the load generator's process."""
+"""The machine that is measured on: its cores, and the load generator's process."""
 
 from __future__ import annotations
 
@@ -55,15 +55,6 @@ class Cores:
             return calibrate()
         finally:
             self.settle()
-
-    def keep_awake(self, stack: ExitStack) -> None:
-        """Nobody shall pay for waking a core (see awake.py)."""
-        for core in (self.apps, self.load):
-            if core is not None:
-                command = [sys.executable, str(BENCH / "awake.py"), str(core)]
-                process = subprocess.Popen(command, start_new_session=True)
-                stack.callback(process.wait)
-                stack.callback(process.terminate)
 
 
 def open_more_files() -> None:

@@ -46,8 +46,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     open_more_files()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        if options.awake:
-            cores.keep_awake(stack)
         place = Place(stack, folder, Load(stack, cores.load), cores.apps)
         run = Run(place, cores, Progress(_estimated_s(options)))
         results: dict[str, Any] = {}
@@ -60,7 +58,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         settings = {
             **{name: getattr(options, name) for name in ("calls", "seconds", "rounds", "turn", "only")},
             "pinned": cores.apps is not None,
-            "awake": options.awake and cores.apps is not None,
             "redis": REDIS[run.has_redis],
             "took_s": run.passed_s,
         }
@@ -91,9 +88,6 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--publish", action="store_true", help=f"curves to {_shown(IMAGES)}, a table to README.md"
     )
     parser.add_argument("--quick", action="store_true", help="under a minute: two subjects, 5 calls, 1 s")
-    parser.add_argument(
-        "--let-sleep", dest="awake", action="store_false", help="idle cores may fall asleep, and are paid for"
-    )
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="apps and load share all cores")
     options = parser.parse_args(arguments)
     usual = {"calls": [5, 50, 200], "seconds": 12.0, "rounds": 1, "turn": 4.0, "only": list(SCENARIOS)}

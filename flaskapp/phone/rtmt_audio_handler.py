@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 TICKS_AT_ONCE = 20
+MOMENT_S = 1e-6
 CLIPS = Path(__file__).parent / "clips"
 TRANSCRIBE_MODEL = "gpt-transcribe"
 
@@ -278,7 +279,9 @@ class RTMTAudioHandler:
             time.sleep(TICK_S)
             for number, bridge in enumerate(tuple(self._bridges)):
                 if number % TICKS_AT_ONCE == 0:
-                    time.sleep(0)  # under gevent: the calls' frames come first
+                    time.sleep(
+                        MOMENT_S
+                    )  # under gevent: the calls' frames come first, as after no time at all
                 try:
                     bridge.tick(self._clock())
                 except Exception:  # the call's edge: one broken call must not stop the others' clock
