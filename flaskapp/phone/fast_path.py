@@ -70,7 +70,8 @@ class FastPath:
         self._spoken: list[tuple[ReplyAudio, float]] = []
         self._call, self._playback, self._clock = call, playback, clock
         self._inbox, self._ring = inbox, ring
-        self._carrier_audio, self._carrier_event = carrier.audio, carrier.decode
+        self._carrier_audio: Callable[[bytes], CallerAudio | None] = getattr(carrier, "audio", _unknown)
+        self._carrier_event = carrier.decode
         self.uses(RealtimeSession(PCMU))
 
     def uses(self, session: RealtimeSession) -> None:
@@ -203,3 +204,8 @@ class FastPath:
         self.is_open = False
         self._inbox.append((events, now, leg))
         self._ring()
+
+
+def _unknown(message: bytes) -> CallerAudio | None:
+    """Of a codec that does not tell: all goes the long way."""
+    return None

@@ -37,12 +37,6 @@ class Carrier(Protocol):
     def decode(self, message: bytes) -> Event | None:
         """One message as an event; None for what needs no answer; never raises."""
 
-    def audio(self, message: bytes) -> CallerAudio | None:
-        """What ``decode`` makes of a message that is sound, with less work; ``NOTHING`` where it makes None.
-
-        None: it is no sound, and has not been looked at: ``decode`` is to be asked.
-        """
-
     def media(self, payload: bytes) -> list[bytes]:
         """Audio (base64, in the format that the start told) as messages to the carrier."""
 
@@ -51,6 +45,16 @@ class Carrier(Protocol):
 
     def clear(self) -> bytes:
         """Ask to drop what has not been played."""
+
+
+class QuickCarrier(Carrier, Protocol):
+    """One that tells sound from everything else with little work, for the fast path."""
+
+    def audio(self, message: bytes) -> CallerAudio | None:
+        """What ``decode`` makes of a message that is sound, with less work; ``NOTHING`` where it makes None.
+
+        None: it is no sound, and has not been looked at: ``decode`` is to be asked.
+        """
 
 
 class PacedCarrier(Carrier, Protocol):
