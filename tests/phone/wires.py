@@ -203,6 +203,11 @@ class Heard(Wire):
 LISTENS = "WIRES_LISTEN"
 
 
+def wire_of(sock: Any, protocol: Protocol, **how: Any) -> Wire:
+    """Read by whoever this run of the tests has read."""
+    return (Heard if os.environ.get(LISTENS) else Wire)(sock, protocol, **how)
+
+
 @contextlib.contextmanager
 def joined(
     pair: Any = unix_pair, *, client: bool = False, max_size: int | None = MAX_MESSAGE, **how: Any
@@ -212,7 +217,7 @@ def joined(
     sides = ClientProtocol(parse_uri("ws://x/"), **how_far), ServerProtocol(**how_far)
     own, other = sides if client else sides[::-1]
     with pair() as (ours, theirs):
-        wire = (Heard if os.environ.get(LISTENS) else Wire)(ours, own, **how)
+        wire = wire_of(ours, own, **how)
         other.max_size = None
         try:
             yield wire, Peer(theirs, other)
