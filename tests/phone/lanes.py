@@ -1,0 +1,372 @@
+"""A call's two lanes side by side: bridges without sockets, one read by hand, one told by an event loop.
+
+Everything is the app's own - codecs, call, playback, legs - but for the two
+ends, which only keep what they are sent, and the clock, which stands still
+until a test moves it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from flaskapp.phone.agent import Agent
+from flaskapp.phone.bridge import Bridge
+from flaskapp.phone.call import Call
+from flaskapp.phone.carriers.base import Carrier
+from flaskapp.phone.carriers.twilio import TwilioStream
+from flaskapp.phone.endings import Limits
+from flaskapp.phone.engines.realtime import RealtimeSession, SessionSpec
+from flaskapp.phone.errands import Errands
+from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.listener import Listener
+from flaskapp.phone.wire import Wire
+
+WITHIN_S = 20.0
+PATIENT = Limits(silence_s=0.0, session_s=0.0)
+NOT_TOLD = ("frame_delay", "engine_opened", "engine_closed")  # measured; told from a thread of the leg's own
+
+
+class Kept:
+    """One end: keeps each write that it is given."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[bytes, ...]] = []
+        self.droppable: list[bool] = []
+        self.cleared_at: list[int] = []  # before which write queued audio was forgotten
+
+    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None:
+        if messages:
+            self.writes.append(tuple(messages))
+            self.droppable.append(droppable)
+
+    def drop_queued(self) -> None:
+        self.cleared_at.append(len(self.writes))
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [message for write in self.writes for message in write]
+
+
+class Phone(Kept):
+    """The carrier's end for a bridge that reads by itself."""
+
+    dropped = 0
+    closed_with: int | None = None
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes]:
+        raise NotImplementedError
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed_with = code
+
+    def tick(self, now: float) -> None:
+        pass
+
+
+class LoopsPhone(Phone, Wire):
+    """The same for one that is told by an event loop: a wire in everything but the socket."""
+
+    dropped = 0
+    can_listen = True
+
+    def __init__(self) -> None:
+        Phone.__init__(self)
+        self.pauses: list[bool] = []
+
+    def pause(self, is_paused: bool) -> None:
+        self.pauses.append(is_paused)
+
+
+class Session(Kept):
+    """One engine connection: ``hear`` is what takes its messages, if an event loop tells of them."""
+
+    can_listen = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hear: Callable[[list[bytes]], None] | None = None
+        self.is_attended, self._over = threading.Event(), threading.Event()
+        self.pauses: list[bool] = []
+
+    def listen(self, hear: Callable[[list[bytes]], None], ended: Callable[[LegClosed], None]) -> None:
+        self.hear = hear
+        self.is_attended.set()
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes]:
+        self.is_attended.set()
+        self._over.wait(WITHIN_S)
+        raise LegClosed()
+
+    def pause(self, is_paused: bool) -> None:
+        self.pauses.append(is_paused)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self._over.set()
+
+    def abort(self) -> None:
+        self._over.set()
+
+    def tick(self, now: float) -> None:
+        pass
+
+    def dispose(self, close_socket: bool = False) -> None:
+        pass
+
+
+class Sessions:
+    """In the place of an engine: every session is kept."""
+
+    def __init__(self) -> None:
+        self.opened: list[Session] = []
+
+    def open(self) -> Session:
+        session = Session()
+        self.opened.append(session)
+        return session
+
+
+class Notes(Listener):
+    """Everything that a bridge tells, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in NOT_TOLD or not hasattr(Listener, name) or name.startswith("_"):
+            return super().__getattribute__(name)
+        keep = self.told.append
+        if name == "turn":
+            return lambda sid, turn, bridge_s, first_s: keep((name, sid, turn, first_s))
+        return lambda *what: keep((name, *what))
+
+
+class Asked(Errands):
+    """Errands that are only noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Any] = []
+
+    def run(self, command: Any, report: Any) -> None:
+        self.asked.append(command)
+
+
+class ByHand(Bridge):
+    """A bridge that is read by hand, but that a read which brought nothing does not make time pass."""
+
+    def _handle(self, events: Sequence[Any], now: float, leg: Any = None) -> None:
+        if events or isinstance(events, tuple):  # a tick's
+            super()._handle(events, now, leg)
+
+
+class Lane:
+    """A bridge, both its ends and its clock.
+
+    Args:
+        is_told: as under an event loop; otherwise everything goes through ``Call.receive``.
+    """
+
+    def __init__(
+        self, is_told: bool, carrier: Carrier | None = None, agent: Agent | None = None, limits: Limits = PATIENT
+    ) -> None:
+        self.now, self.is_told = 100.0, is_told
+        self.agent = agent or Agent(greeting="")
+        self.call = Call("CA1", self.agent, self.now, limits=limits)
+        self.phone = LoopsPhone() if is_told else Phone()
+        self.sessions, self.notes, self.errands = Sessions(), Notes(), Asked()
+        self.updates: list[dict[str, Any]] = []
+        self.bridge = (Bridge if is_told else ByHand)(
+            self.call,
+            self.phone,
+            carrier or TwilioStream(),
+            self.sessions,  # type: ignore[arg-type]
+            SessionSpec("Be brief."),
+            self.notes,
+            errands=self.errands,
+            on_transcript=self.updates.append,
+            clock=lambda: self.now,
+        )
+
+    def settles(self) -> None:
+        """A session that is being dialled has been, and said so."""
+        deadline = time.monotonic() + WITHIN_S
+        while (leg := self.bridge._leg) is not None and not self._is_attended(leg):
+            assert time.monotonic() < deadline, "no session"
+            time.sleep(0.0005)
+
+    def _is_attended(self, leg: Any) -> bool:
+        wire = leg._wire
+        return leg.is_over or (wire is not None and wire.is_attended.is_set())
+
+    def starts(self, start: bytes) -> None:
+        """The stream's first message, which the call's owner takes himself; then a session is dialled."""
+        self.bridge._from_carrier([start])
+        self.bridge._door = None
+        self.settles()
+
+    def goes_live(self, start: bytes) -> None:
+        self.starts(start)
+        self.engine_says(agreed(self.call.memory.audio_format))
+        self.works_off()
+        assert self.call.memory.state == "live"
+
+    def carrier_says(self, *messages: bytes) -> None:
+        """One read of the carrier's."""
+        if self.is_told:
+            self.bridge._arrived(list(messages))
+        else:
+            self.bridge._from_carrier(list(messages))
+        self.settles_if_free()
+
+    def engine_says(self, *messages: bytes, session: int = -1) -> None:
+        """One read of a session's."""
+        if self.is_told:
+            hear = self.sessions.opened[session].hear
+            if hear is not None:
+                hear(list(messages))
+        else:
+            leg = next((leg for leg in self.bridge._legs if leg._wire is self.sessions.opened[session]), None)
+            decode = RealtimeSession(self.call.memory.audio_format).decode
+            events = [event for message in messages if (event := decode(message)) is not None]
+            if events and leg is not None:
+                self.bridge._from_engine(events, self.now, leg)
+        self.settles_if_free()
+
+    def ticks(self) -> None:
+        self.bridge.tick(self.now)
+        self.settles_if_free()
+
+    def is_kept_busy(self) -> bool:
+        """Somebody takes the call and does not come back; only where an event loop tells."""
+        return self.is_told and self.bridge._at_work.acquire(blocking=False)
+
+    def is_free_again(self) -> None:
+        self.bridge._at_work.release()
+        self.works_off()
+
+    def works_off(self) -> None:
+        """The call's owner does what is left to be done."""
+        self.bridge._work_off()
+        self.settles_if_free()
+
+    def settles_if_free(self) -> None:
+        if not self.bridge._at_work.locked():
+            self.settles()
+
+    def ends(self) -> None:
+        for session in self.sessions.opened:
+            session.abort()
+
+    @property
+    def heard(self) -> list[bytes]:
+        """What the engine was sent, session by session."""
+        return [message for session in self.sessions.opened for message in (b"--", *session.messages)]
+
+    def account(self) -> dict[str, Any]:
+        """Everything that there is to know of the call."""
+        talk, intake = asdict(self.call.talk), asdict(self.call.intake)
+        return {
+            "state": str(self.call.memory.state),
+            "talk": talk,
+            "intake": intake,
+            "usage": dict(self.call.talk.usage),
+            "told": list(self.notes.told),
+            "updates": list(self.updates),
+            "errands": list(self.errands.asked),
+            "heard": self.heard,
+            "played": self.phone.messages,
+            "closed": self.phone.closed_with,
+        }
+
+
+def _json(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode()
+
+
+# --------------------------------------------------------------------- a carrier's words
+
+START = _json(
+    {
+        "event": "start",
+        "streamSid": "MZ1",
+        "start": {
+            "callSid": "CA1",
+            "streamSid": "MZ1",
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+        },
+    }
+)
+
+
+def exotel_start(rate_hz: int) -> bytes:
+    sound = {"encoding": "base64", "sample_rate": str(rate_hz)}
+    start = {"stream_sid": "MZ1", "call_sid": "CA1", "media_format": sound}
+    return _json({"event": "start", "stream_sid": "MZ1", "start": start})
+
+
+def media(sound: bytes) -> bytes:
+    return _json({"event": "media", "media": {"payload": base64.b64encode(sound).decode()}})
+
+
+def mark_back(name: str) -> bytes:
+    return _json({"event": "mark", "mark": {"name": name}})
+
+
+def key(digit: str = "1") -> bytes:
+    return _json({"event": "dtmf", "dtmf": {"digit": digit}})
+
+
+STOP = _json({"event": "stop", "stop": {}})
+
+
+# --------------------------------------------------------------------- an engine's words
+
+
+def agreed(audio_format: str = "audio/pcmu") -> bytes:
+    sound = {"format": {"type": audio_format}}
+    turns = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 500}, "transcription": {"model": "t"}}
+    return _json({"type": "session.updated", "session": {"audio": {"input": sound | turns, "output": sound}}})
+
+
+def delta(sound: bytes, item: str = "a1", reply: str = "r1") -> bytes:
+    text = base64.b64encode(sound).decode()
+    about = {"response_id": reply, "item_id": item, "content_index": 0}
+    return _json({"type": "response.output_audio.delta", **about, "delta": text})
+
+
+def engine(kind: str, **more: Any) -> bytes:
+    return _json({"type": kind, **more})
+
+
+def reply_begins(reply: str = "r1") -> bytes:
+    return engine("response.created", response={"id": reply})
+
+
+def reply_ends(reply: str = "r1", status: str = "completed", tokens: int = 7) -> bytes:
+    response = {"id": reply, "status": status, "usage": {"total_tokens": tokens}}
+    return engine("response.done", response=response)
+
+
+def speech_begins(item: str = "u1", at_ms: int = 0) -> bytes:
+    return engine("input_audio_buffer.speech_started", item_id=item, audio_start_ms=at_ms)
+
+
+def speech_ends(item: str = "u1", at_ms: int = 500) -> bytes:
+    return engine("input_audio_buffer.speech_stopped", item_id=item, audio_end_ms=at_ms)
+
+
+def agents_words(text: str, item: str = "a1", reply: str = "r1", is_final: bool = False) -> bytes:
+    kind, name = ("done", "transcript") if is_final else ("delta", "delta")
+    about = {"response_id": reply, "item_id": item}
+    return engine(f"response.output_audio_transcript.{kind}", **about, **{name: text})
+
+
+def callers_words(text: str, item: str = "u1") -> bytes:
+    kind = "conversation.item.input_audio_transcription.completed"
+    return engine(kind, item_id=item, transcript=text, usage={"seconds": 1})
