@@ -12,42 +12,46 @@ from flaskapp.phone.agent import Agent
 from flaskapp.phone.carriers.exotel import ExotelStream
 from flaskapp.phone.carriers.twilio import TwilioStream
 from flaskapp.phone.endings import Limits
-from tests.phone import lanes
+from tests.phone import lanes, sayings
 
 thorough = settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 SOUND = st.integers(0, 250).flatmap(
-    lambda byte: st.sampled_from([160, 160, 160, 2, 800, 8000]).map(lambda size: bytes([byte, 255]) * (size // 2))
+    lambda byte: st.sampled_from([160, 160, 160, 2, 800, 8000]).map(
+        lambda size: bytes([byte, 255]) * (size // 2)
+    )
 )
 REPLIES = st.sampled_from(["r1", "r1", "r2", "r3"])
 ITEMS = st.sampled_from(["a1", "a1", "a1", "a2", "a3"])
 SPOKEN = st.sampled_from(["u1", "u2"])
 WORDS = st.sampled_from(["", "yes", " we open at nine"])
 CARRIER = st.one_of(
-    st.builds(lanes.media, SOUND),
-    st.builds(lanes.media, SOUND),
-    st.builds(lanes.media, SOUND),
-    st.builds(lanes.mark_back, st.integers(1, 9).map("m{}".format)),
-    st.sampled_from([lanes.key(), lanes.START, b"{", b'{"event":"new"}', b'{"event":"media"}']),
+    st.builds(sayings.media, SOUND),
+    st.builds(sayings.media, SOUND),
+    st.builds(sayings.media, SOUND),
+    st.builds(sayings.mark_back, st.integers(1, 9).map("m{}".format)),
+    st.sampled_from([sayings.key(), sayings.START, b"{", b'{"event":"new"}', b'{"event":"media"}']),
 )
 TALK = st.one_of(
-    st.builds(lanes.delta, SOUND, ITEMS, REPLIES),
-    st.builds(lanes.delta, SOUND, ITEMS, REPLIES),
-    st.builds(lanes.delta, SOUND, ITEMS, REPLIES),
-    st.builds(lanes.reply_begins, REPLIES),
-    st.builds(lanes.reply_ends, REPLIES, st.sampled_from(["completed", "failed", "cancelled"])),
-    st.builds(lanes.speech_begins, SPOKEN, st.integers(0, 9000)),
-    st.builds(lanes.speech_ends, SPOKEN, st.integers(0, 9000)),
-    st.builds(lanes.agents_words, WORDS, ITEMS, REPLIES, st.booleans()),
-    st.builds(lanes.callers_words, WORDS, SPOKEN),
+    st.builds(sayings.delta, SOUND, ITEMS, REPLIES),
+    st.builds(sayings.delta, SOUND, ITEMS, REPLIES),
+    st.builds(sayings.delta, SOUND, ITEMS, REPLIES),
+    st.builds(sayings.reply_begins, REPLIES),
+    st.builds(sayings.reply_ends, REPLIES, st.sampled_from(["completed", "failed", "cancelled"])),
+    st.builds(sayings.speech_begins, SPOKEN, st.integers(0, 9000)),
+    st.builds(sayings.speech_ends, SPOKEN, st.integers(0, 9000)),
+    st.builds(sayings.agents_words, WORDS, ITEMS, REPLIES, st.booleans()),
+    st.builds(sayings.callers_words, WORDS, SPOKEN),
     st.builds(
-        lambda item, reply: lanes.engine("response.output_audio.done", item_id=item, response_id=reply), ITEMS, REPLIES
+        lambda item, reply: sayings.engine("response.output_audio.done", item_id=item, response_id=reply),
+        ITEMS,
+        REPLIES,
     ),
-    st.sampled_from([lanes.agreed(), b'{"type":"rate_limits.updated"}', b'{"type":"response.done"}']),
-    st.just(lanes.engine("error", error={"code": "x"})),
+    st.sampled_from([sayings.agreed(), b'{"type":"rate_limits.updated"}', b'{"type":"response.done"}']),
+    st.just(sayings.engine("error", error={"code": "x"})),
 )
-LOSSES = st.sampled_from([b"[", b"[", lanes.engine("error", error={"code": "session_expired"})])
+LOSSES = st.sampled_from([b"[", b"[", sayings.engine("error", error={"code": "session_expired"})])
 PAUSE = st.integers(0, 40).map(lambda sixteenths: sixteenths / 16)  # exact in binary
 
 
@@ -84,9 +88,10 @@ def unpaced(rate_hz: int) -> ExotelStream:
     return carrier
 
 
+# 16 kHz is resampled with a dither of its own each time: that its slices pass is in test_fast_path.py.
 STREAMS = {
-    "twilio": (TwilioStream, lanes.START),
-    **{f"exotel {hz}": (lambda hz=hz: unpaced(hz), lanes.exotel_start(hz)) for hz in (8000, 16_000, 24_000)},
+    "twilio": (TwilioStream, sayings.START),
+    **{f"exotel {hz}": (lambda hz=hz: unpaced(hz), sayings.exotel_start(hz)) for hz in (8000, 24_000)},
 }
 
 
