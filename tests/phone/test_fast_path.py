@@ -114,6 +114,14 @@ def test_audio_behind_the_callers_interruption_waits_and_is_not_played(speaking)
     assert kinds(speaking) == ["B", "clear"]
 
 
+def test_audio_before_the_callers_interruption_in_one_read_is_sent_and_cleared(speaking):
+    speaking.engine_says(delta(SLICES[1] * 50), speech_begins())
+    assert kinds(speaking) == ["B"]
+    speaking.works_off()
+    assert kinds(speaking) == ["B", "clear"]
+    assert speaking.phone.cleared_at[-1] == 1  # and what of it waited for a slow carrier is forgotten
+
+
 def test_nothing_of_either_leg_overtakes_what_waits_for_the_owner(speaking):
     speaking.carrier_says(key())
     speaking.engine_says(delta(SLICES[1]))

@@ -167,8 +167,23 @@ def play(lane: lanes.Lane, step: Step) -> None:
 
 def compare(stream: str, script: list[Step], agent: Agent, limits: Limits, is_late: bool) -> None:
     slow, fast = read(stream, script, agent, limits), told(stream, script, agent, limits, is_late)
+    slow["played"], fast["played"] = unclear(slow["played"]), unclear(fast["played"])
     for what, wanted in slow.items():
         assert fast[what] == wanted, what
+
+
+def unclear(sent: list[bytes]) -> list[bytes]:
+    """What a carrier was sent, without the audio right before a clear.
+
+    Of one read that brings audio and an interruption, the fast path sends the audio and has it cleared; the
+    slow one keeps it back.
+    """
+    kept: list[bytes] = []
+    for message in sent:
+        while b'"event":"clear"' in message and kept and b'"event":"media"' in kept[-1]:
+            kept.pop()
+        kept.append(message)
+    return kept
 
 
 @pytest.mark.parametrize("stream", STREAMS)
