@@ -115,7 +115,7 @@ def test_audio_behind_the_callers_interruption_waits_and_is_not_played(speaking)
 
 
 def test_audio_before_the_callers_interruption_in_one_read_is_sent_and_cleared(speaking):
-    speaking.engine_says(delta(SLICES[1] * 50), speech_begins())
+    speaking.engine_says(delta(SLICES[1] * 20), speech_begins())
     assert kinds(speaking) == ["B"]
     speaking.works_off()
     assert kinds(speaking) == ["B", "clear"]

@@ -15,7 +15,7 @@ from flaskapp.phone.endings import Limits
 from tests.phone import lanes, sayings
 
 thorough = settings(
-    max_examples=1500, deadline=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=2500, deadline=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
 )
 SOUND = st.integers(0, 250).flatmap(
     lambda byte: st.sampled_from([160, 160, 160, 2, 800, 8000]).map(
@@ -167,8 +167,23 @@ def play(lane: lanes.Lane, step: Step) -> None:
 
 def compare(stream: str, script: list[Step], agent: Agent, limits: Limits, is_late: bool) -> None:
     slow, fast = read(stream, script, agent, limits), told(stream, script, agent, limits, is_late)
+    slow["played"], fast["played"] = unclear(slow["played"]), unclear(fast["played"])
     for what, wanted in slow.items():
         assert fast[what] == wanted, what
+
+
+def unclear(sent: list[bytes]) -> list[bytes]:
+    """What a carrier was sent, without the audio right before a clear.
+
+    Of one read that brings audio and an interruption, the fast path sends the audio and has it cleared; the
+    slow one keeps it back.
+    """
+    kept: list[bytes] = []
+    for message in sent:
+        while b'"event":"clear"' in message and kept and b'"event":"media"' in kept[-1]:
+            kept.pop()
+        kept.append(message)
+    return kept
 
 
 @pytest.mark.parametrize("stream", STREAMS)
