@@ -247,10 +247,13 @@ class Lane:
 
     def is_kept_busy(self) -> bool:
         """Somebody takes the call and does not come back; only where an event loop tells."""
-        return self.is_told and self.bridge._at_work.acquire(blocking=False)
+        if not self.is_told or not self.bridge._at_work.acquire(blocking=False):
+            return False
+        self.bridge._fast.close()
+        return True
 
     def is_free_again(self) -> None:
-        self.bridge._at_work.release()
+        self.bridge._at_rest()
         self.works_off()
 
     def works_off(self) -> None:
@@ -273,6 +276,7 @@ class Lane:
 
     def account(self) -> dict[str, Any]:
         """Everything that there is to know of the call."""
+        self.bridge.settle()
         talk, intake = asdict(self.call.talk), asdict(self.call.intake)
         return {
             "state": str(self.call.memory.state),
