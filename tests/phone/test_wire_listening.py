@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -105,9 +106,21 @@ def test_a_listener_that_fails_ends_the_connection_and_is_told_so(ends):
     peer.says(TEXT, b"one")
     ear.waits(lambda ear: ear.heard)
     peer.says(TEXT, b"two")
-    ear.waits(lambda ear: ear.ends)
+    ear.waits(lambda ear: len(ear.heard) == 2)
+    time.sleep(0)  # the event loop finds out when its listener is done
+    wire.tick(time.monotonic())
     assert [end.code for end in ear.ends] == [1006]
     peer.reads_to_the_end()
+
+
+def test_time_ends_no_connection_that_is_listened_to_or_pauses(ends):
+    wire, _ = ends
+    ear = Ear()
+    wire.listen(ear.hear, ear.ended)
+    for is_paused in (True, False):
+        wire.pause(is_paused)
+        wire.tick(time.monotonic())
+    assert ear.is_told_nothing(0.05)
 
 
 def test_a_wire_that_is_disposed_of_tells_no_more(ends):
