@@ -145,6 +145,17 @@ def test_while_somebody_is_at_work_everything_waits(speaking):
     assert (kinds(speaking), heard(speaking)) == (["B"], SLICES[1:2])
 
 
+def test_an_owner_who_leaves_something_undone_leaves_the_path_closed(speaking):
+    assert speaking.is_kept_busy()
+    speaking.carrier_says(key())
+    speaking.bridge._at_rest()
+    speaking.engine_says(delta(SLICES[1]))
+    speaking.carrier_says(media(SLICES[1]))
+    assert (kinds(speaking), heard(speaking)) == ([], [])
+    speaking.works_off()
+    assert (kinds(speaking), heard(speaking)) == (["clear"], SLICES[1:2])
+
+
 def test_when_all_is_worked_off_the_path_is_open_again(speaking):
     speaking.carrier_says(mark_back("m1"))
     speaking.works_off()
@@ -168,15 +179,22 @@ def test_what_waited_counts_from_when_it_came(speaking):
 
 
 def test_what_an_earlier_session_brings_late_is_dropped(speaking):
-    old = speaking.sessions.opened[-1]
+    """Even if another speaks by now that gives its replies the same names."""
     speaking.bridge._handle([_lost()], speaking.now, speaking.bridge._leg)
     speaking.now += 1.0
     speaking.ticks()
-    assert len(speaking.sessions.opened) == 2
-    before = (kinds(speaking), speaking.account()["talk"])
-    old.hear([delta(SLICES[5]), reply_ends()])
+    speaking.engine_says(agreed())
     speaking.works_off()
-    assert (kinds(speaking), speaking.account()["talk"]) == before
+    speaking.engine_says(reply_begins(), delta(SLICES[1]))
+    speaking.works_off()
+    before, talk = kinds(speaking), speaking.account()["talk"]
+    assert (len(speaking.sessions.opened), before[-2:]) == (2, ["B", "mark"])
+    speaking.sessions.opened[0].hear([delta(SLICES[5])])
+    speaking.sessions.opened[0].hear([delta(SLICES[6]), reply_ends()])
+    speaking.works_off()
+    assert (kinds(speaking), speaking.account()["talk"]) == (before, talk)
+    speaking.engine_says(delta(SLICES[2]))
+    assert kinds(speaking) == [*before, "C"]
 
 
 def _lost():
@@ -221,6 +239,16 @@ def test_a_silenced_replys_audio_is_played_by_nobody(speaking):
     speaking.works_off()
     speaking.phone.writes.clear()
     speaking.engine_says(delta(SLICES[1]))
+    speaking.works_off()
+    assert kinds(speaking) == []
+
+
+def test_a_reply_that_is_silenced_between_two_slices_stays_silent(speaking):
+    """Nothing sounds when the caller begins to speak: there is nothing to clear."""
+    speaking.now += 3.0
+    speaking.engine_says(speech_begins())
+    speaking.works_off()
+    speaking.engine_says(delta(SLICES[1]), delta(SLICES[2]))
     speaking.works_off()
     assert kinds(speaking) == []
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import select
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 
 import pytest
 
-from flaskapp.phone.tls import TlsSocket
-from tests.phone.certificates import contexts, files
+from tests.phone.certificates import contexts
 from tests.phone.sealed import Ear, frame, met, talking
 from tests.phone.wires import PATIENCE_S, ending, messages, small_buffers
-from tests.servers import free_port
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -170,70 +164,6 @@ def test_sending_to_a_peer_that_is_gone_is_silent():
         assert ending(wire)[1].code == 1006
         wire.send([b"x"])
         wire.close()
-
-
-@pytest.mark.skipif(not shutil.which("openssl"), reason="Python itself cannot ask for new keys")
-@pytest.mark.parametrize("command", [b"k\n", b"K\n"], ids=["told", "told and asked"])
-def test_new_keys_in_mid_stream_are_taken_and_answered(tmp_path, command):
-    """``openssl s_server`` renews its keys when its operator types a letter."""
-    certificate, key = files(tmp_path)
-    port = free_port()
-    files_ = ["-cert", str(certificate), "-key", str(key), "-accept", f"127.0.0.1:{port}"]
-    server = subprocess.Popen(
-        ["openssl", "s_server", "-tls1_3", *files_], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        with _dialled(port, certificate) as ours:
-            _types(server, b"before\n")
-            assert _until(ours, b"before\n") == b"before\n"
-            for number in range(3):
-                _types(server, command)
-                _types(server, b"after %d\n" % number)
-                assert _until(ours, b"\n") == b"after %d\n" % number
-                ours.send(b"heard %d\n" % number)
-            ours.send(b"that was all\n")
-            said = iter(server.stdout.readline, b"")
-            heard = [line for line in _up_to(said, b"that was all\n") if line.startswith(b"heard")]
-            assert heard == [b"heard %d\n" % number for number in range(3)]
-    finally:
-        server.kill()
-        server.communicate()
-
-
-def _dialled(port: int, certificate):
-    context = ssl.create_default_context(cafile=str(certificate))
-    for _ in range(200):
-        try:
-            sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-            break
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    return contextlib.closing(TlsSocket(sock, context, "localhost"))
-
-
-def _types(server: subprocess.Popen, words: bytes) -> None:
-    """A command counts only at the beginning of what one read brings the server."""
-    server.stdin.write(words)
-    server.stdin.flush()
-    time.sleep(0.2)
-
-
-def _until(ours, last: bytes) -> bytes:
-    got = b""
-    while not got.endswith(last):
-        assert select.select([ours], [], [], PATIENCE_S)[0]
-        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
-            got += ours.recv(65_536)
-    return got
-
-
-def _up_to(lines, last: bytes) -> list[bytes]:
-    got: list[bytes] = []
-    for line in lines:
-        if line.endswith(last):
-            break
-        got.append(line)
-    return got
 
 
 def wait_until(condition) -> None:

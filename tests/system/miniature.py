@@ -26,6 +26,7 @@ from websockets.server import ServerProtocol
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.bridge import Bridge
 from flaskapp.phone.engines.leg import EngineLeg
+from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 from flaskapp.phone.wire import Wire
@@ -78,7 +79,7 @@ def worker(engine_url: str, trusts: Path | None = None) -> Iterator[Worker]:
 class House(Listener):
     """What happens to the calls; it holds those up whose id says so until the gate is opened.
 
-    A call's id is ``CA-`` and words: ``gated`` has its owner stand still with each line of its transcript.
+    ``CA-gated`` stands still with each line of its transcript, ``CA-knocks`` before it is let in.
     """
 
     def __init__(self, handler: RTMTAudioHandler) -> None:
@@ -87,7 +88,12 @@ class House(Listener):
         self.ended: dict[str, dict[str, Any]] = {}
         self.standing = self.closed_engines = 0
 
-    def call_started(self, call_sid: str, started: Any) -> None:
+    def admits(self, started: StreamStarted) -> None:
+        """As a store that answers slowly would."""
+        if "knocks" in started.call_sid:
+            self.gate.wait(GATED_S)
+
+    def call_started(self, call_sid: str, started: StreamStarted) -> None:
         self.handler.sessions[call_sid].call.intake.due_ms = float("inf")  # as fast as they come
 
     def line(self, call_sid: str, line: Any) -> None:
@@ -120,9 +126,7 @@ def main() -> None:
     narrow.bind(sys.argv[2])
     narrow.listen()
     for listener in (carriers, narrow):
-        threading.Thread(
-            target=_each, args=(listener, lambda sock: _serve(handler, sock)), daemon=True
-        ).start()
+        threading.Thread(target=_each, args=(listener, lambda sock: _serve(house, sock)), daemon=True).start()
     threading.Thread(target=_each, args=(questions, lambda sock: _answer(house, sock)), daemon=True).start()
     print(carriers.getsockname()[1], questions.getsockname()[1], flush=True)
     threading.Event().wait()
@@ -134,7 +138,7 @@ def _each(listener: socket.socket, serve: Any) -> None:
         threading.Thread(target=serve, args=(sock,), daemon=True).start()
 
 
-def _serve(handler: RTMTAudioHandler, sock: socket.socket) -> None:
+def _serve(house: House, sock: socket.socket) -> None:
     wire = Wire(sock, ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE))
     came = wire.receive(60)
     call_sid = json.loads(came[0])["start"]["callSid"]
@@ -142,7 +146,7 @@ def _serve(handler: RTMTAudioHandler, sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     wire.unread(came)
     try:
-        handler.serve(wire, call_sid)
+        house.handler.serve(wire, call_sid, admit=house.admits)
     finally:
         wire.dispose(close_socket=True)
 
@@ -171,16 +175,16 @@ def _census(house: House) -> dict[str, int]:
 
 def _call(house: House, call_sid: str) -> dict[str, Any]:
     """A call that goes on: what waits for its owner; nothing, before it is known."""
-    bridge = house.handler.sessions.get(call_sid)
-    if bridge is None:
-        return {}
-    return {
-        "inbox": len(bridge._inbox),
-        "reads": sum(bool(events) for events, _, _ in tuple(bridge._inbox)),
-        "paused": bridge._is_paused,
-        "state": str(bridge.call.memory.state),
-        "received_ms": bridge.call.intake.received_ms,
-    }
+    for bridge in tuple(house.handler._bridges):
+        if bridge.call.call_sid == call_sid:
+            return {
+                "reads": sum(bool(events) for events, _, _ in tuple(bridge._inbox)),
+                "door": len(bridge._door or ()),
+                "paused": bridge._is_paused,
+                "state": str(bridge.call.memory.state),
+                "received_ms": bridge.call.intake.received_ms,
+            }
+    return {}
 
 
 def _hang_up(house: House, call_sid: str) -> bool:
