@@ -44,6 +44,9 @@ class Kept:
             self.writes.append(tuple(messages))
             self.droppable.append(droppable)
 
+    def pass_on(self, message: bytes) -> None:
+        self.send([message], droppable=True)
+
     def drop_queued(self) -> None:
         self.cleared_at.append(len(self.writes))
 
@@ -83,18 +86,24 @@ class LoopsPhone(Phone, Wire):
 
 
 class Session(Kept):
-    """One engine connection: ``hear`` is what takes its messages, if an event loop tells of them."""
+    """One engine connection: ``hear`` takes its messages, if an event loop tells them; ``first`` a lone one."""
 
     can_listen = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.hear: Callable[[list[bytes]], None] | None = None
+        self.hear: Callable[[Sequence[bytes]], None] | None = None
+        self.first: Callable[[bytes], bool] | None = None
         self.is_attended, self._over = threading.Event(), threading.Event()
         self.pauses: list[bool] = []
 
-    def listen(self, hear: Callable[[list[bytes]], None], ended: Callable[[LegClosed], None]) -> None:
-        self.hear = hear
+    def listen(
+        self,
+        hear: Callable[[Sequence[bytes]], None],
+        ended: Callable[[LegClosed], None],
+        first: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        self.hear, self.first = hear, first
         self.is_attended.set()
 
     def receive(self, timeout_s: float | None = None) -> list[bytes]:
@@ -179,6 +188,7 @@ class Lane:
         limits: Limits = PATIENT,
     ) -> None:
         self.now, self.is_told = 100.0, is_told
+        self.clock = lambda: self.now
         self.agent = agent or Agent(greeting="")
         self.call = Call("CA1", self.agent, self.now, limits=limits)
         self.phone = LoopsPhone() if is_told else Phone()
@@ -193,8 +203,9 @@ class Lane:
             self.notes,
             errands=self.errands,
             on_transcript=self.updates.append,
-            clock=lambda: self.now,
+            clock=lambda: self.clock(),
         )
+        self._first = self.bridge._fast.carrier_lane()
 
     def settles(self) -> None:
         """A session that is being dialled has been, and said so."""
@@ -222,7 +233,7 @@ class Lane:
     def carrier_says(self, *messages: bytes) -> None:
         """One read of the carrier's."""
         if self.is_told:
-            self.bridge._arrived(list(messages))
+            offered(self._first, messages) or self.bridge._arrived(messages)
         else:
             self.bridge._from_carrier(list(messages))
         self.settles_if_free()
@@ -230,9 +241,9 @@ class Lane:
     def engine_says(self, *messages: bytes, session: int = -1) -> None:
         """One read of a session's."""
         if self.is_told:
-            hear = self.sessions.opened[session].hear
-            if hear is not None:
-                hear(list(messages))
+            came_on = self.sessions.opened[session]
+            if came_on.hear is not None:
+                offered(came_on.first, messages) or came_on.hear(messages)
         else:
             leg = next((leg for leg in self.bridge._legs if leg._wire is self.sessions.opened[session]), None)
             decode = RealtimeSession(self.call.memory.audio_format).decode
@@ -290,3 +301,10 @@ class Lane:
             "played": self.phone.messages,
             "closed": self.phone.closed_with,
         }
+
+
+def offered(first: Callable[[bytes], bool] | None, messages: Sequence[bytes]) -> bool:
+    """What a wire does with a text that comes alone: whether it was taken."""
+    if first is None or len(messages) != 1 or not 125 < len(messages[0]) < 65_536:
+        return False
+    return messages[0].isascii() and first(messages[0])

@@ -189,8 +189,8 @@ def test_what_an_earlier_session_brings_late_is_dropped(speaking):
     speaking.works_off()
     before, talk = kinds(speaking), speaking.account()["talk"]
     assert (len(speaking.sessions.opened), before[-2:]) == (2, ["B", "mark"])
-    speaking.sessions.opened[0].hear([delta(SLICES[5])])
-    speaking.sessions.opened[0].hear([delta(SLICES[6]), reply_ends()])
+    speaking.engine_says(delta(SLICES[5]), session=0)
+    speaking.engine_says(delta(SLICES[6]), reply_ends(), session=0)
     speaking.works_off()
     assert (kinds(speaking), speaking.account()["talk"]) == (before, talk)
     speaking.engine_says(delta(SLICES[2]))
@@ -342,13 +342,13 @@ def test_exotels_callers_hear_whole_chunks_at_their_pace(rate_hz):
 
 def test_its_share_is_measured_once_for_each_second_that_asks(lane):
     ticking = iter(range(1000))
-    lane.bridge._fast._clock = lambda: 100.0 + next(ticking)
+    lane.clock = lambda: 100.0 + next(ticking)
     lane.carrier_says(media(SLICES[0]))
     assert (lane.bridge._fast.in_s, lane.bridge._fast.wants_in) == (1.0, False)
     lane.bridge._fast.in_s = 0.0
     lane.carrier_says(media(SLICES[1]))
     assert lane.bridge._fast.in_s == 0.0
-    lane.now += 2.0
-    lane.ticks()
+    lane.clock = lambda: 200.0
+    lane.bridge.tick(200.0)
     assert lane.bridge._fast.wants_in
     assert lane.bridge._fast.wants_out

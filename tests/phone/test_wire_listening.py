@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.waiting import is_cooperative
 from flaskapp.phone.wire import Wire
-from tests.phone.wires import PAIRS, PATIENCE_S, close_payload, joined, messages
+from tests.phone.wires import (
+    PAIRS,
+    PATIENCE_S,
+    QUEUE,
+    close_payload,
+    joined,
+    memory_tls_pair,
+    messages,
+    small_buffers,
+)
 
 TEXT, CLOSE = 1, 8
 pytestmark = pytest.mark.skipif(not is_cooperative(), reason="there is no event loop that calls back")
+
+
+narrow_tls = partial(memory_tls_pair, pair=small_buffers)
 
 
 class Ear:
@@ -21,6 +34,7 @@ class Ear:
 
     def __init__(self, stumbles: bytes = b"") -> None:
         self.heard: list[bytes] = []
+        self.offered: list[bytes] = []
         self.ends: list[LegClosed] = []
         self._stumbles, self._news = stumbles, threading.Event()
 
@@ -29,6 +43,12 @@ class Ear:
         self._news.set()
         if self._stumbles in messages:
             raise ZeroDivisionError
+
+    def first(self, text: bytes) -> bool:
+        """Takes what is its own."""
+        self.offered.append(text)
+        self._news.set()
+        return text.startswith(b"mine")
 
     def ended(self, closed: LegClosed) -> None:
         self.ends.append(closed)
@@ -46,7 +66,7 @@ class Ear:
 
 @pytest.fixture(params=PAIRS)
 def ends(request):
-    with joined(PAIRS[request.param]) as pair:
+    with joined(PAIRS[request.param], max_size=1 << 20) as pair:
         yield pair
 
 
@@ -110,7 +130,67 @@ def test_a_listener_that_fails_ends_the_connection_and_is_told_so(ends):
     time.sleep(0)  # the event loop finds out when its listener is done
     wire.tick(time.monotonic())
     assert [end.code for end in ear.ends] == [1006]
+    wire.tick(time.monotonic())
+    assert len(ear.ends) == 1
     peer.reads_to_the_end()
+
+
+def test_after_the_end_the_socket_is_watched_no_more(ends):
+    """At its end a socket can be read for ever: the event loop would do nothing else."""
+    wire, peer = ends
+    ear = Ear()
+    wire.listen(ear.hear, ear.ended)
+    peer.says(CLOSE, close_payload(1000))
+    ear.waits(lambda ear: ear.ends)
+    assert wire._watcher is None
+
+
+def test_a_text_that_comes_alone_is_offered_first_and_all_others_are_told(ends):
+    wire, peer = ends
+    ear = Ear()
+    wire.listen(ear.hear, ear.ended, ear.first)
+    alone = [b"mine" + b"." * 200, b"yours" + b"." * 200, b"mine too" + b"." * 5000]
+    for number, text in enumerate(alone):
+        peer.says(TEXT, text)
+        ear.waits(lambda ear, number=number: len(ear.offered) == number + 1)
+    others = ["grüß Gott".encode() * 50, b"mine, but short", b"mine" + b"." * 70_000]
+    for number, text in enumerate(others):
+        peer.says(TEXT, text)
+        ear.waits(lambda ear, number=number: len(ear.heard) == number + 2)
+    assert ear.heard == [alone[1], *others]
+    assert ear.offered == alone
+
+
+def test_what_is_passed_on_keeps_its_place_among_what_is_sent(ends):
+    wire, peer = ends
+    wanted = []
+    for number in range(60):
+        wanted += [b"passed %d" % number + b"." * (number * 30), b"sent %d" % number]
+        wire.pass_on(wanted[-2])
+        wire.send([wanted[-1]])
+    assert peer.reads(lambda peer: len(peer.texts) == 120 and peer.texts) == wanted
+
+
+@pytest.mark.parametrize("pair", [small_buffers, narrow_tls], ids=["plain", "TLS"])
+def test_what_is_passed_on_to_a_slow_peer_waits_or_is_dropped_and_counted(pair):
+    with joined(pair, queue_bytes=QUEUE) as (wire, peer):
+        for number in range(600):
+            wire.pass_on(b"%05d" % number + b"x" * 2000)
+        wire.send([b"the end"])
+        assert 0 < wire.waiting.size < QUEUE + 70_000
+        peer.reads(lambda peer: b"the end" in peer.texts)
+        numbers = [int(text[:5]) for text in peer.texts[:-1]]
+        assert numbers == sorted(set(numbers))
+        assert wire.dropped == 600 - len(numbers) > 0
+
+
+def test_nothing_is_passed_on_over_a_connection_that_is_over(ends):
+    wire, peer = ends
+    wire.pass_on(b"before")
+    wire.close(1000)
+    wire.pass_on(b"after")
+    peer.reads(lambda peer: peer.close_code)
+    assert peer.texts == [b"before"]
 
 
 def test_time_ends_no_connection_that_is_listened_to_or_pauses(ends):

@@ -9,7 +9,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,11 +152,11 @@ def tls_pair(server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[tuple[s
 
 @contextlib.contextmanager
 def memory_tls_pair(
-    server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None
+    server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None, pair: Any = tcp_pair
 ) -> Iterator[tuple[TlsSocket, ssl.SSLSocket]]:
     """Ours is the client's side, TLS in memory; the peer is ``ssl``'s own."""
     usual_server, usual_client = contexts()
-    with tcp_pair() as (ours, theirs):
+    with pair() as (ours, theirs):
         sealed: list[ssl.SSLSocket] = []
         sealing = server or usual_server
         meet = threading.Thread(target=lambda: sealed.append(sealing.wrap_socket(theirs, server_side=True)))
@@ -178,7 +178,7 @@ class Heard(Wire):
         if not hasattr(self, "_news"):
             self._news, self._came = threading.Event(), list[bytes]()
             self._how: LegClosed | None = None
-            self.listen(self._heard, self._over)
+            self.listen(self._heard, self._over, self._first)
         if not self._came and self._how is None:
             self._news.wait(timeout_s)
         self._news.clear()
@@ -187,7 +187,14 @@ class Heard(Wire):
             raise self._how
         return came
 
-    def _heard(self, messages: list[bytes]) -> None:
+    def _first(self, text: bytes) -> bool:
+        """Every other one is left to be told as everything else is."""
+        self._takes_it = not getattr(self, "_takes_it", False)
+        if self._takes_it:
+            self._heard([text])
+        return self._takes_it
+
+    def _heard(self, messages: Sequence[bytes]) -> None:
         assert messages, "told of nothing"
         assert self._how is None, "told of more after the end"
         self._came += messages

@@ -191,6 +191,13 @@ def _hang_up(house: House, call_sid: str) -> bool:
     return house.handler.close(call_sid, "operator")
 
 
+def _keep_litter(house: House) -> bool:
+    """From now on nothing goes but what is let go of."""
+    gc.collect()
+    gc.disable()
+    return True
+
+
 def _open_gate(house: House) -> bool:
     house.gate.set()
     return True
@@ -203,5 +210,7 @@ QUESTIONS = {
     "standing": lambda house: house.standing,
     "closed_engines": lambda house: house.closed_engines,
     "open_gate": _open_gate,
+    "keep_litter": _keep_litter,
+    "files": lambda house: len(os.listdir("/proc/self/fd")),
     "hang_up": _hang_up,
 }
