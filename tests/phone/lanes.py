@@ -86,7 +86,7 @@ class LoopsPhone(Phone, Wire):
 
 
 class Session(Kept):
-    """One engine connection: ``hear`` takes its messages, if an event loop tells them; ``first`` a lone one."""
+    """One engine connection: ``hear`` takes what an event loop tells it, ``first`` a lone text."""
 
     can_listen = True
 

@@ -18,6 +18,7 @@ from tests.servers import wait_until
 from tests.system.crowd import Carrier, Echo, delta, payload
 from tests.system.miniature import worker
 
+pytestmark = pytest.mark.system
 FRAMES = int(os.environ.get("FRAMES", "100000"))
 CALLS = 4
 WINDOW = 400  # of 300 bytes: less than the queue of any leg
