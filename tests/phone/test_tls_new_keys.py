@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import shutil
 import socket
@@ -40,7 +39,7 @@ class Server:
         time.sleep(0.2)
 
     def follows(self) -> None:
-        while data := os.read(self.process.stdout.fileno(), 65_536):
+        while data := self.process.stdout.readline():
             self.printed += data
 
     def prints(self, wanted: bytes) -> None:
