@@ -171,8 +171,10 @@ class Bridge(Flow):
         if is_paused is not self._is_paused and self._wire is not None:
             self._is_paused = is_paused
             self._wire.pause(is_paused)
-            if self._leg is not None:
-                self._leg.pause(is_paused)
+            current = [] if self._leg is None else [self._leg]
+            # Of one that was given up meanwhile the end must be heard.
+            for leg in current if is_paused else self._legs:
+                leg.pause(is_paused)
 
     def _left(self, closed: LegClosed) -> None:
         """Called by the event loop: the carrier's connection is over."""

@@ -7,8 +7,10 @@ the event loop wants it.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import time
 from typing import Any
 
 READ_BYTES = 65_536
@@ -32,10 +34,14 @@ class TlsSocket:
         self._recv, self._send = plain.recv, plain.send
 
     def _shake_hands(self) -> None:
+        within_s = self._sock.gettimeout()
+        deadline = None if within_s is None else time.monotonic() + within_s
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
+                if deadline is not None:  # however often a little comes
+                    self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
                 self._sock.sendall(self._outgoing.read())
                 if data := self._sock.recv(READ_BYTES):
                     self._incoming.write(data)
@@ -68,9 +74,18 @@ class TlsSocket:
         try:
             while parts[-1] and (self._incoming.pending or self._tls.pending()):
                 parts.append(self._tls.read(READ_BYTES))
+            is_over = bool(first) and not parts[-1]
         except ssl.SSLWantReadError:
-            pass
+            is_over = False
+        except ssl.SSLError:
+            is_over = True
+        if is_over:  # what came before is heard first; the socket, at its end from now on, tells the rest
+            self._end()
         return b"".join(parts)
+
+    def _end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
 
     def send(self, data: bytes | memoryview) -> int:
         """Encrypt and send; what the system did not take goes out with ``flush``, and first of all.

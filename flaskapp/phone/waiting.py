@@ -113,11 +113,17 @@ class Watcher:
         import gevent
 
         self._io: Any = gevent.get_hub().loop.io(sock.fileno(), 1)
-        self._readable = readable
+        self._readable, self._is_paused = readable, False
         self._io.start(readable)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether what is called has failed: the event loop then calls it no more."""
+        return not self._is_paused and not self._io.active
 
     def pause(self, is_paused: bool) -> None:
         """Call no more for now, or again."""
+        self._is_paused = is_paused
         if is_paused:
             self._io.stop()
         else:

@@ -363,8 +363,11 @@ class Wire:
 
     def tick(self, now: float) -> None:
         """Pings, and the ends of patience; call it once a second or more often."""
-        if self._inlet.has_pong:
-            self._pong_by = None
+        self._pong_by = None if self._inlet.has_pong else self._pong_by
+        if self._watcher is not None and self._watcher.has_failed:
+            self._inlet.over = LegClosed()
+            self.abort()
+            self._tell()
         if self._is_overdue(now):
             self.abort()
         elif now - self._pinged_at >= PING_EVERY_S and self._pong_by is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,9 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.tls import TlsSocket
 from flaskapp.phone.wire import Wire
+from tests.phone.certificates import contexts
 
 MAX_MESSAGE = 64 << 10
 QUEUE = 256 << 10
@@ -147,7 +150,69 @@ def tls_pair(server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[tuple[s
                 yield sealed[0], peer
 
 
-PAIRS: dict[str, Callable[[], Any]] = {"unix": unix_pair, "tcp": tcp_pair}
+@contextlib.contextmanager
+def memory_tls_pair(
+    server: ssl.SSLContext | None = None, client: ssl.SSLContext | None = None, pair: Any = tcp_pair
+) -> Iterator[tuple[TlsSocket, ssl.SSLSocket]]:
+    """Ours is the client's side, TLS in memory; the peer is ``ssl``'s own."""
+    usual_server, usual_client = contexts()
+    with pair() as (ours, theirs):
+        sealed: list[ssl.SSLSocket] = []
+        sealing = server or usual_server
+        meet = threading.Thread(target=lambda: sealed.append(sealing.wrap_socket(theirs, server_side=True)))
+        meet.start()
+        ours.settimeout(PATIENCE_S)
+        wrapped = TlsSocket(ours, client or usual_client, "localhost")
+        meet.join()
+        with sealed[0]:
+            yield wrapped, sealed[0]
+
+
+PAIRS: dict[str, Callable[[], Any]] = {"unix": unix_pair, "tcp": tcp_pair, "tls": memory_tls_pair}
+
+
+class Heard(Wire):
+    """A wire that the event loop reads, with the face of one that its owner reads."""
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes]:
+        if not hasattr(self, "_news"):
+            self._news, self._came = threading.Event(), list[bytes]()
+            self._how: LegClosed | None = None
+            self.listen(self._heard, self._over, self._first)
+        if not self._came and self._how is None:
+            self._news.wait(timeout_s)
+        self._news.clear()
+        came, self._came = self._came, []
+        if not came and self._how is not None:
+            raise self._how
+        return came
+
+    def _first(self, text: bytes) -> bool:
+        """Every other one is left to be told as everything else is."""
+        self._takes_it = not getattr(self, "_takes_it", False)
+        if self._takes_it:
+            self._heard([text])
+        return self._takes_it
+
+    def _heard(self, messages: Sequence[bytes]) -> None:
+        assert messages, "told of nothing"
+        assert self._how is None, "told of more after the end"
+        self._came += messages
+        self._news.set()
+
+    def _over(self, closed: LegClosed) -> None:
+        assert self._how is None, "told of the end twice"
+        self._how = closed
+        self._news.set()
+
+
+#: Who reads the wires of these tests: whoever wants to have the messages, or the event loop.
+LISTENS = "WIRES_LISTEN"
+
+
+def wire_of(sock: Any, protocol: Protocol, **how: Any) -> Wire:
+    """Read by whoever this run of the tests has read."""
+    return (Heard if os.environ.get(LISTENS) else Wire)(sock, protocol, **how)
 
 
 @contextlib.contextmanager
@@ -159,7 +224,7 @@ def joined(
     sides = ClientProtocol(parse_uri("ws://x/"), **how_far), ServerProtocol(**how_far)
     own, other = sides if client else sides[::-1]
     with pair() as (ours, theirs):
-        wire = Wire(ours, own, **how)
+        wire = wire_of(ours, own, **how)
         other.max_size = None
         try:
             yield wire, Peer(theirs, other)

@@ -1,0 +1,310 @@
+"""A call's two lanes side by side: bridges without sockets, one read by hand, one told by an event loop.
+
+Everything is the app's own - codecs, call, playback, legs - but for the two
+ends, which only keep what they are sent, and the clock, which stands still
+until a test moves it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from flaskapp.phone.agent import Agent
+from flaskapp.phone.bridge import Bridge
+from flaskapp.phone.call import Call
+from flaskapp.phone.carriers.base import Carrier
+from flaskapp.phone.carriers.twilio import TwilioStream
+from flaskapp.phone.endings import Limits
+from flaskapp.phone.engines.realtime import RealtimeSession, SessionSpec
+from flaskapp.phone.errands import Errands
+from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.listener import Listener
+from flaskapp.phone.wire import Wire
+from tests.phone.sayings import agreed
+
+WITHIN_S = 20.0
+PATIENT = Limits(silence_s=0.0, session_s=0.0)
+NOT_TOLD = ("frame_delay", "engine_opened", "engine_closed")  # measured; told from a thread of the leg's own
+
+
+class Kept:
+    """One end: keeps each write that it is given."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[bytes, ...]] = []
+        self.droppable: list[bool] = []
+        self.cleared_at: list[int] = []  # before which write queued audio was forgotten
+
+    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None:
+        if messages:
+            self.writes.append(tuple(messages))
+            self.droppable.append(droppable)
+
+    def pass_on(self, message: bytes) -> None:
+        self.send([message], droppable=True)
+
+    def drop_queued(self) -> None:
+        self.cleared_at.append(len(self.writes))
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [message for write in self.writes for message in write]
+
+
+class Phone(Kept):
+    """The carrier's end for a bridge that reads by itself."""
+
+    dropped = 0
+    closed_with: int | None = None
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes]:
+        raise NotImplementedError
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed_with = code
+
+    def tick(self, now: float) -> None:
+        pass
+
+
+class LoopsPhone(Phone, Wire):
+    """The same for one that is told by an event loop: a wire in everything but the socket."""
+
+    dropped = 0
+    can_listen = True
+
+    def __init__(self) -> None:
+        Phone.__init__(self)
+        self.pauses: list[bool] = []
+
+    def pause(self, is_paused: bool) -> None:
+        self.pauses.append(is_paused)
+
+
+class Session(Kept):
+    """One engine connection: ``hear`` takes what an event loop tells it, ``first`` a lone text."""
+
+    can_listen = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hear: Callable[[Sequence[bytes]], None] | None = None
+        self.first: Callable[[bytes], bool] | None = None
+        self.is_attended, self._over = threading.Event(), threading.Event()
+        self.pauses: list[bool] = []
+
+    def listen(
+        self,
+        hear: Callable[[Sequence[bytes]], None],
+        ended: Callable[[LegClosed], None],
+        first: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        self.hear, self.first = hear, first
+        self.is_attended.set()
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes]:
+        self.is_attended.set()
+        self._over.wait(WITHIN_S)
+        raise LegClosed()
+
+    def pause(self, is_paused: bool) -> None:
+        self.pauses.append(is_paused)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self._over.set()
+
+    def abort(self) -> None:
+        self._over.set()
+
+    def tick(self, now: float) -> None:
+        pass
+
+    def dispose(self, close_socket: bool = False) -> None:
+        pass
+
+
+class Sessions:
+    """In the place of an engine: every session is kept."""
+
+    def __init__(self) -> None:
+        self.opened: list[Session] = []
+
+    def open(self) -> Session:
+        session = Session()
+        self.opened.append(session)
+        return session
+
+
+class Notes(Listener):
+    """Everything that a bridge tells, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in NOT_TOLD or not hasattr(Listener, name) or name.startswith("_"):
+            return super().__getattribute__(name)
+        keep = self.told.append
+        if name == "turn":
+            return lambda sid, turn, bridge_s, first_s: keep((name, sid, turn, first_s))
+        return lambda *what: keep((name, *what))
+
+
+class Asked(Errands):
+    """Errands that are only noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Any] = []
+
+    def run(self, command: Any, report: Any) -> None:
+        self.asked.append(command)
+
+
+class ByHand(Bridge):
+    """A bridge that is read by hand, but that a read which brought nothing does not make time pass."""
+
+    def _handle(self, events: Sequence[Any], now: float, leg: Any = None) -> None:
+        if events or isinstance(events, tuple):  # a tick's
+            super()._handle(events, now, leg)
+
+
+class Lane:
+    """A bridge, both its ends and its clock.
+
+    Args:
+        is_told: as under an event loop; otherwise everything goes through ``Call.receive``.
+    """
+
+    def __init__(
+        self,
+        is_told: bool,
+        carrier: Carrier | None = None,
+        agent: Agent | None = None,
+        limits: Limits = PATIENT,
+    ) -> None:
+        self.now, self.is_told = 100.0, is_told
+        self.clock = lambda: self.now
+        self.agent = agent or Agent(greeting="")
+        self.call = Call("CA1", self.agent, self.now, limits=limits)
+        self.phone = LoopsPhone() if is_told else Phone()
+        self.sessions, self.notes, self.errands = Sessions(), Notes(), Asked()
+        self.updates: list[dict[str, Any]] = []
+        self.bridge = (Bridge if is_told else ByHand)(
+            self.call,
+            self.phone,
+            carrier or TwilioStream(),
+            self.sessions,  # type: ignore[arg-type]
+            SessionSpec("Be brief."),
+            self.notes,
+            errands=self.errands,
+            on_transcript=self.updates.append,
+            clock=lambda: self.clock(),
+        )
+        self._first = self.bridge._fast.carrier_lane()
+
+    def settles(self) -> None:
+        """A session that is being dialled has been, and said so."""
+        deadline = time.monotonic() + WITHIN_S
+        while (leg := self.bridge._leg) is not None and not self._is_attended(leg):
+            assert time.monotonic() < deadline, "no session"
+            time.sleep(0.0005)
+
+    def _is_attended(self, leg: Any) -> bool:
+        wire = leg._wire
+        return leg.is_over or (wire is not None and wire.is_attended.is_set())
+
+    def starts(self, start: bytes) -> None:
+        """The stream's first message, which the call's owner takes himself; then a session is dialled."""
+        self.bridge._from_carrier([start])
+        self.bridge._door = None
+        self.settles()
+
+    def goes_live(self, start: bytes) -> None:
+        self.starts(start)
+        self.engine_says(agreed(self.call.memory.audio_format))
+        self.works_off()
+        assert self.call.memory.state == "live"
+
+    def carrier_says(self, *messages: bytes) -> None:
+        """One read of the carrier's."""
+        if self.is_told:
+            offered(self._first, messages) or self.bridge._arrived(messages)
+        else:
+            self.bridge._from_carrier(list(messages))
+        self.settles_if_free()
+
+    def engine_says(self, *messages: bytes, session: int = -1) -> None:
+        """One read of a session's."""
+        if self.is_told:
+            came_on = self.sessions.opened[session]
+            if came_on.hear is not None:
+                offered(came_on.first, messages) or came_on.hear(messages)
+        else:
+            leg = next((leg for leg in self.bridge._legs if leg._wire is self.sessions.opened[session]), None)
+            decode = RealtimeSession(self.call.memory.audio_format).decode
+            events = [event for message in messages if (event := decode(message)) is not None]
+            if events and leg is not None:
+                self.bridge._from_engine(events, self.now, leg)
+        self.settles_if_free()
+
+    def ticks(self) -> None:
+        self.bridge.tick(self.now)
+        self.settles_if_free()
+
+    def is_kept_busy(self) -> bool:
+        """Somebody takes the call and does not come back; only where an event loop tells."""
+        if not self.is_told or not self.bridge._at_work.acquire(blocking=False):
+            return False
+        self.bridge._fast.close()
+        return True
+
+    def is_free_again(self) -> None:
+        self.bridge._at_rest()
+        self.works_off()
+
+    def works_off(self) -> None:
+        """The call's owner does what is left to be done."""
+        self.bridge._work_off()
+        self.settles_if_free()
+
+    def settles_if_free(self) -> None:
+        if not self.bridge._at_work.locked():
+            self.settles()
+
+    def ends(self) -> None:
+        for session in self.sessions.opened:
+            session.abort()
+
+    @property
+    def heard(self) -> list[bytes]:
+        """What the engine was sent, session by session."""
+        return [message for session in self.sessions.opened for message in (b"--", *session.messages)]
+
+    def account(self) -> dict[str, Any]:
+        """Everything that there is to know of the call."""
+        self.bridge.settle()
+        talk, intake = asdict(self.call.talk), asdict(self.call.intake)
+        return {
+            "state": str(self.call.memory.state),
+            "talk": talk,
+            "intake": intake,
+            "usage": dict(self.call.talk.usage),
+            "told": list(self.notes.told),
+            "updates": list(self.updates),
+            "errands": list(self.errands.asked),
+            "heard": self.heard,
+            "played": self.phone.messages,
+            "closed": self.phone.closed_with,
+        }
+
+
+def offered(first: Callable[[bytes], bool] | None, messages: Sequence[bytes]) -> bool:
+    """What a wire does with a text that comes alone: whether it was taken."""
+    if first is None or len(messages) != 1 or not 125 < len(messages[0]) < 65_536:
+        return False
+    return messages[0].isascii() and first(messages[0])
