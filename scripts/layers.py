@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             ),
             *(
                 f"flaskapp.phone.{name}"
-                for name in ("greeting", "keypad", "past", "talk", "exits", "attention")
+                for name in ("greeting", "keypad", "past", "passed_on", "talk", "exits", "attention")
             ),
             *("flaskapp.phone.chunks", "flaskapp.phone.resampling"),
             *("flaskapp.phone.carriers", "flaskapp.phone.carriers.*"),

@@ -7,19 +7,20 @@ Nothing here reads a clock or a socket: time is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone import keypad
 from flaskapp.phone.agent import Agent
-from flaskapp.phone.attention import Attention, Price, free
+from flaskapp.phone.attention import Price, free
 from flaskapp.phone.audio import BYTES_PER_MS
 from flaskapp.phone.conversation import Conversation
 from flaskapp.phone.endings import Endings, Limits
 from flaskapp.phone.exits import IN_SESSION, ON_THE_LINE, STANDING, Handler, State
 from flaskapp.phone.greeting import Greeting
 from flaskapp.phone.intake import Intake
+from flaskapp.phone.passed_on import PassedOn
 from flaskapp.phone.past import NOTHING, Past
 from flaskapp.phone.playout import Clip, Sounds
 from flaskapp.phone.recovery import (
@@ -43,7 +44,7 @@ LAST_MOMENT, LAST_MOMENT_S = 0.1, 30.0  # and so long before its end at any mome
 ENGINE_FORMATS = frozenset(BYTES_PER_MS)
 
 
-class Call(Attention):
+class Call(PassedOn):
     """What happens to one caller, from the stream's start to the end.
 
     Args:
@@ -91,39 +92,6 @@ class Call(Attention):
         handler = self._handlers.get(type(event))
         return handler(self, event, now - self._began) if handler else []
 
-    # ------------------------------------------------------------------ audio that is only passed on
-
-    @property
-    def hears(self) -> float:
-        """So many ms of caller audio may be passed on and told of later; 0: ``receive`` must have it."""
-        return self.intake.spare_ms if self._is_live else 0.0
-
-    @property
-    def speaks(self) -> tuple[str, str, int] | None:
-        """Response, item and part whose audio may be; None: of no one."""
-        talk = self.talk
-        spans = talk.playout.spans
-        if not (self._is_live and talk.item_id and spans) or talk.reply_id in ("", *talk.silenced):
-            return None
-        return talk.reply_id, talk.item_id, spans[-1].content_index
-
-    def heard(self, audios: Sequence[ev.CallerAudio], now: float) -> None:
-        """This was passed on to the engine, the last of it just then."""
-        at = now - self._began
-        self.talk.given_ms += self.intake.took(audios, at)
-        self.talk.given_at = at
-
-    def spoke(self, audios: Sequence[tuple[ev.ReplyAudio, float]]) -> None:
-        """This was passed on to the carrier, each slice at its time."""
-        talk = self.talk
-        for audio, now in audios:
-            talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
-        for audio, _ in audios:
-            if talk.greeting.reply_id:
-                talk.greeting.takes(audio.payload)
-
-    # ------------------------------------------------------------------ time
-
     def tick(self, now: float) -> list[do.Command]:
         """What follows from time passing: ask several times a second."""
         at, memory = now - self._began, self.memory
@@ -147,15 +115,6 @@ class Call(Attention):
             return told
         told += self._attend_to_time(at)
         return [*told, *self._renew(at)] if self._wants_renewal(at) else told
-
-    @property
-    def is_calm(self) -> bool:
-        """Whether somebody speaks, and all that time could bring about can wait for half a second."""
-        talk, memory = self.talk, self.memory
-        if not self._is_live or not (talk.reply_id or talk.is_speaking) or memory.deadline is not None:
-            return False
-        waits = talk.owed.since is not None or talk.settling or self.keypad.keys or self.tools.uses
-        return not waits and self.endings.closing is None and memory.moves_by is None
 
     def ms(self, now: float) -> int:
         """A moment as ms since the call's first second."""

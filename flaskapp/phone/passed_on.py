@@ -1,0 +1,57 @@
+"""What of a call's audio may be passed on without asking the call, which is told of it afterwards.
+
+Nothing follows from such audio but that it is passed on and counted: whoever
+passes it on (``fast_path.py``) asks how much it may be, and tells before
+anything else happens to the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flaskapp.phone import events as ev
+from flaskapp.phone.attention import Attention
+
+
+class PassedOn(Attention):
+    """One leg's, of which ``Call`` makes a whole call."""
+
+    _began: float
+
+    @property
+    def hears(self) -> float:
+        """So many ms of caller audio may be passed on and told of later; 0: ``receive`` must have it."""
+        return self.intake.spare_ms if self._is_live else 0.0
+
+    @property
+    def speaks(self) -> tuple[str, str, int] | None:
+        """Response, item and part whose audio may be; None: of no one."""
+        talk = self.talk
+        spans = talk.playout.spans
+        if not (self._is_live and talk.item_id and spans) or talk.reply_id in ("", *talk.silenced):
+            return None
+        return talk.reply_id, talk.item_id, spans[-1].content_index
+
+    def heard(self, audios: Sequence[ev.CallerAudio], now: float) -> None:
+        """This was passed on to the engine, the last of it just then."""
+        at = now - self._began
+        self.talk.given_ms += self.intake.took(audios, at)
+        self.talk.given_at = at
+
+    def spoke(self, audios: Sequence[tuple[ev.ReplyAudio, float]]) -> None:
+        """This was passed on to the carrier, each slice at its time."""
+        talk = self.talk
+        for audio, now in audios:
+            talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
+        for audio, _ in audios:
+            if talk.greeting.reply_id:
+                talk.greeting.takes(audio.payload)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether somebody speaks, and all that time could bring about can wait for half a second."""
+        talk, memory = self.talk, self.memory
+        if not self._is_live or not (talk.reply_id or talk.is_speaking) or memory.deadline is not None:
+            return False
+        waits = talk.owed.since is not None or talk.settling or self.keypad.keys or self.tools.uses
+        return not waits and self.endings.closing is None and memory.moves_by is None
