@@ -62,7 +62,12 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 )
             ),
             *("flaskapp.phone.script_leg", "flaskapp.phone.recording", "flaskapp.phone.exotel"),
-            *("flaskapp.phone.rtmt_audio_handler", "flaskapp.phone.fast_path", "flaskapp.phone.short_reader"),
+            *(
+                "flaskapp.phone.rtmt_audio_handler",
+                "flaskapp.phone.deeds",
+                "flaskapp.phone.fast_path",
+                "flaskapp.phone.short_reader",
+            ),
             *("flaskapp.phone.breaker", "flaskapp.phone.fetch", "flaskapp.phone.leftovers"),
             *("flaskapp.phone.errands", "flaskapp.phone.flow", "flaskapp.phone.payloads"),
             "flaskapp.phone.playback",
