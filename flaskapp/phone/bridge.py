@@ -134,7 +134,7 @@ class Bridge(Deeds):
         Raises:
             LegClosed: the carrier's connection is over.
         """
-        wire.listen(self._arrived, self._left, self._fast.carrier_lane())
+        wire.listen(self._arrived, self._left, self._fast.take_in)
         while True:
             self._bell.wait()
             self._bell.clear()

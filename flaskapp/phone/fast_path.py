@@ -18,7 +18,7 @@ from flaskapp.phone.audio import PCMU
 from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
 from flaskapp.phone.engines.realtime import APPEND_HEAD, APPEND_TAIL, RealtimeSession
-from flaskapp.phone.events import CallerAudio, Event, ReplyAudio
+from flaskapp.phone.events import CallerAudio, Event
 from flaskapp.phone.playback import Playback
 
 Inbox = deque[tuple[Sequence[Event], float, Any]]
@@ -45,10 +45,11 @@ class FastPath:
         wants_in, wants_out: the next batch is to be measured.
     """
 
+    #: First what a frame touches.
     __slots__ = (
-        *("in_s", "out_s", "wants_in", "wants_out", "is_open", "_leg", "_pass_in", "_room_ms", "_voice"),
-        *("_heard", "_heard_at", "_spoken", "_call", "_playback", "_clock", "_inbox", "_ring"),
-        *("_carrier_audio", "_carrier_event", "_engine_audio", "_engine_event", "_append"),
+        *("is_open", "_pass_in", "_carrier_audio", "_room_ms", "_clock", "_heard_at", "_heard", "wants_in"),
+        *("_leg", "_engine_audio", "_voice", "_call", "_playback", "wants_out"),
+        *("_carrier_event", "_engine_event", "_append", "_inbox", "_ring", "in_s", "out_s"),
     )
 
     def __init__(
@@ -67,7 +68,6 @@ class FastPath:
         self._pass_in: Callable[[bytes], None] | None = None
         self._voice: tuple[str, str, int] | None = None
         self._heard: list[CallerAudio] = []  # passed on, and the call has not been told yet
-        self._spoken: list[tuple[ReplyAudio, float]] = []
         self._call, self._playback, self._clock = call, playback, clock
         self._inbox, self._ring = inbox, ring
         self._carrier_audio: Callable[[bytes], CallerAudio | None] = getattr(carrier, "audio", _unknown)
@@ -98,51 +98,38 @@ class FastPath:
         if heard := self._heard:
             self._heard = []
             self._call.heard(heard, self._heard_at)
-        if spoken := self._spoken:
-            self._spoken = []
-            self._call.spoke(spoken)
 
     # ------------------------------------------------------------------ called by the event loop
 
-    def carrier_lane(self) -> Callable[[bytes], bool]:
-        """Takes a text that was all that a read brought, if it is audio that is to be passed on."""
-        audio_of, clock, head, tail = self._carrier_audio, self._clock, APPEND_HEAD, APPEND_TAIL
+    def take_in(self, text: bytes) -> bool:
+        """Whether the text that was all that a read of the carrier's socket brought is audio: passed on."""
+        pass_on = self._pass_in
+        if not self.is_open or pass_on is None or (audio := self._carrier_audio(text)) is None:
+            return False
+        left_ms = self._room_ms - audio.duration_ms
+        if left_ms < 0.0:  # the call decides what becomes of it
+            self._later([audio], self._clock(), None)
+        elif audio.payload:
+            self._room_ms, self._heard_at = left_ms, self._clock()
+            self._heard.append(audio)
+            pass_on(APPEND_HEAD + audio.payload + APPEND_TAIL)
+            if self.wants_in:
+                self.in_s, self.wants_in = self._clock() - self._heard_at, False
+        return True
 
-        def take(text: bytes) -> bool:
-            pass_on = self._pass_in
-            if not self.is_open or pass_on is None or (audio := audio_of(text)) is None:
-                return False
-            left_ms = self._room_ms - audio.duration_ms
-            if left_ms < 0.0:  # the call decides what becomes of it
-                self._later([audio], clock(), None)
-            elif audio.payload:
-                self._room_ms, self._heard_at = left_ms, clock()
-                self._heard.append(audio)
-                pass_on(head + audio.payload + tail)
-                if self.wants_in:
-                    self.in_s, self.wants_in = clock() - self._heard_at, False
-            return True
-
-        return take
-
-    def engine_lane(self, leg: Leg) -> Callable[[bytes], bool]:
+    def take_out(self, leg: Leg, text: bytes) -> bool:
         """The same for what a read of the engine's socket brought."""
-        audio_of, clock, playback = self._engine_audio, self._clock, self._playback
-
-        def take(text: bytes) -> bool:
-            if not self.is_open or leg is not self._leg or (audio := audio_of(text)) is None:
-                return False
-            if (audio.response_id, audio.item_id, audio.content_index) != self._voice:
-                return False
-            if audio.payload:
-                now = clock()
-                self._spoken.append((audio, now))
-                playback.pass_on(audio.payload)
-                if self.wants_out:
-                    self.out_s, self.wants_out = clock() - now, False
-            return True
-
-        return take
+        if not self.is_open or leg is not self._leg or (audio := self._engine_audio(text)) is None:
+            return False
+        if (audio.response_id, audio.item_id, audio.content_index) != self._voice:
+            return False
+        if audio.payload:
+            now = self._clock()
+            self._call.spoke(audio, now)
+            self._playback.pass_on(audio.payload)
+            if self.wants_out:
+                self.out_s, self.wants_out = self._clock() - now, False
+        return True
 
     def from_carrier(self, messages: Sequence[bytes]) -> None:
         """What one read of the carrier's socket brought."""
@@ -176,7 +163,7 @@ class FastPath:
     def from_engine(self, leg: Leg, messages: Sequence[bytes]) -> None:
         """What one read of an engine's socket brought, if that is the one whose words count."""
         now, is_open, voice = self._clock(), self.is_open and leg is self._leg, self._voice
-        audio_of, spoken = self._engine_audio, self._spoken
+        audio_of, spoke = self._engine_audio, self._call.spoke
         passed: list[bytes] = []
         later: list[Event] = []
         for message in messages:
@@ -185,7 +172,7 @@ class FastPath:
                 if (event.response_id, event.item_id, event.content_index) == voice:
                     if event.payload:
                         passed.append(event.payload)
-                        spoken.append((event, now))
+                        spoke(event, now)
                     continue
             else:
                 event = self._engine_event(message)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from flaskapp.phone.audio import BYTES_PER_MS, to_telephone
+from flaskapp.phone.audio import to_telephone
 from flaskapp.phone.call import Call
 from flaskapp.phone.payloads import decoded
 from flaskapp.phone.transcript import Line
@@ -31,12 +31,13 @@ class Flow:
     def take_audio(self) -> tuple[int, bytes] | None:
         """The caller's audio since the last time: where it begins in the call (ms), and mu-law at 8 kHz."""
         self.settle()
-        if not (taken := _taken(self.call.intake.flow)):
+        intake = self.call.intake
+        if not (taken := _taken(intake.flow)):
             return None
-        audio_format = self.call.intake.audio_format
-        pieces = decoded([payload for _, payload in taken])
-        start_ms = taken[0][0] - len(pieces[0]) / BYTES_PER_MS[audio_format]
-        return self.call.talk.base_ms + round(start_ms), to_telephone(b"".join(pieces), audio_format)
+        start_ms = intake.flow_from_ms
+        intake.flow_from_ms += sum(audio.duration_ms for audio in taken)
+        pieces = decoded([audio.payload for audio in taken])
+        return self.call.talk.base_ms + round(start_ms), to_telephone(b"".join(pieces), intake.audio_format)
 
     def take_lines(self) -> list[Line]:
         """The transcript's lines that are new or have changed since the last time, each as it is now."""

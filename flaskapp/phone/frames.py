@@ -16,8 +16,6 @@ TEXT = 0x81  # FIN and the opcode for text, nothing reserved
 MASKED = 0x80
 MASKS_AT_ONCE = 256
 USUAL = 1024  # bytes: nearly all messages have fewer
-#: Of a text of 126 to 65535 bytes, by whether it comes from a server, which does not mask.
-BEGINNINGS = (bytes((TEXT, MASKED | 126)), bytes((TEXT, 126)))
 _masks: list[bytes] = []  # each is used once
 
 

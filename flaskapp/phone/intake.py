@@ -34,7 +34,8 @@ class Intake:
         kept: the latest of it, oldest first; ``holds_ms`` at most while nobody listens.
         kept_from_ms: where on the stream's clock that begins.
         due_ms: at least so much may have come by now.
-        flow: what no keeper has taken yet: (the clock at its end, payload). None: there is no keeper.
+        flow: what no keeper has taken yet. None: there is no keeper.
+        flow_from_ms: where on the stream's clock that begins.
         audio_format: the stream's.
     """
 
@@ -47,7 +48,8 @@ class Intake:
     kept_from_ms: float = 0.0
     due_ms: float = FLOOD_BURST_MS
     holds_ms: float = EARLY_MS
-    flow: deque[tuple[float, bytes]] | None = None
+    flow: deque[ev.CallerAudio] | None = None
+    flow_from_ms: float = 0.0
     audio_format: str = PCMU
 
     def starts(self, at: float, audio_format: str = PCMU) -> None:
@@ -67,19 +69,19 @@ class Intake:
         self.received_ms = received_ms
         self.kept.append(audio)
         if self.flow is not None:
-            self.flow.append((received_ms, audio.payload))
+            self.flow.append(audio)
         return True
 
     def took(self, audios: Sequence[ev.CallerAudio], at: float) -> float:
         """Slices that ``spare_ms`` allowed, the last of which came then; how long they are, in ms."""
-        before_ms, flow = self.received_ms, self.flow
-        self.last_at = at
+        took_ms, self.last_at = 0.0, at
         for audio in audios:
-            self.received_ms += audio.duration_ms
-            if flow is not None:
-                flow.append((self.received_ms, audio.payload))
+            took_ms += audio.duration_ms
+        self.received_ms += took_ms
         self.kept += audios
-        return self.received_ms - before_ms
+        if self.flow is not None:
+            self.flow += audios
+        return took_ms
 
     @property
     def spare_ms(self) -> float:
@@ -139,10 +141,10 @@ class Intake:
 
     def tidy(self) -> None:
         """What no keeper took for ten minutes goes."""
-        flow, oldest_ms = self.flow, self.received_ms - FLOW_MS
+        flow = self.flow
         with contextlib.suppress(IndexError):  # the keeper took it just now
-            while flow and flow[0][0] < oldest_ms:
-                flow.popleft()
+            while flow and self.received_ms - self.flow_from_ms > FLOW_MS:
+                self.flow_from_ms += flow.popleft().duration_ms
 
     def before(self, mulaw: bytes) -> None:
         """What the caller said before this stream, not put into words yet: a session hears it first."""

@@ -38,14 +38,12 @@ class PassedOn(Attention):
         self.talk.given_ms += self.intake.took(audios, at)
         self.talk.given_at = at
 
-    def spoke(self, audios: Sequence[tuple[ev.ReplyAudio, float]]) -> None:
-        """This was passed on to the carrier, each slice at its time."""
+    def spoke(self, audio: ev.ReplyAudio, now: float) -> None:
+        """This is passed on to the carrier."""
         talk = self.talk
-        for audio, now in audios:
-            talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
-        for audio, _ in audios:
-            if talk.greeting.reply_id:
-                talk.greeting.takes(audio.payload)
+        talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
+        if talk.greeting.reply_id:
+            talk.greeting.takes(audio.payload)
 
     @property
     def is_calm(self) -> bool:

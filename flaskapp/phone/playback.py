@@ -33,6 +33,8 @@ class Sink(Protocol):
 class Playback:
     """Of a carrier that buffers: everything that one batch of commands plays leaves in one write."""
 
+    __slots__ = ("__dict__", "_batch", "_carrier", "_sink")
+
     dropped = 0
 
     def __init__(self, sink: Sink, carrier: Carrier) -> None:

@@ -27,7 +27,7 @@ from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.inlet import Inlet
 from flaskapp.phone.outbox import Outbox, Waiting
-from flaskapp.phone.short_reader import READ_BYTES, WAIT, short_reader
+from flaskapp.phone.short_reader import READ_BYTES, WAIT, ShortClientReader, ShortReader
 from flaskapp.phone.tls import TlsSocket
 from flaskapp.phone.waiting import Watcher, is_cooperative, native_lock, waiter
 
@@ -51,8 +51,8 @@ class Wire:
 
     # With slots a frame touches few of the lines that hold this; first what it touches.
     __slots__ = (
-        *("_inlet", "_is_dead", "_is_client", "_outbox", "_send", "_tls", "_lock", "_recv"),
-        *("_clock", "_closed_by", "_drainer", "_ended", "_hear", "_max_size", "_moved_at"),
+        *("_inlet", "_is_dead", "_is_client", "_drainer", "_send", "_tls", "_lock", "_recv", "_outbox"),
+        *("_clock", "_closed_by", "_ended", "_hear", "_max_size", "_moved_at"),
         *("_pinged_at", "_pong_by", "_protocol", "_reader", "_sock", "_ssl", "_wants_eof", "_watcher"),
         "__weakref__",
     )
@@ -213,7 +213,8 @@ class Wire:
         if self._ended is not None:
             readable = self._readable
             if first is not None and self._max_size >= READ_BYTES - 1:
-                readable = short_reader(self._recv, self._inlet, self._is_client, first, self._took)
+                reader = ShortClientReader if self._is_client else ShortReader
+                readable = reader(self._recv, self._inlet, first, self._took).read
             self._watcher = Watcher(self._sock, readable)
 
     def pause(self, is_paused: bool) -> None:
@@ -269,7 +270,7 @@ class Wire:
         if not self._inlet.is_open or self._is_dead:
             return
         frame = frames.text_frame(message, self._is_client)
-        if self._outbox.size:
+        if self._drainer is not None:  # there is something that goes first
             self._keep(frame, 0, 1, True)
             return
         try:

@@ -205,7 +205,7 @@ class Lane:
             on_transcript=self.updates.append,
             clock=lambda: self.clock(),
         )
-        self._first = self.bridge._fast.carrier_lane()
+        self._first = self.bridge._fast.take_in
 
     def settles(self) -> None:
         """A session that is being dialled has been, and said so."""

@@ -90,9 +90,9 @@ class Repeats:
 
     def __init__(self) -> None:
         self._numbers: deque[Number] = deque(maxlen=REMEMBERED)
-        self._sounds: deque[str] = deque(maxlen=REMEMBERED)
+        self._sounds: deque[bytes] = deque(maxlen=REMEMBERED)
 
-    def has(self, number: Number, payload: str) -> bool:
+    def has(self, number: Number, payload: bytes) -> bool:
         """Whether this is one of them; else it is remembered."""
         if number is None or (payload in self._sounds and self._is_one(number, payload)):
             return number is not None
@@ -100,7 +100,7 @@ class Repeats:
         self._sounds.append(payload)
         return False
 
-    def _is_one(self, number: Number, payload: str) -> bool:
+    def _is_one(self, number: Number, payload: bytes) -> bool:
         """Asked of a sound that came before, as silence does all the time."""
         if len(set(self._numbers)) == 1 and number in self._numbers:
             return False

@@ -188,7 +188,7 @@ class ExotelStream:
         if parsed.event != "media" or parsed.media.is_silent or size % self._sound.width:
             return None
         # Nothing is no audio: it would pass every limit that counts milliseconds.
-        if not size or self._repeats.has(parsed.media.chunk, text):
+        if not size or self._repeats.has(parsed.media.chunk, payload):
             return NOTHING
         return self._heard(payload, size * 1000 / self._sound.bytes_per_s)
 

@@ -105,7 +105,7 @@ class TwilioStream:
         if parsed.event != "media":
             return None
         # Nothing is no audio: it would pass every limit that counts milliseconds.
-        if not size or self._repeats.has(parsed.media.chunk, parsed.media.payload):
+        if not size or self._repeats.has(parsed.media.chunk, payload):
             return NOTHING
         return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS)
 

@@ -32,8 +32,8 @@ class Hears(Protocol):
     def from_engine(self, leg: Any, messages: Sequence[bytes]) -> None:
         """What one read brought."""
 
-    def engine_lane(self, leg: Any) -> Callable[[bytes], bool]:
-        """What is offered a text that came alone, first; whether it took it."""
+    def take_out(self, leg: Any, text: bytes) -> bool:
+        """Is offered a text that came alone, first; whether it took it."""
 
 
 class EngineLeg:
@@ -122,7 +122,7 @@ class EngineLeg:
             if self._hear is None or not wire.can_listen:
                 self._read(wire)
             hear = self._hear
-            wire.listen(partial(hear.from_engine, self), self._ended, hear.engine_lane(self))
+            wire.listen(partial(hear.from_engine, self), self._ended, partial(hear.take_out, self))
         except Exception as error:  # the call's edge
             self._finish(wire, error)
 
