@@ -155,6 +155,7 @@ def begin_serving(app: Flask) -> None:
     """
     import logging
     import threading
+    from functools import partial
 
     from flaskapp.metrics import watch_process
 
@@ -163,15 +164,28 @@ def begin_serving(app: Flask) -> None:
         logging.getLogger(__name__).warning(
             "LOCAL=1: requests from this machine need no signature, ticket or password. Never behind a proxy."
         )
+    parts["warm_up"] = partial(warm_up, app)
     parts["sweeper"].start()
     threading.Thread(target=watch_process, args=(parts["metrics"],), name="watch", daemon=True).start()
 
 
 def warm_up(app: Flask) -> None:
-    """What the first call would otherwise wait for: a third of a second in which nothing else is done.
+    """What a call needs and the first answer does not: a third of a second in which nothing else is done.
 
-    Whatever is here by then stays: the collector, which stops all calls while it looks, need not look at it.
+    Once for an app; whoever comes meanwhile waits. A stream does before it is let in (``phone/room.py``): its
+    caller still hears it ringing then.
     """
+    import threading
+
+    own = app.extensions
+    with own.setdefault("warming", threading.Lock()):
+        if not own.get("is_warm"):
+            _warm_up(app)
+            own["is_warm"] = True
+
+
+def _warm_up(app: Flask) -> None:
+    """Whatever is here by then stays: the collector, which stops all calls while it looks, need not look."""
     import gc
     import time
     from importlib import import_module

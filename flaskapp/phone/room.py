@@ -52,6 +52,8 @@ def find_room(call_sid: str) -> None:
         call_sid: empty where that is not known yet.
     """
     own = current_app.extensions
+    if "warm_up" in own:  # in a worker that has just begun: before the stream, not in it
+        own["warm_up"]()
     streams, most = cast(Streams, own["streams"]), cast(Settings, own["settings"]).max_calls
     if not streams.enter(most):
         if cast(LiveStore, own["live_store"]).recall(call_sid).get("state") not in BROKEN_OFF:
