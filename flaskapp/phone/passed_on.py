@@ -34,9 +34,11 @@ class PassedOn(Attention):
 
     def heard(self, audios: Sequence[ev.CallerAudio], now: float) -> None:
         """This was passed on to the engine, the last of it just then."""
-        at = now - self._began
-        self.talk.given_ms += self.intake.took(audios, at)
-        self.talk.given_at = at
+        at, talk = now - self._began, self.talk
+        self.intake.took(audios, at)
+        for audio in audios:
+            talk.given_ms += audio.duration_ms
+        talk.given_at = at
 
     def spoke(self, audio: ev.ReplyAudio, now: float) -> None:
         """This is passed on to the carrier."""
