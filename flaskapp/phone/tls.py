@@ -65,7 +65,7 @@ class TlsSocket:
         clear = tls.read(READ_BYTES)
         if incoming.pending or tls.pending():
             clear = self._rest(clear)
-        if self._outgoing.pending:  # an answer of TLS itself, to new keys
+        if self._outgoing.pending:  # TLS has something to say for itself
             self._encrypted()
         return clear
 

@@ -197,7 +197,7 @@ class Wire:
         self,
         hear: Callable[[Sequence[bytes]], None],
         ended: Callable[[LegClosed], None],
-        first: Callable[[bytes], bool] | None = None,
+        first: Callable[[bytes], bool] = lambda text: False,
     ) -> None:
         """Have the event loop read from now on, and tell of what came as soon as it is there.
 
@@ -211,26 +211,15 @@ class Wire:
         self._hear, self._ended = hear, ended
         self._tell()
         if self._ended is not None:
-            readable = self._readable
-            if first is not None and self._max_size >= READ_BYTES - 1:
-                reader = ShortClientReader if self._is_client else ShortReader
-                readable = reader(self._recv, self._inlet, first, self._took).read
-            self._watcher = Watcher(self._sock, readable)
+            if self._max_size < READ_BYTES - 1:  # a lone text may be too long
+                first = lambda text: False  # noqa: E731
+            reader = ShortClientReader if self._is_client else ShortReader
+            self._watcher = Watcher(self._sock, reader(self._recv, self._inlet, first, self._took).read)
 
     def pause(self, is_paused: bool) -> None:
         """Read nothing for now, or go on; the peer is held up as soon as the system's buffers are full."""
         if self._watcher is not None:
             self._watcher.pause(is_paused)
-
-    def _readable(self) -> None:
-        """Called by the event loop."""
-        try:
-            data = self._recv(READ_BYTES)
-        except WAIT:
-            return
-        except (OSError, ValueError):
-            data = b""
-        self._took(data)
 
     def _took(self, data: bytes) -> None:
         inlet = self._inlet

@@ -93,7 +93,7 @@ def test_every_frame_comes_back_once_and_in_order_however_it_is_written(sealed, 
 
 
 def test_what_a_carrier_that_stalls_is_not_sent_is_counted_and_the_rest_is_in_order(engine, house):
-    carrier, count = live(house, "CA-stalls", is_narrow=True), 10_000
+    carrier, count = live(house, "CA-stalls", is_narrow=True), 30_000  # more than all buffers on the way hold
     carrier.speaks(1)  # its echo makes the item that is spoken
     carrier.hears(lambda carrier: carrier.played)
     for at in range(1, count, 50):
