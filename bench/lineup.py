@@ -18,12 +18,16 @@ PEERS_PYTHON = PROJECT / ".venv-peers" / "bin" / "python"
 
 @dataclass(frozen=True)
 class Place:
-    """Where subjects are started, and until when they run."""
+    """Where subjects are started, and until when they run.
+
+    ``core`` is theirs, ``beside`` their databases'; None: wherever there is room.
+    """
 
     stack: ExitStack
     folder: Path
     load: Load
     core: int | None
+    beside: int | None
 
     @property
     def plain(self) -> Engine:
@@ -36,7 +40,11 @@ class Place:
 
 def _product(place: Place, name: str, **ways: bool | int) -> Subject:
     return product(  # type: ignore[arg-type]
-        place.stack, place.folder, place.plain, place.core, name=name, has_redis=True, **ways
+        *(place.stack, place.folder, place.plain, place.core),
+        name=name,
+        has_redis=True,
+        redis_core=place.beside,
+        **ways,
     )
 
 
@@ -49,6 +57,7 @@ def _product_over_tls(place: Place) -> Subject:
         name="product over TLS",
         floor="floor over TLS",
         has_redis=True,
+        redis_core=place.beside,
     )
 
 

@@ -24,7 +24,7 @@ CARRIERS: dict[str, type[Caller]] = {
     "twilio, counted": CountedCaller,
     "exotel": ExotelCaller,
 }
-CLOCKS = ("wall_s", "cpu_s", "held_up_s", "load_cpu_s", "load_held_up_s")
+CLOCKS = ("wall_s", "cpu_s", "beside_s", "held_up_s", "load_cpu_s", "load_held_up_s")
 HANDSHAKE_S = 20.0
 ENGINE_WITHIN_S = 5.0  # of the session before
 OPENED_AT_ONCE = 8
@@ -54,14 +54,14 @@ async def connect(port: int, stream: Stream) -> Caller:
 class Party:
     """One subject's.
 
-    ``order``: ``port``, ``pids`` whose CPU is counted (None: our own), ``streams``, and ``idle`` ones, that
-    are silent; ``ramp``: streams that are opened ``per_s`` while the others speak. ``failed`` says in words
-    why there is nothing to measure.
+    ``order``: ``port``, ``pids`` whose CPU is counted (None: our own), those ``beside`` it, whose CPU is
+    counted apart, ``streams``, and ``idle`` ones, that are silent; ``ramp``: streams that are opened
+    ``per_s`` while the others speak. ``failed`` says in words why there is nothing to measure.
     """
 
     def __init__(self, order: dict[str, Any], engine: EchoEngine, ramp: dict[str, Any] | None = None) -> None:
         self._port, self._engine = order["port"], engine
-        self._pids = order["pids"] or [os.getpid()]
+        self._pids, self._beside = order["pids"] or [os.getpid()], order.get("beside") or []
         self._streams, self._idle = order["streams"], order.get("idle") or []
         self._ramp = ramp or {"streams": [], "per_s": 1.0}
         self._opening: asyncio.Task[None] | None = None
@@ -217,8 +217,9 @@ class Party:
 
     def _clocks(self) -> tuple[float, ...]:
         """In the order of CLOCKS."""
-        theirs = [sum(map(clock, self._pids)) for clock in (cpu_seconds, held_up_seconds)]
-        return monotonic(), *theirs, process_time(), held_up_seconds(os.getpid())
+        used, beside = (sum(map(cpu_seconds, pids)) for pids in (self._pids, self._beside))
+        held_up = sum(map(held_up_seconds, self._pids))
+        return monotonic(), used, beside, held_up, process_time(), held_up_seconds(os.getpid())
 
 
 async def _closed(caller: Caller) -> None:

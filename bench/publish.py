@@ -30,7 +30,7 @@ def short(run: dict[str, Any]) -> str:
     rows = {(row["name"], row["calls"]): row for row in run.get("echo", {}).get("rows", ())}
     names = [name for name in dict.fromkeys(name for name, _ in rows) if name != "load alone"]
     heads = ("CPU s per call-minute (of floor)", *(f"{calls} calls" for calls in steps))
-    rest = (f"added p99, {_calls(steps)} calls", "memory of a call", "highest number of calls")
+    rest = (f"its Redis, {_calls(steps)} calls", "added p99", "memory of a call", "highest number of calls")
     lines = [[name, *_line(name, rows, steps), _highest(run.get("highest", {}).get(name))] for name in names]
     when = f"{run['date']}, {run['machine']}, Python {run['python']}, one core for each."
     return f"{aligned((*heads, *rest), lines)}\n\n{when}"
@@ -44,8 +44,10 @@ def _calls(steps: list[int]) -> int:
 def _line(name: str, rows: dict[tuple[str, int], Row], steps: list[int]) -> list[str]:
     usual = rows.get((name, _calls(steps)), {})
     late, size = usual.get("added_p99_ms"), usual.get("kb_per_call")
+    redis_s = usual.get("redis_s_per_call_minute")
     return [
         *(_cost(rows.get((name, calls))) for calls in steps),
+        "" if redis_s is None else f"+ {redis_s:.3f}",
         "" if late is None else f"{late:.1f} ms",
         "" if size is None else f"{size:.0f} kB",
     ]

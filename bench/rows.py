@@ -65,6 +65,8 @@ def _row(own: list[Window]) -> Row:
         "idle_mb": newest["idle_mb"],
         "rss_mb": max(each["rss_mb"] for each in whole),
     }
+    if beside_s := sum(each.get("beside_s", 0.0) for each in whole):
+        row["redis_s_per_call_minute"] = _call_minute(beside_s / sum(each["pairs"] for each in whole) * 1e6)
     for figure in ("wait_p50_ms", "wait_p95_ms", "wait_p99_ms", "lag_p99_ms", "opened_p99_ms"):
         row[figure] = statistics.median(each[figure] for each in whole)
     for figure in COUNTED:

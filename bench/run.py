@@ -106,7 +106,7 @@ class Run:
             order["ramp"] = {"streams": _streams(subjects[0], int(ramp["calls"])), "per_s": ramp["per_s"]}
         with most_resident_mb([each.pids for each in subjects]) as most:
             counted = self._place.load.carry_out(order)
-        wait_until_quiet([pid for each in subjects for pid in each.clocked])
+        wait_until_quiet([pid for each in subjects for pid in each.all_pids])
         before = self.units[-1]
         self.units.append(self._cores.calibrate())
         self._orders += 1
@@ -137,7 +137,8 @@ def _facts(subject: Subject, rss_mb: float) -> Window:
 def _party(subject: Subject, calls: int, idle: int) -> dict[str, Any]:
     return {
         "port": subject.port,
-        "pids": list(subject.clocked) or None,
+        "pids": list(subject.pids) or None,
+        "beside": list(subject.beside),
         "streams": _streams(subject, calls),
         "idle": _streams(subject, idle),
     }

@@ -32,7 +32,7 @@ RESULTS = PROJECT / "instance" / "bench.json"
 IMAGES = PROJECT / "docs" / "images"
 MOST_TURN_S = 6.0
 REDIS = {
-    True: "the product's Redis on its core and counted with it",
+    True: "the product's Redis on the load's core and counted apart",
     False: "no redis-server: one is embedded",
 }
 #: Of each scenario on a machine of usual speed, in seconds: for the progress that is shown.
@@ -46,7 +46,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     open_more_files()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        place = Place(stack, folder, Load(stack, cores.load), cores.apps)
+        place = Place(stack, folder, Load(stack, cores.load), cores.apps, cores.load)
         run = Run(place, cores, Progress(_estimated_s(options)))
         results: dict[str, Any] = {}
         for name in options.only:

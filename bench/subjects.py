@@ -56,7 +56,7 @@ class Subject:
         pids: whose CPU and memory count; none: the load generator's own.
         stream: where the next call's media stream goes, and with what.
         floor: the name of the subject that it is compared with.
-        beside: processes whose CPU counts, but whose memory does not: the product's own Redis.
+        beside: processes whose CPU is counted apart: the product's own Redis.
         healthy_after_s: from its start to its first answer.
         idle_mb: resident before the first call.
         is_paced: its sound leaves at the ear's pace, so a frame's way there and back says nothing.
@@ -73,8 +73,8 @@ class Subject:
     is_paced: bool = False
 
     @property
-    def clocked(self) -> tuple[int, ...]:
-        """All processes whose CPU counts."""
+    def all_pids(self) -> tuple[int, ...]:
+        """All processes that run for it."""
         return self.pids + self.beside
 
 
@@ -94,16 +94,18 @@ def product(
     floor: str = "floor",
     workers: int = 1,
     has_redis: bool = False,
+    redis_core: int | None = None,
     is_exotel: bool = False,
 ) -> Subject:
     """The app as shipped: its own gunicorn configuration, a migrated SQLite file, everything on.
 
     ``has_redis``: with a Redis of its own where this machine has one; without, it embeds one as it ships.
+    ``redis_core``: where that runs.
     """
     port, own = _free_port(), folder / name.replace(" ", "-")
     own.mkdir()
     engine = Engine(engine) if isinstance(engine, int) else engine
-    redis_url, redis_pid = redis_server(stack, own, core) if has_redis else ("", 0)
+    redis_url, redis_pid = redis_server(stack, own, redis_core) if has_redis else ("", 0)
     environment = _environment(engine) | {
         "PORT": str(port),
         "LOCAL": "1",
@@ -168,7 +170,7 @@ def relay(
 
 
 def redis_server(stack: ExitStack, folder: Path, core: int | None) -> tuple[str, int]:
-    """A Redis on a free port, on the apps' core; its URL and pid, nothing if this machine has none."""
+    """A Redis on a free port; its URL and pid, nothing if this machine has none."""
     program = shutil.which("redis-server", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/bin")
     if program is None:
         return "", 0

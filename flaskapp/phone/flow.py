@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from flaskapp.phone.audio import to_telephone
 from flaskapp.phone.call import Call
@@ -35,7 +35,7 @@ class Flow:
         if not (taken := _taken(intake.flow)):
             return None
         start_ms = intake.flow_from_ms
-        intake.flow_from_ms += sum(audio.duration_ms for audio in taken)
+        intake.flow_from_ms += sum([audio.duration_ms for audio in taken])
         pieces = decoded([audio.payload for audio in taken])
         return self.call.talk.base_ms + round(start_ms), to_telephone(b"".join(pieces), intake.audio_format)
 
@@ -76,7 +76,7 @@ class Flow:
 def _taken(flow: deque[Any] | None) -> list[Any]:
     """All that is in it, while others may add to it."""
     taken: list[Any] = []
-    with contextlib.suppress(IndexError):  # the oldest went just now
-        for _ in range(len(flow or ())):
-            taken.append(cast(deque[Any], flow).popleft())
+    if flow:
+        with contextlib.suppress(IndexError):  # that was all
+            taken.extend(iter(flow.popleft, None))
     return taken

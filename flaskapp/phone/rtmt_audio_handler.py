@@ -43,7 +43,7 @@ from flaskapp.phone.wire import Wire
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
-TICKS_AT_ONCE = 20
+BUSY_S = 0.0004  # so long the pulse lets time pass before it lets others
 MOMENT_S = 1e-6
 CLIPS = Path(__file__).parent / "clips"
 TRANSCRIBE_MODEL = "gpt-transcribe"
@@ -277,13 +277,16 @@ class RTMTAudioHandler:
         """Let every open call know that time passes, as long as there is one."""
         while True:
             time.sleep(TICK_S)
-            for number, bridge in enumerate(tuple(self._bridges)):
-                if number % TICKS_AT_ONCE == 0:
+            began = self._clock()
+            for bridge in tuple(self._bridges):
+                now = self._clock()
+                if now - began >= BUSY_S:
                     time.sleep(
                         MOMENT_S
                     )  # under gevent: the calls' frames come first, as after no time at all
+                    began = now = self._clock()
                 try:
-                    bridge.tick(self._clock())
+                    bridge.tick(now)
                 except Exception:  # the call's edge: one broken call must not stop the others' clock
                     log.exception("A call's clock failed", extra={"call_sid": bridge.call.call_sid})
             with self._guard:

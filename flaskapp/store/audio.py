@@ -186,12 +186,11 @@ class AudioBuffer:
 
 
 def put(pipe: Any, call_sid: str, start_ms: int, mulaw: bytes) -> None:
-    """One chunk into a pipeline of the bytes client, one command: ``settle`` wants its answer.
+    """One chunk into a pipeline of the bytes client, or a bundle, one command: ``settle`` wants its answer.
 
     The stream does not expire by itself: whoever writes one tells it to.
     """
-    entry_id = _id(start_ms)
-    pipe.xadd(keys.audio(call_sid), {MULAW: mulaw}, id=entry_id, maxlen=CHUNKS_KEPT, approximate=False)
+    pipe.execute_command("XADD", keys.audio(call_sid), "MAXLEN", CHUNKS_KEPT, _id(start_ms), MULAW, mulaw)
 
 
 def _id(start_ms: int) -> str:

@@ -56,6 +56,7 @@ class Followed:
 
     Attributes:
         source: None: the leg is over, and all of it was taken.
+        noted: how the call's hash is told of ``usage``.
         told: the fields of the call's hash as they were last written.
         renewed_at: when its keys were last told to stay (monotonic seconds); None: do so with the next write.
         waiting: bytes in ``chunks``.
@@ -70,6 +71,7 @@ class Followed:
     memo: dict[str, Any] | None = None  # one that has still to be written
     cost_usd: float = 0.0
     usage: dict[str, float] = field(default_factory=dict)
+    noted: dict[str, str] = field(default_factory=dict)
     told: dict[str, str | int] = field(default_factory=dict)
     renewed_at: float | None = None
     base_ms: int = 0
@@ -94,7 +96,9 @@ class Followed:
                 self.lines[line.item_id] = {**asdict(line), "mode": "live"}
                 self.positions = max(self.positions, line.position + 1)
             self.heard_until_ms, self.cost_usd = source.heard_until_ms, source.cost_usd
-            self.usage, self.base_ms = source.usage, source.base_ms
+            usage, self.base_ms = source.usage, source.base_ms
+            if usage != self.usage:
+                self.usage, self.noted = usage, usage_field(usage, leg_key(self.base_ms))
             self.memo = source.take_memo() or self.memo
             start_ms, mulaw = taken or (0, b"")
             for at in range(0, len(mulaw), CHUNK_BYTES):
@@ -148,14 +152,13 @@ class Followed:
         if self.source is not None:  # whoever hears of the leg's end adds it up
             if self.cost_usd:
                 fields["leg_cost"] = repr(self.cost_usd)
-            if self.usage:
-                fields |= usage_field(self.usage, leg_key(self.base_ms))
+            fields |= self.noted
         return fields
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What waits for one call, or part of it, as it goes into one pipeline.
+    """What waits for one call, or part of it, as it goes into one bundle.
 
     Attributes:
         renews: its keys are told to stay, and its hash all it is to know, whether that has changed or not.

@@ -2,7 +2,7 @@
 
 A call's bridge is asked for new audio and new lines; it never waits for that.
 One writer (a greenlet under gevent) carries everything to Redis in small
-pipelines with pauses between them, and nothing that Redis knows already. While
+bundles with pauses between them, and nothing that Redis knows already. While
 Redis is away, chunks wait in memory: at most ten minutes of a call, and so many
 bytes of all calls together; then the oldest are dropped, and counted. The writer
 starts with the first call, and ends with the last.
@@ -15,12 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
 
 from redis.exceptions import RedisError, ResponseError
 
 from flaskapp.store import audio, keys
 from flaskapp.store.audio import AudioBuffer
+from flaskapp.store.bundle import Bundle, Courier, Refused
 from flaskapp.store.followed import CALL_BYTES, Batch, Followed, Source
 from flaskapp.store.live import LiveStore, put_lines
 
@@ -30,9 +31,11 @@ EVERY_S = 1.0
 RELEASED_WITHIN_S = 1.0
 SETTLED_EVERY_S = 0.1
 ALL_BYTES = 256 << 20
-# One pipeline: it is put together, and its answers are read, without a pause.
+# One bundle: it is put together, sent, and struck off, without a pause.
 AT_ONCE_BYTES = 256 << 10
 AT_ONCE_CALLS = 32
+#: A pause costs as much as what is taken of half a call.
+TAKEN_AT_ONCE = 8
 #: A pause of no length would not do: gevent looks at its sockets only after a whole lot of those.
 PAUSE_S = 1e-6
 
@@ -57,6 +60,7 @@ class Keeper:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._buffer, self._live, self._now = buffer, live, now
+        self._courier = Courier(buffer.redis)
         self._tell_bytes, self._tell_dropped, self._tell_late = held_bytes, dropped, came_late
         self._followed: list[Followed] = []
         self._guard = threading.Lock()
@@ -129,9 +133,10 @@ class Keeper:
         """Write what is new: of all calls once a second, in between of those that were released."""
         with self._guard:
             every = [each for each in self._followed if is_due or each.source is None]
-        for each in every:
+        for number, each in enumerate(every, 1):
             self._take(each)
-            time.sleep(PAUSE_S)  # under gevent: the calls' frames come first
+            if number % TAKEN_AT_ONCE == 0:
+                time.sleep(PAUSE_S)  # under gevent: the calls' frames come first
         try:
             self._write(deque(every))
         except RedisError as error:
@@ -157,7 +162,7 @@ class Keeper:
             followed.source = None
 
     def _write(self, todo: deque[Followed]) -> None:
-        """Everything that waits, in as many pipelines as it takes; a call's chunks stay in order.
+        """Everything that waits, in as many bundles as it takes; a call's chunks stay in order.
 
         Raises:
             redis.exceptions.RedisError: what was not answered waits for the next round.
@@ -165,9 +170,9 @@ class Keeper:
         failed: RedisError | None = None
         while todo:
             batches = _next_batches(todo, time.monotonic())
-            for batch, answers in self._send(batches):
+            for batch, refused in self._send(batches):
                 try:
-                    self._settle(batch, answers)
+                    self._settle(batch, refused)
                 except ResponseError as error:  # Redis did not want this call's; the others' it may
                     failed = error
                     continue
@@ -177,56 +182,62 @@ class Keeper:
         if failed is not None:
             raise failed
 
-    def _send(self, batches: list[Batch]) -> list[tuple[Batch, list[Any]]]:
-        """Each batch with Redis' answers: one for each chunk first, then those to all else."""
-        with self._buffer.redis.pipeline(transaction=False) as pipe:
-            ends = [self._put(pipe, batch) for batch in batches]
-            self._put_signs(pipe, batches)
-            answers = pipe.execute(raise_on_error=False)
-        begins, signs = [0, *ends], answers[ends[-1] :]
-        parts = [[*answers[begin:end], *signs] for begin, end in zip(begins, ends, strict=False)]
+    def _send(self, batches: list[Batch]) -> list[tuple[Batch, Refused]]:
+        """Each batch with what Redis refused: chunks by their places, then whatever of all else."""
+        bundle, ends = Bundle(), [0]
+        for batch in batches:
+            self._put(bundle, batch)
+            ends.append(len(bundle))
+        self._put_signs(bundle, batches)
+        refused = self._courier.send(bundle)
+        if not refused:
+            return [(batch, refused) for batch in batches]
+        parts = [
+            {at - begin: why for at, why in refused.items() if begin <= at < end or at >= ends[-1]}
+            for begin, end in pairwise(ends)
+        ]
         return list(zip(batches, parts, strict=True))
 
-    def _put(self, pipe: Any, batch: Batch) -> int:
-        """One call's; how many commands there are now."""
+    def _put(self, bundle: Bundle, batch: Batch) -> None:
+        """One call's, its chunks first."""
         call_sid = batch.followed.call_sid
         for start_ms, mulaw in batch.chunks:
-            audio.put(pipe, call_sid, start_ms, mulaw)
+            audio.put(bundle, call_sid, start_ms, mulaw)
         if batch.lines:
-            put_lines(pipe, call_sid, batch.lines)
+            put_lines(bundle, call_sid, batch.lines)
         if batch.fields:
-            pipe.hset(keys.call(call_sid), mapping=batch.fields)
+            bundle.hset(keys.call(call_sid), mapping=batch.fields)
         if batch.renews:
-            pipe.expire(keys.audio(call_sid), keys.AUDIO_KEPT_S)
-            pipe.expire(keys.call(call_sid), keys.CALL_KEPT_S)
-        return len(pipe)
+            bundle.expire(keys.audio(call_sid), keys.AUDIO_KEPT_S)
+            bundle.expire(keys.call(call_sid), keys.CALL_KEPT_S)
 
-    def _put_signs(self, pipe: Any, batches: list[Batch]) -> None:
+    def _put_signs(self, bundle: Bundle, batches: list[Batch]) -> None:
         """These calls are alive, or are not expected any more."""
-        now = self._now()
-        alive = {batch.followed.call_sid: now for batch in batches if not batch.is_last}
+        now = repr(self._now())
+        alive = [word for batch in batches if not batch.is_last for word in (now, batch.followed.call_sid)]
         if alive:
-            pipe.zadd(keys.LIVE_CALLS, alive)
+            bundle.execute_command("ZADD", keys.LIVE_CALLS, *alive)
         if gone := [batch.followed.call_sid for batch in batches if batch.is_last]:
-            pipe.zrem(keys.LIVE_CALLS, *gone)
+            bundle.execute_command("ZREM", keys.LIVE_CALLS, *gone)
         if any(batch.renews for batch in batches):
-            pipe.expire(keys.LIVE_CALLS, keys.CALL_KEPT_S)
+            bundle.expire(keys.LIVE_CALLS, keys.CALL_KEPT_S)
 
-    def _settle(self, batch: Batch, answers: list[Any]) -> None:
+    def _settle(self, batch: Batch, refused: Refused) -> None:
         """Strike off what was written.
 
         Raises:
             redis.exceptions.RedisError: some of it was not.
         """
         followed, call_sid = batch.followed, batch.followed.call_sid
-        for chunk, answer in zip(batch.chunks, answers, strict=False):
-            self._buffer.settle(call_sid, *chunk, answer)
+        for at, chunk in enumerate(batch.chunks):
+            if at in refused:
+                self._buffer.settle(call_sid, *chunk, refused[at])
             if not followed.stored:
                 log.info("Stored audio chunk for call %s", call_sid, extra={"call_sid": call_sid})
             followed.strike_off(chunk)
-        for answer in answers[len(batch.chunks) :]:
-            if isinstance(answer, Exception):
-                raise answer
+        for at, why in refused.items():
+            if at >= len(batch.chunks):
+                raise why
         followed.settle(batch, time.monotonic())
         if followed.positions > followed.told_positions:
             self._live.at_least_position(call_sid, followed.positions)
@@ -262,7 +273,7 @@ class Keeper:
 
 
 def _next_batches(todo: deque[Followed], now: float) -> list[Batch]:
-    """As much as goes into one pipeline, taken from what is to do."""
+    """As much as goes into one bundle, taken from what is to do."""
     batches: list[Batch] = []
     left = AT_ONCE_BYTES
     while todo and left > 0 and len(batches) < AT_ONCE_CALLS:
