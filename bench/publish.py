@@ -30,7 +30,8 @@ def short(run: dict[str, Any]) -> str:
     rows = {(row["name"], row["calls"]): row for row in run.get("echo", {}).get("rows", ())}
     names = [name for name in dict.fromkeys(name for name, _ in rows) if name != "load alone"]
     heads = ("CPU s per call-minute (of floor)", *(f"{calls} calls" for calls in steps))
-    rest = (f"its Redis, {_calls(steps)} calls", "added p99", "memory of a call", "highest number of calls")
+    usual = f"{_calls(steps)} calls"
+    rest = (f"its Redis, {usual}", f"added p99, {usual}", "memory of a call", "highest number of calls")
     lines = [[name, *_line(name, rows, steps), _highest(run.get("highest", {}).get(name))] for name in names]
     when = f"{run['date']}, {run['machine']}, Python {run['python']}, one core for each."
     return f"{aligned((*heads, *rest), lines)}\n\n{when}"

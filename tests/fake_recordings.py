@@ -247,11 +247,15 @@ def host(*answers: Answer, tls: ssl.SSLContext | None = None, **at: object) -> I
 
 # What the process really did, told by the interpreter itself; an audit hook cannot be taken out again.
 _deeds: list[tuple[str, object]] | None = None
+_others: set[int | None] = set()
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
-    if _deeds is not None and event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        _deeds.append((event, arguments[-1] if event == "socket.connect" else arguments[0]))
+    deeds = _deeds
+    if deeds is None or event not in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        return
+    if threading.get_ident() not in _others:
+        deeds.append((event, arguments[-1] if event == "socket.connect" else arguments[0]))
 
 
 sys.addaudithook(_audit)
@@ -259,8 +263,9 @@ sys.addaudithook(_audit)
 
 @contextlib.contextmanager
 def watched() -> Iterator[list[tuple[str, object]]]:
-    """Every look-up and connection of this process meanwhile."""
-    global _deeds
+    """Every look-up and connection of this process meanwhile, but for those of threads that ran before."""
+    global _deeds, _others
+    _others = {each.ident for each in threading.enumerate()} - {threading.get_ident()}
     _deeds = deeds = []
     try:
         yield deeds

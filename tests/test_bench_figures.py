@@ -45,6 +45,15 @@ def test_cost_is_told_per_call_minute():
     assert row_of([window("product", [20.0])], "product")["cpu_s_per_call_minute"] == pytest.approx(0.06)
 
 
+def test_what_its_redis_takes_is_told_apart_and_in_no_ratio():
+    beside = window("product", [20.0, 20.0], beside_s=0.5, pairs=100_000)
+    row = row_of([beside, window("floor", [10.0, 10.0], beside_s=0.0, pairs=100_000)], "product")
+    assert row["redis_s_per_call_minute"] == pytest.approx(0.5 / 100_000 * 3000)
+    assert row["cpu_s_per_call_minute"] == pytest.approx(0.06)
+    assert row["of_floor"]["median"] == pytest.approx(2.0)
+    assert "redis_s_per_call_minute" not in row_of([window("floor", [10.0], beside_s=0.0)], "floor")
+
+
 def test_what_the_load_itself_takes_is_not_added():
     windows = [window("product", [20.0], wait_p99_ms=5.0), window("load alone", [9.0], wait_p99_ms=2.0)]
     assert row_of(windows, "product")["added_p99_ms"] == pytest.approx(3.0)
@@ -140,7 +149,8 @@ def test_curves_rise_with_the_calls_and_leave_out_the_load():
 def test_a_run_is_published_between_its_marks_again_and_again(tmp_path):
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- bench: begin -->\nold\n<!-- bench: end -->\nafter\n")
-    run = echo_of(window("product", [20.0]), window("floor", [10.0]), window("load alone", [5.0]))
+    product = window("product", [20.0], beside_s=0.5, pairs=100_000)
+    run = echo_of(product, window("floor", [10.0]), window("load alone", [5.0]))
     run |= {"settings": {"calls": [10]}, "date": "2026-01-02", "machine": "a machine", "python": "3.11"}
     run["highest"] = {"product": {"calls": 640, "is_capped": False, "is_loads_limit": True}}
     for _ in range(2):
@@ -150,6 +160,7 @@ def test_a_run_is_published_between_its_marks_again_and_again(tmp_path):
     assert text.endswith("<!-- bench: end -->\nafter\n")
     (line,) = [line for line in text.splitlines() if line.startswith("| product ")]
     assert "0.060 (2.00)" in line
+    assert "+ 0.015" in line
     assert "640 or more" in line
     assert "old" not in text
 

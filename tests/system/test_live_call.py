@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from flaskapp.phone.rtmt_audio_handler import hold_clip
 from flaskapp.simulator.person import Script, Utterance
 from flaskapp.simulator.report import Message
 from flaskapp.simulator.sounds import tone
@@ -121,8 +122,13 @@ def test_an_engine_that_dies_leads_to_a_spoken_apology(office):
 def test_formats_that_differ_are_noticed_before_any_noise_is_played(office):
     place = office()
     place.engine.behaviour.echoed_format = "audio/pcm"
-    report = place.place(script=ONE_QUESTION, seconds=20)
-    assert report.received_media == 0
+    messages: list[Message] = []
+    report = place.place(script=ONE_QUESTION, seconds=20, watch=messages.append)
+    session = place.engine.sessions[0]
+    assert not session.came, "the engine was given what it would misunderstand"
+    assert not session.sent_of_type("response.output_audio.delta")
+    company = base64.b64decode(hold_clip("en").payload)  # heard where opening the session takes two seconds
+    assert company.startswith(payloads(messages, "received"))
     assert any("sorry" in said for said in report.said)
     assert place.rows("select * from calls where ended_reason = 'engine_format'", at_least=1)
 
