@@ -6,8 +6,6 @@ import dataclasses
 import enum
 import json
 import logging
-import sys
-import textwrap
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -17,16 +15,13 @@ from pydantic import BaseModel, Field
 
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.directives import EndCall
-from flaskapp.phone.errors import ConfigurationError
 from flaskapp.phone.tools import (
     FAILED,
     MOST_CHARACTERS,
     CallContext,
     Result,
     Tool,
-    Toolbox,
     ToolError,
-    load_tools,
     tool,
 )
 
@@ -284,124 +279,3 @@ def test_a_result_that_cannot_be_told_is_a_failure():
     knot: list[Any] = []
     knot.append(knot)
     assert Tool("t", "d", {}, lambda call, text: knot).perform(CALL, "{}") == Result(FAILED, is_error=True)
-
-
-# ---------------------------------------------------------------------- what cannot be a tool
-
-
-def _undocumented(a: str) -> str:
-    return a
-
-
-def _untyped(a):  # type: ignore[no-untyped-def]
-    """Say it."""
-
-
-def _many(*a: str) -> None:
-    """Say it."""
-
-
-def _any(**a: str) -> None:
-    """Say it."""
-
-
-async def _later(a: str) -> None:
-    """Say it."""
-
-
-def _strange(a: threading.Lock) -> None:  # type: ignore[name-defined]  # noqa: F821
-    """Say it."""
-
-
-def _foreign(a: logging.Logger) -> None:
-    """Say it."""
-
-
-@pytest.mark.parametrize(
-    ("function", "says"),
-    [
-        (_undocumented, "no docstring"),
-        (_untyped, "a has no type"),
-        (_many, "cannot be asked for by name"),
-        (_any, "cannot be asked for by name"),
-        (_later, "is async"),
-        (_strange, "threading"),
-        (_foreign, "Logger"),
-    ],
-)
-def test_a_function_that_cannot_be_a_tool_is_named_with_the_reason(function, says):
-    with pytest.raises(TypeError, match=f"the tool {function.__name__}.*{says}"):
-        tool(function)
-
-
-@pytest.mark.parametrize("given", [{"name": "find it"}, {"name": "x" * 65}, {"timeout_s": 0.0}])
-def test_a_name_or_patience_that_no_engine_takes_is_refused(given):
-    def find() -> str:
-        """Find it."""
-        return ""
-
-    with pytest.raises(TypeError, match="the tool"):
-        tool(**given)(find)
-
-
-# ---------------------------------------------------------------------- several tools
-
-
-def test_two_tools_of_one_name_are_refused():
-    with pytest.raises(ConfigurationError, match="two tools are called order_status"):
-        Toolbox([order_status, dataclasses.replace(order_status, description="Another.")])
-
-
-@pytest.fixture
-def module(tmp_path, monkeypatch):
-    """Writes a module that can be imported: `module("name", "text")`."""
-    monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-
-    def write(name: str, text: str) -> None:
-        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-
-    yield write
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
-
-
-ONE = '''
-from flaskapp.phone.tools import tool
-
-@tool
-def opening_hours(day: str) -> str:
-    """Tell when the shop is open."""
-    return "nine to five"
-
-also = opening_hours
-'''
-
-
-def test_tools_are_loaded_from_the_modules_that_are_named(module):
-    module("shop_hours", ONE)
-    module("shop_orders", ONE.replace("opening_hours", "order_status"))
-
-    assert [each.name for each in load_tools("shop_hours, shop_orders")] == ["opening_hours", "order_status"]
-    assert load_tools("") == ()
-
-
-@pytest.mark.parametrize(
-    ("named", "says"),
-    [
-        ("shop_hours, nowhere.tools", "TOOLS: nowhere.tools cannot be imported"),
-        ("shop_wrong", "TOOLS: shop_wrong cannot be imported .TypeError: the tool f has no docstring"),
-        ("shop_broken", "TOOLS: shop_broken cannot be imported .ZeroDivisionError"),
-        ("shop_empty", "TOOLS: shop_empty has no function that is decorated"),
-        ("shop_hours, shop_twice", "two tools are called opening_hours"),
-    ],
-)
-def test_a_module_that_cannot_serve_is_named_with_the_reason(module, named, says):
-    module("shop_hours", ONE)
-    module("shop_twice", ONE)
-    module("shop_empty", "import json")
-    module("shop_broken", "1 / 0")
-    module("shop_wrong", "from flaskapp.phone.tools import tool\n@tool\ndef f() -> str: return ''")
-
-    with pytest.raises(ConfigurationError, match=says):
-        load_tools(named)
