@@ -7,7 +7,8 @@ forbids them - gets them as a pipeline.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
@@ -57,12 +58,26 @@ class Bundle:
 
 
 class Courier:
-    """Carries bundles to one Redis, by the client that speaks bytes."""
+    """Carries bundles to one Redis, by the client that speaks bytes; one thread's."""
 
     def __init__(self, redis: Any) -> None:
         self._redis = redis
         self._script: Any = None
         self._takes_scripts = True
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """One connection for all that is sent inside: to fetch one, and look whether it lives, takes long.
+
+        Raises:
+            redis.exceptions.RedisError: there is none.
+        """
+        usual = self._redis
+        with usual.client() as self._redis:
+            try:
+                yield
+            finally:
+                self._redis = usual
 
     def send(self, bundle: Bundle) -> Refused:
         """Have everything done; what of it Redis refused.

@@ -167,18 +167,20 @@ class Keeper:
         Raises:
             redis.exceptions.RedisError: what was not answered waits for the next round.
         """
+        if not todo:
+            return
         failed: RedisError | None = None
-        while todo:
-            batches = _next_batches(todo, time.monotonic())
-            for batch, refused in self._send(batches):
-                try:
-                    self._settle(batch, refused)
-                except ResponseError as error:  # Redis did not want this call's; the others' it may
-                    failed = error
-                    continue
-                if batch.followed.chunks:
-                    todo.appendleft(batch.followed)
-            time.sleep(PAUSE_S)
+        with self._courier.under_way():
+            while todo:
+                for batch, refused in self._send(_next_batches(todo, time.monotonic())):
+                    try:
+                        self._settle(batch, refused)
+                    except ResponseError as error:  # Redis did not want this call's; the others' it may
+                        failed = error
+                        continue
+                    if batch.followed.chunks:
+                        todo.appendleft(batch.followed)
+                time.sleep(PAUSE_S)
         if failed is not None:
             raise failed
 
