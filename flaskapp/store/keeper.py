@@ -34,8 +34,8 @@ ALL_BYTES = 256 << 20
 # One bundle: it is put together, sent, and struck off, without a pause.
 AT_ONCE_BYTES = 256 << 10
 AT_ONCE_CALLS = 32
-#: A pause costs as much as what is taken of half a call.
-TAKEN_AT_ONCE = 8
+#: So long something is taken of one call after the other: a pause costs as much as half of one.
+BUSY_S = 0.0003
 #: A pause of no length would not do: gevent looks at its sockets only after a whole lot of those.
 PAUSE_S = 1e-6
 
@@ -133,10 +133,12 @@ class Keeper:
         """Write what is new: of all calls once a second, in between of those that were released."""
         with self._guard:
             every = [each for each in self._followed if is_due or each.source is None]
-        for number, each in enumerate(every, 1):
+        began = time.monotonic()
+        for each in every:
             self._take(each)
-            if number % TAKEN_AT_ONCE == 0:
+            if time.monotonic() - began >= BUSY_S:
                 time.sleep(PAUSE_S)  # under gevent: the calls' frames come first
+                began = time.monotonic()
         try:
             self._write(deque(every))
         except RedisError as error:
