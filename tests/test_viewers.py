@@ -4,71 +4,23 @@ from __future__ import annotations
 
 import contextvars
 import json
-import secrets
 import threading
 from contextlib import ExitStack, suppress
-from typing import ClassVar
 
 import pytest
 from redis.exceptions import ConnectionError as NoConnection
 from werkzeug.exceptions import ServiceUnavailable
 
 from flaskapp.phone.errors import LegClosed
-from flaskapp.phone.feed import QUEUE_BYTES, QUEUE_LINES, STUCK_S, Reader, Readers
-from flaskapp.phone.outbox import Waiting
+from flaskapp.phone.feed import QUEUE_BYTES, QUEUE_LINES, STUCK_S, Reader
 from flaskapp.phone.viewers import KNOWN_WITHIN_S, Right, Viewer
 from flaskapp.store import keys
-from flaskapp.store.feed import Feed
-from flaskapp.store.live import LiveStore, connect
-from flaskapp.tickets import Tickets
+from flaskapp.store.live import LiveStore
 from tests.phone.wires import Clock, joined, small_buffers
+from tests.readers import House, Line
 from tests.servers import wait_until
 
 ALL = Right(reads_all=True)
-
-
-class Line:
-    """A connection that takes what it is told to take."""
-
-    def __init__(self) -> None:
-        self.queued: list[bytes] = []
-        self.takes = True
-        self.stalled_s = 0.0
-        self.sent: list[bytes] = []
-        self.codes: list[int] = []
-
-    @property
-    def waiting(self) -> Waiting:
-        return Waiting(len(self.queued), sum(len(each) + 10 for each in self.queued), self.stalled_s)
-
-    def send(self, messages, *, droppable=False) -> None:
-        self.sent += messages
-        self.queued += [] if self.takes else messages
-
-    def drop_queued(self) -> None:
-        self.queued.clear()
-
-    def close(self, code=1000, reason="") -> None:
-        self.codes.append(code)
-
-
-class House:
-    """A Redis, whoever writes to it, and whoever reads."""
-
-    all: ClassVar[list[House]] = []
-
-    def __init__(self, redis_url: str = "") -> None:
-        self.all.append(self)
-        self.connections = connect(redis_url)
-        self.redis = self.connections.text
-        self.sid = f"CA{secrets.token_hex(6)}"
-        self.feed, self.readers = Feed(self.redis), Readers(self.redis)
-        self.tickets = Tickets("secret", LiveStore(self.connections))
-
-    def say(self, first: int, last: int) -> None:
-        for number in range(first, last + 1):
-            self.feed.line(self.sid, f"i{number}", number, "agent", f"line {number}", True)
-        assert self.feed.written(self.sid, 30)
 
 
 @pytest.fixture(autouse=True)

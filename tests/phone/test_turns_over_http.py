@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from flaskapp.config import EngineSettings
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.audio import Wav, read_wav
-from flaskapp.phone.engines.turns import Answer, TurnEngine, turn_engine
+from flaskapp.phone.engines.turns import Answer
 from flaskapp.phone.errors import EngineError, EngineMessageError, EngineRejected, EngineUnreachable
 from flaskapp.phone.transcript import Line
 from tests.fake_turns import FakeTurns, Fault
+from tests.phone.turn_engines import KEY, engine, seconds_of
 
-KEY = "key-canary-1"
 WORDS, REPLY = "what are your opening hours", "We are open from nine to five."
 SOUND = Wav(b"\x10\x27\xf0\xd8" * 8000, 8000)
 AGENT = Agent(instructions="Be kind.", hours="nine to five", language="de-DE", voice="sage")
@@ -30,31 +29,6 @@ def fake() -> Iterator[FakeTurns]:
     with FakeTurns(api_key=KEY).running() as fake:
         yield fake
     assert fake.offences == []
-
-
-def engine(fake: FakeTurns, credentials: Any = KEY, **changed: Any) -> TurnEngine:
-    settings: dict[str, Any] = {
-        "kind": "openai",
-        "base_url": fake.base_url,
-        "model": "realtime-model",
-        "voice": "marin",
-        "api_key": None,
-        "token_scope": None,
-        "transcribe_model": "ears",
-        "chat_model": "mind",
-        "speech_model": "voice",
-        **changed,
-    }
-    return turn_engine(EngineSettings(**settings), credentials)
-
-
-def seconds_of(work: Any) -> tuple[Any, float]:
-    began = time.monotonic()
-    try:
-        result = work()
-    except EngineError as error:
-        result = error
-    return result, time.monotonic() - began
 
 
 def test_a_recording_is_transcribed_and_answered(fake):

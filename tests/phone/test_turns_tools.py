@@ -20,7 +20,8 @@ from flaskapp.phone.events import ToolAnswered
 from flaskapp.phone.toolbench import Toolbench
 from flaskapp.phone.tools import CallContext
 from tests.fake_turns import FakeTurns, Fault, Uses
-from tests.phone.test_turns_over_http import KEY, SOUND, WORDS, engine
+from tests.phone.test_turns_over_http import SOUND, WORDS
+from tests.phone.turn_engines import KEY, engine
 
 AGENT = Agent(instructions="Be kind.", transfer_numbers={"sales": "+14155550101"})
 TOOLS = toolbox(AGENT).schemas()
