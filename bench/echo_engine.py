@@ -23,6 +23,7 @@ _UNANSWERED = {
     *("conversation.item.retrieve", "output_audio_buffer.clear"),
 }
 _NEVER = -1
+_TOOL = "look_up"
 _AGENT_SAYS, _CALLER_SAID = "and so on and on ", "and so forth"
 
 _deltas = Prepared(lambda number: b'{"type":"response.output_audio.delta","event_id":"event_%06d' % number)
@@ -36,12 +37,13 @@ class EchoEngine:
         ready_at: when each could hear: the ``session.update``, or the first sound; monotonic seconds.
         foreign: messages from apps that nobody understands.
         words_every: frames of a session after which it says a line of text, too; 0: never.
+        tools_every, tools_from: the same for a function that it asks for; and after how many at first.
     """
 
     def __init__(self) -> None:
         self.ready_at: list[float] = []
         self.foreign = 0
-        self.words_every = 0
+        self.words_every = self.tools_every = self.tools_from = 0
 
     def listener(self, request: WSUpgradeRequest) -> Peer:
         return _Session(self) if request.path.startswith(b"/v1/realtime") else _Mirror(self)
@@ -80,7 +82,9 @@ class _Session(Peer):
         ).encode()
         self._head, self._from = b"\0", 0  # how this app's appends begin, where their sound does
         self._echoes = 0
-        self._words_at = engine.words_every or _NEVER
+        self._words_at, self._tool_at = engine.words_every or _NEVER, _NEVER
+        if engine.tools_every:  # not all at the same moment
+            self._tool_at = engine.tools_from + number % engine.tools_every
 
     def opened(self) -> None:
         self._tell("session.created", session={"type": "realtime", "object": "realtime.session"})
@@ -94,6 +98,8 @@ class _Session(Peer):
             self._echoes = number + 1
             if number == self._words_at:
                 self._say_words()
+            if number == self._tool_at:
+                self._ask_for_tool()
         else:
             self.rarely(frame, text)
 
@@ -145,6 +151,13 @@ class _Session(Peer):
         heard = {"item_id": f"item_u{next(_numbers):020d}", "content_index": 0, "transcript": _CALLER_SAID}
         usage = {"type": "duration", "seconds": 1}
         self._tell("conversation.item.input_audio_transcription.completed", **heard, usage=usage)
+
+    def _ask_for_tool(self) -> None:
+        """What comes of it changes nothing here: sound goes on as before."""
+        self._tool_at += self._engine.tools_every
+        call = {"type": "function_call", "call_id": f"call_{next(_numbers):020d}", "name": _TOOL}
+        item = {"id": f"item_f{next(_numbers):020d}", **call, "arguments": "{}", "status": "completed"}
+        self._tell("response.output_item.done", response_id=self._response, output_index=1, item=item)
 
     def _tell(self, kind: str, **content: Any) -> None:
         told = {"type": kind, "event_id": f"event_{next(_numbers):021d}", **content}

@@ -93,6 +93,7 @@ LINEUP: dict[str, Callable[[Place], Subject]] = {
     "product, Exotel": lambda place: _product(place, "product, Exotel", is_exotel=True),
     "product, two workers": lambda place: _product(place, "product, two workers", workers=2),
     "product, idle calls": lambda place: _product(place, "product, idle calls"),
+    "product, disturbed": lambda place: _product(place, "product, disturbed", is_disturbed=True),
     "floor": lambda place: _floor(place, "floor", place.plain),
     "floor over TLS": lambda place: _floor(place, "floor over TLS", place.tls),
     "FastAPI sample": _fastapi,

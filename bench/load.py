@@ -9,9 +9,15 @@
                former speak, the latter are opened and silent but for a frame in 8 s
     seconds, turn_s, warm_up
                how long each subject's calls speak in all, in one turn, and unmeasured before
-    ramp       null, or streams that are opened per_s while the first subject's calls speak, then speak, too
+    ramp       null, or streams that are opened per_s while the first subject's calls speak, then speak, too;
+               in_turn: not before so many of its turns (0)
     words_every_s
                0, or after how many seconds of sound each session says a line of text as well
+    tools_every_s
+               the same for a function that each session asks for, the app's tool "look_up"; tools_from_s:
+               not before so many seconds of its sound
+    tells_turns
+               true: a line `{"turn": n}` as each measured turn of all begins, before the answer
 
 The answer is a list, for every subject what Party.close counts, or `error`. `{"quit": true}` ends it.
 """
@@ -49,6 +55,8 @@ async def round_of(order: dict[str, Any], engine: EchoEngine) -> list[dict[str, 
     but no app hangs up over a few seconds of silence.
     """
     engine.words_every = round((order.get("words_every_s") or 0) * FRAMES_PER_S)
+    engine.tools_every = round((order.get("tools_every_s") or 0) * FRAMES_PER_S)
+    engine.tools_from = round((order.get("tools_from_s") or 0) * FRAMES_PER_S)
     engine.ready_at.clear()
     ramps = [order.get("ramp"), *[None] * len(order["subjects"])]
     everyone = [Party(each, engine, ramp) for each, ramp in zip(order["subjects"], ramps, strict=False)]
@@ -59,6 +67,8 @@ async def round_of(order: dict[str, Any], engine: EchoEngine) -> list[dict[str, 
     parties = [party for party in everyone if not party.failed]
     turns = max(round(order["seconds"] / order["turn_s"]), 1)
     for number in range(turns):
+        if order.get("tells_turns"):
+            _tell({"turn": number})
         for party in parties if number % 2 == 0 else reversed(parties):
             await party.speak(order["seconds"] / turns, is_measured=True)
     return [await party.close() for party in everyone]

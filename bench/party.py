@@ -56,7 +56,8 @@ class Party:
 
     ``order``: ``port``, ``pids`` whose CPU is counted (None: our own), those ``beside`` it, whose CPU is
     counted apart, ``streams``, and ``idle`` ones, that are silent; ``ramp``: streams that are opened
-    ``per_s`` while the others speak. ``failed`` says in words why there is nothing to measure.
+    ``per_s`` while the others speak, in the measured turn ``in_turn``. ``failed`` says in words why there is
+    nothing to measure.
     """
 
     def __init__(self, order: dict[str, Any], engine: EchoEngine, ramp: dict[str, Any] | None = None) -> None:
@@ -71,6 +72,7 @@ class Party:
         self._clocked = dict.fromkeys(CLOCKS, 0.0)
         self._pairs = self._given_up = self._foreign = 0
         self._costs: list[float] = []
+        self._waited_for_core: list[float] = []
         self._opened, self._opened_late = Histogram(), Histogram()
         self.failed = ""
 
@@ -96,7 +98,8 @@ class Party:
         began, before = self._clocks(), self._heard()
         self._choir.begin(is_measured)
         self._late.begin(is_measured)
-        if is_measured and self._opening is None and self._ramp["streams"]:
+        is_its_turn = is_measured and len(self._costs) == self._ramp.get("in_turn", 0)
+        if is_its_turn and self._ramp["streams"]:
             self._opening = asyncio.create_task(self._ramp_up())
         await asyncio.sleep(seconds)
         self._choir.stop()
@@ -116,6 +119,8 @@ class Party:
         counted["foreign"] += self._foreign
         counted |= {"ended": ended, "pairs": self._pairs, "turns_us": self._costs} | self._clocked
         counted |= self._opened.figures("opened", (50, 99))
+        for turn, held_up_s in zip(counted["turns"], self._waited_for_core, strict=True):
+            turn["held_up_s"] = held_up_s
         if self._ramp["streams"]:
             late = self._late.figures() | self._opened_late.figures("opened", (50, 99))
             counted["ramp"] = late | {"error": troubles}
@@ -194,6 +199,7 @@ class Party:
             self._clocked[name] += seconds
         self._pairs += pairs
         self._costs.append(took[CLOCKS.index("cpu_s")] / max(pairs, 1) * 1e6)
+        self._waited_for_core.append(took[CLOCKS.index("held_up_s")])
 
     def _heard(self) -> int:
         return self._choir.heard + self._late.heard

@@ -80,6 +80,8 @@ def printed(run: Found) -> str:
     beside = [row for name in ("workers", "idle", "opening") for row in run.get(name, {}).get("rows", ())]
     if beside:
         parts.append(aligned(HEADS, [_cells(row) for row in beside]))
+    if delays := [found for found in map(run.get, DELAYS) if found and "with" in found]:
+        parts.append(aligned(DELAY_HEADS, [_delay(found) for found in delays]))
     parts.append("\n".join(_remarks(run)))
     verdicts = [
         [each["what"], each["promised"], each["measured"], VERDICTS[each["is_met"]]]
@@ -91,6 +93,8 @@ def printed(run: Found) -> str:
 
 SHOWN = ("what", "promised", "measured")
 VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
+DELAYS = ("opening", "viewer", "tool", "slow-redis", "slow-database")
+DELAY_HEADS = ("a frame there and back, ms", "p50", "p99", "longest", "without it: p50", "p99", "longest")
 HIGHEST_HEADS = ("highest number of calls", "", "CPU s/call-min", "core %", "+p99 ms", "what came then")
 
 
@@ -136,6 +140,12 @@ def _highest(name: str, found: Found) -> list[str]:
     ]
 
 
+def _delay(found: Found) -> list[str]:
+    """A line of the table of what delays frames."""
+    waits = [found[turn][f"wait_{each}_ms"] for turn in ("with", "without") for each in ("p50", "p99", "max")]
+    return [f"{found['calls']} calls, {found['what']}", *(f"{each:.1f}" for each in waits)]
+
+
 def aligned(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Pipes, aligned: a terminal shows it as a page does."""
     cells = [list(heads), *map(list, lines)]
@@ -165,8 +175,9 @@ def _remarks(run: Found) -> list[str]:
         said += _about(row)
     for name, why in run.get("echo", {}).get("left_out", {}).items():
         said.append(f"{name!r} was left out above: {why}.")
-    left_out = [run[name]["left_out"] for name in ("workers",) if "left_out" in run.get(name, {})]
-    return [*said, *left_out]
+    for name in ("workers", *DELAYS):
+        said += [run[name][what] for what in ("left_out", "error", "fault") if run.get(name, {}).get(what)]
+    return said
 
 
 def _all_rows(run: Found) -> list[Row]:

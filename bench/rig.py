@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,17 +86,23 @@ class Load:
         said = self._answer(SAYS_WITHIN_S)
         self.engine, self.engine_tls, self.ca_file = said["engine"], said["engine_tls"], said["ca_file"]
 
-    def carry_out(self, order: dict[str, Any]) -> Answer:
+    def carry_out(self, order: dict[str, Any], on_turn: Callable[[int], object] | None = None) -> Answer:
         """What was counted, a dictionary for each of the order's subjects.
+
+        Args:
+            on_turn: called as each measured turn begins, with its number.
 
         Raises:
             RuntimeError: it ended, or did not answer long after it should have.
         """
         streams = sum(len(each["streams"]) + len(each.get("idle", ())) for each in order["subjects"])
         speaking_s = len(order["subjects"]) * (order["seconds"] * 2 + order["warm_up"] + SAYS_WITHIN_S)
-        self._tell(order)
-        answer: Answer = self._answer(speaking_s + streams * 0.2)
-        return answer
+        self._tell({**order, "tells_turns": on_turn is not None})
+        while isinstance(answer := self._answer(speaking_s + streams * 0.2), dict):
+            if on_turn is not None:
+                on_turn(answer["turn"])
+        counted: Answer = answer
+        return counted
 
     def _tell(self, order: dict[str, Any]) -> None:
         assert self._process.stdin is not None

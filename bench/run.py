@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -87,25 +87,32 @@ class Run:
         warm_up: float = 1.0,
         idle: dict[str, int] | None = None,
         ramp: dict[str, float] | None = None,
+        on_turn: Callable[[int, list[Stream]], object] | None = None,
+        **more: float,
     ) -> list[Window]:
         """The calls of each subject speak in turns of ``turn_s``, ``seconds`` in all.
 
         Args:
             idle: so many calls more of a subject, open and silent.
-            ramp: ``calls`` more of the first subject, opened ``per_s`` while its others speak.
+            ramp: ``calls`` more of the first subject, opened ``per_s`` while its others speak, from the turn
+                ``in_turn`` on.
+            on_turn: called as each measured turn begins, with its number and the first subject's streams.
+            more: of the order, as load.py describes it.
         """
         subjects = [self.subject(name) for name in names]
-        order = {
+        order: dict[str, Any] = {
             "subjects": [_party(each, calls, (idle or {}).get(each.name, 0)) for each in subjects],
             "seconds": seconds,
             "turn_s": turn_s,
             "warm_up": warm_up,
             "ramp": None,
+            **more,
         }
         if ramp:
-            order["ramp"] = {"streams": _streams(subjects[0], int(ramp["calls"])), "per_s": ramp["per_s"]}
+            order["ramp"] = {**ramp, "streams": _streams(subjects[0], int(ramp["calls"]))}
+        streams = order["subjects"][0]["streams"]
         with most_resident_mb([each.pids for each in subjects]) as most:
-            counted = self._place.load.carry_out(order)
+            counted = self._place.load.carry_out(order, on_turn and (lambda number: on_turn(number, streams)))
         wait_until_quiet([pid for each in subjects for pid in each.all_pids])
         before = self.units[-1]
         self.units.append(self._cores.calibrate())

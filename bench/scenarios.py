@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from delays import DELAYS
 from lineup import groups, has_peers
 from rows import Window, fault, load_is_the_limit, ratios, rows, spread
 from run import Run, of_scenario
 from search import highest
-from subjects import Subject, announce
 
 P99_BELOW_MS = 20.0
 HIGHEST_NAMES = ("product", "product over TLS", "floor", "floor over TLS", "FastAPI sample", "plain Flask")
@@ -25,8 +22,6 @@ HIGHEST_WITHIN_S = 60.0
 HIGHEST_START = 50
 WORKERS_CALLS = 100
 IDLE_CALLS, BESIDE_IDLE = 1000, 50
-QUIET_CALLS = 60
-RAMP = {"calls": 100, "per_s": 20}
 
 Found = dict[str, Any]
 
@@ -145,47 +140,10 @@ def idle(run: Run, options: argparse.Namespace) -> Found:
     return found | {"kb_per_idle_call": max(grown_mb - speaking_mb, 0.0) * 1024 / IDLE_CALLS}
 
 
-def opening(run: Run, options: argparse.Namespace) -> Found:
-    """Sixty calls on a quiet core; and while twenty more are opened every second."""
-    product = run.subject("product")
-    run.say(f"{QUIET_CALLS} calls, nothing else")
-    quiet = rows(run.measure("quiet", ("product", "load alone"), QUIET_CALLS, 8.0, 2.0))
-    run.say(f"{QUIET_CALLS} calls, {RAMP['per_s']} more opened every second")
-    seconds = RAMP["calls"] / RAMP["per_s"]
-    with _Webhooks(product, RAMP["per_s"], run.cores.load):
-        ramped = rows(run.measure("opening", ("product",), QUIET_CALLS, seconds, seconds, ramp=RAMP))
-    found: Found = {"rows": [*quiet, *ramped]}
-    longest = [max(each["wait_max_ms"] for each in of_scenario(run.windows, name)) for name in ("opening",)]
-    base = [each["wait_p50_ms"] for each in quiet if "error" not in each]
-    return found | ({"longest_wait_ms": longest[0], "usual_wait_ms": statistics.median(base)} if base else {})
-
-
-class _Webhooks:
-    """Calls that come in, so many a second, while others speak; their streams never come."""
-
-    def __init__(self, subject: Subject, per_s: float, core: int | None) -> None:
-        self._subject, self._per_s, self._core = subject, per_s, core
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._announce, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _announce(self) -> None:
-        if self._core is not None:
-            os.sched_setaffinity(0, {self._core})
-        while not self._is_over.wait(1 / self._per_s):
-            announce(self._subject.port)
-
-
 SCENARIOS: dict[str, Callable[[Run, argparse.Namespace], Found]] = {
     "echo": echo,
     "workers": workers,
     "idle": idle,
-    "opening": opening,
+    **DELAYS,
     "highest": most_calls,
 }

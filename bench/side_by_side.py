@@ -36,7 +36,8 @@ REDIS = {
     False: "no redis-server: one is embedded",
 }
 #: Of each scenario on a machine of usual speed, in seconds: for the progress that is shown.
-ESTIMATES_S = {"echo": 330, "highest": 360, "workers": 40, "idle": 60, "opening": 40}
+ESTIMATES_S = {"echo": 330, "highest": 360, "workers": 40, "idle": 60, "opening": 35, "viewer": 15}
+ESTIMATES_S |= {"tool": 20, "slow-redis": 15, "slow-database": 15}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Choir:
     def __init__(self, places: int) -> None:
         self.places: list[Caller | None] = [None] * places
         self._waits, self._lags, self._unmeasured = Histogram(), Histogram(), Histogram()
+        self._turns: list[Histogram] = []
         self._is_measured = False
         self._speaking: Speaking | None = None
         self._unsent = 0
@@ -100,6 +101,8 @@ class Choir:
         """All speak."""
         self.end()
         self._is_measured = is_measured
+        if is_measured:
+            self._turns.append(Histogram())
         for caller in self.callers:
             self._measure(caller)
         if self.places:
@@ -126,15 +129,19 @@ class Choir:
         return sum(caller.missing for caller in self.callers if not caller.closed.is_set())
 
     def figures(self) -> dict[str, Any]:
-        """Counts of the whole run; waits and lags of what was measured."""
+        """Counts of the whole run; waits and lags of what was measured, ``turns``: the waits of each turn."""
         total = Tally()
         for caller in self.callers:
             total.add(caller.counts())
         counts = total.counts()
         lost = {"lost": counts.pop("missing"), "unsent": self._unsent}
-        waits = self._waits.figures("wait", _PERCENTS)
-        return counts | lost | waits | self._lags.figures("lag", _PERCENTS)
+        waits = Histogram()
+        for each in (self._waits, *self._turns):
+            waits.include(each)
+        turns = {"turns": [each.figures("wait", _PERCENTS) for each in self._turns]}
+        return counts | lost | waits.figures("wait", _PERCENTS) | self._lags.figures("lag", _PERCENTS) | turns
 
     def _measure(self, caller: Caller) -> None:
         is_measured = self._is_measured or caller.waits_once
-        caller.waits = self._waits if is_measured else self._unmeasured
+        measured = self._turns[-1] if self._is_measured else self._waits
+        caller.waits = measured if is_measured else self._unmeasured

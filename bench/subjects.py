@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import children, resident_mb
+from slow_line import SlowLine
 
 BENCH = Path(__file__).resolve().parent
 PROJECT = BENCH.parent
@@ -31,6 +32,9 @@ MOST_CALLS = "2000"
 #: The measurer's own settings must not reach what is measured.
 NO_SETTINGS: Mapping[str, str] = {}
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+
+DATABASE = "calls.sqlite3"
+TOOLS = "bench.look_up"
 
 Stream = dict[str, Any]
 
@@ -60,6 +64,8 @@ class Subject:
         healthy_after_s: from its start to its first answer.
         idle_mb: resident before the first call.
         is_paced: its sound leaves at the ear's pace, so a frame's way there and back says nothing.
+        database: the product's SQLite file.
+        line: what is between the product and its Redis, if anything is.
     """
 
     name: str
@@ -71,6 +77,8 @@ class Subject:
     healthy_after_s: float = 0.0
     idle_mb: float = 0.0
     is_paced: bool = False
+    database: Path = Path()
+    line: SlowLine | None = None
 
     @property
     def all_pids(self) -> tuple[int, ...]:
@@ -96,25 +104,30 @@ def product(
     has_redis: bool = False,
     redis_core: int | None = None,
     is_exotel: bool = False,
+    is_disturbed: bool = False,
 ) -> Subject:
     """The app as shipped: its own gunicorn configuration, a migrated SQLite file, everything on.
 
     ``has_redis``: with a Redis of its own where this machine has one; without, it embeds one as it ships.
     ``redis_core``: where that runs.
+    ``is_disturbed``: its Redis can be slowed down, and its agent may look things up.
     """
     port, own = _free_port(), folder / name.replace(" ", "-")
     own.mkdir()
     engine = Engine(engine) if isinstance(engine, int) else engine
     redis_url, redis_pid = redis_server(stack, own, redis_core) if has_redis else ("", 0)
+    line = stack.enter_context(SlowLine(redis_url).running()) if is_disturbed and redis_url else None
+    redis_url = line.url if line else redis_url
     environment = _environment(engine) | {
         "PORT": str(port),
         "LOCAL": "1",
         "SECRET_KEY": "bench",
-        "DATABASE_URL": f"sqlite:///{own}/calls.sqlite3",
+        "DATABASE_URL": f"sqlite:///{own / DATABASE}",
         "PYTHONPATH": str(PROJECT),
         "MAX_CALLS": MOST_CALLS,
         "WEB_CONCURRENCY": str(workers),
         **({"REDIS_URL": redis_url} if redis_url else {}),
+        **({"TOOLS": TOOLS} if is_disturbed else {}),
         **settings,
     }
     migrate = [sys.executable, "-m", "flask", "--app", "flaskapp", "db", "upgrade"]
@@ -133,6 +146,8 @@ def product(
         healthy_after_s=healthy_after_s,
         idle_mb=_idle_mb(_workers(process, workers)),
         is_paced=is_exotel,
+        database=own / DATABASE,
+        line=line,
     )
 
 

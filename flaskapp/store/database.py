@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,12 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-# SQLite waits inside C code, which holds up every call of this worker: so it waits briefly, and
-# History asks again after sleeping, which lets the others go on.
+from flaskapp.store.aside import aside
+
+# SQLite waits inside C code, beside the event loop: briefly, for there are few threads to wait in.
+# Whoever writes asks again after sleeping.
 SQLITE_WAIT_MS = 20
+BEGIN_WRITING = "BEGIN IMMEDIATE"
 CHECKOUT_S = 2
 CONNECT_S = 3
 BUSY = ("database is locked", "database table is locked", "database schema is locked")
@@ -21,11 +25,20 @@ BUSY = ("database is locked", "database table is locked", "database schema is lo
 BUSY_STATES = ("40P01", "40001", "55P03")
 
 
+class PatientConnection(sqlite3.Connection):
+    """The only moments of a transaction in which SQLite waits for the disk, and for others, are its ends."""
+
+    def commit(self) -> None:
+        """Now and then all that was committed is carried from the log to its place, and synced."""
+        aside(super().commit)
+
+
 def engine_options(url: str) -> dict[str, Any]:
     """What SQLAlchemy is told: a checkout waits two seconds at most, and no error quotes what was written."""
     always: dict[str, Any] = {"hide_parameters": True}
     if make_url(url).get_backend_name() == "sqlite":
-        return {**always, "pool_timeout": CHECKOUT_S} if is_file(url) else always
+        own = {"pool_timeout": CHECKOUT_S, "connect_args": {"factory": PatientConnection}}
+        return {**always, **own} if is_file(url) else always
     connect = {"connect_timeout": CONNECT_S}
     return {**always, "pool_timeout": CHECKOUT_S, "pool_pre_ping": True, "connect_args": connect}
 
@@ -54,6 +67,7 @@ def prepare(engine: Engine) -> None:
         return
     event.listen(engine, "connect", _open_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "do_execute", _begin_aside)
 
 
 @contextmanager
@@ -82,4 +96,12 @@ def _open_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql(BEGIN_WRITING if writes else "BEGIN")
+
+
+def _begin_aside(cursor: sqlite3.Cursor, statement: str, parameters: Any, _context: Any) -> bool:
+    """Somebody else may be writing; whether this was done here."""
+    if statement != BEGIN_WRITING:
+        return False
+    aside(cursor.execute, statement)
+    return True

@@ -1,4 +1,4 @@
-"""What the history is told, and the statements that write it; those for lines and events are made once."""
+"""What the history is told, and the statements that write it; those that every call needs are made once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -120,6 +120,8 @@ Inserter = Callable[[Any], Any]
 Prepared = tuple[Insert, dict[str, Any]]
 Statement = Insert | Update | Prepared
 OF_CALL = "of_call"
+OPENED = ("call_sid", "carrier", "caller", "called", "mode", "started_at")
+CHANGES_KEPT = 64  # far more than anybody asks for
 SAVED = tuple(each.name for each in fields(TurnSaved) if each.name != "call_sid")
 
 
@@ -135,26 +137,39 @@ def statements(insert: Inserter, entry: Entry) -> Sequence[Statement]:
     return STATEMENTS[type(entry)](insert, entry)
 
 
-def _opened(insert: Inserter, entry: CallOpened) -> list[Insert]:
+def _opened(insert: Inserter, entry: CallOpened) -> list[Prepared]:
+    values = {**_storable(asdict(entry)), "started_at": entry.at}
+    return [(_call_insert(insert), {f"new_{name}": values[name] for name in OPENED})]
+
+
+@cache
+def _call_insert(insert: Inserter) -> Insert:
     """The first to say it is right: a webhook that comes again opens nothing new."""
-    values = _storable(asdict(entry))
-    values["started_at"] = values.pop("at")
-    statement = insert(Call).values(status="ringing", **values)
-    known = {name: func.coalesce(getattr(Call, name), statement.excluded[name]) for name in values}
-    return [_upsert_call(statement, known | {"status": _higher_status(statement)})]
+    statement = insert(Call).values(status="ringing", **_binds(OPENED))
+    known = {name: func.coalesce(getattr(Call, name), statement.excluded[name]) for name in OPENED}
+    return _upsert_call(statement, known | {"status": _higher_status(statement)})
 
 
-def _changed(insert: Inserter, entry: CallChanged) -> list[Insert]:
+def _changed(insert: Inserter, entry: CallChanged) -> list[Prepared]:
     status = _checked(Call, entry.fields, {"id", "call_sid"}, RANKS, "queued")
-    values = _storable(entry.fields) | {"call_sid": entry.call_sid, "status": status}
-    statement = insert(Call).values(**values)
-    changes = {name: statement.excluded[name] for name in entry.fields}
+    values = {**_storable(entry.fields), "call_sid": entry.call_sid, "status": status}
     if entry.began is not None:
-        is_echo = and_(Call.ended_at.is_not(None), Call.started_at < entry.began - SAME_CALL)
+        values["began"] = entry.began - SAME_CALL
+    statement = _call_change(insert, tuple(entry.fields), entry.began is not None)
+    return [(statement, {f"new_{name}": value for name, value in values.items()})]
+
+
+@lru_cache(CHANGES_KEPT)
+def _call_change(insert: Inserter, names: tuple[str, ...], tells_began: bool) -> Insert:
+    """For all changes of the same columns."""
+    statement = insert(Call).values(**_binds(dict.fromkeys(("call_sid", "status", *names))))
+    changes = {name: statement.excluded[name] for name in names}
+    if tells_began:
+        is_echo = and_(Call.ended_at.is_not(None), Call.started_at < bindparam("new_began"))
         changes = {name: case((is_echo, getattr(Call, name)), else_=new) for name, new in changes.items()}
     if "status_sequence" in changes:
         changes["status_sequence"] = _larger(Call.status_sequence, statement.excluded.status_sequence)
-    return [_upsert_call(statement, changes | {"status": _higher_status(statement)})]
+    return _upsert_call(statement, changes | {"status": _higher_status(statement)})
 
 
 def _turn(insert: Inserter, entry: TurnSaved) -> list[Prepared]:

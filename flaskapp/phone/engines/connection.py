@@ -111,10 +111,11 @@ class Engine:
             "open_timeout": OPEN_WITHIN_S,
             "max_size": MAX_MESSAGE_BYTES,
         }
-        if not self.at.base_url.startswith("http:"):
-            options["ssl"] = self._tls()
         try:
-            self.prepare().realtime.connect(
+            client = self.prepare()
+            if self._in_memory is not None:
+                options["ssl"] = self._in_memory
+            client.realtime.connect(
                 model=self.model,
                 extra_headers=self._headers(),
                 websocket_connection_options={**options, "compression": None},
@@ -129,13 +130,6 @@ class Engine:
             raise EngineRejected(401, type(error).__name__) from error
         return opened[-1].wire
 
-    def _tls(self) -> InMemory:
-        """Made once: reading all the authorities' certificates takes as long as many frames."""
-        with self._making:
-            if self._in_memory is None:
-                self._in_memory = InMemory()
-            return self._in_memory
-
     def _headers(self) -> Mapping[str, Any]:
         """On Azure a key goes as ``api-key``, and only so; a token goes as bearer everywhere."""
         from openai import omit
@@ -148,12 +142,17 @@ class Engine:
         return str(getattr(self._credentials, "key", self._credentials) or "none")
 
     def prepare(self) -> Any:
-        """The client, made once in the process that uses it: half a second that no caller should wait."""
+        """The client, made once in the process that uses it: half a second that no caller should wait.
+
+        With it all the authorities' certificates, whose reading takes as long as many frames.
+        """
         with self._making:
             if self._client is None:
                 from openai import OpenAI
 
                 token = hasattr(self._credentials, "get_token")
+                if not self.at.base_url.startswith("http:"):
+                    self._in_memory = InMemory()
                 key = Tokens(self._credentials, self.at.scope) if token else self._key()
                 self._client = OpenAI(base_url=self.at.base_url, api_key=key, max_retries=0)
             return self._client
