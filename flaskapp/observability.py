@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flaskapp.lean import without
+from flaskapp.log_stream import LogStream
 from flaskapp.metrics import Metrics, watch_process
 from flaskapp.redaction import Redactor, mask_number
 
@@ -77,8 +78,8 @@ def configure_logging(
         format: console, json or plain; empty: console on a terminal, json otherwise.
         secrets: values that no line may contain, beside what the patterns find.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(formatter(format, secrets, handler.stream))
+    handler = logging.StreamHandler(LogStream(stream))
+    handler.setFormatter(formatter(format, secrets, stream))
     handler.set_name("answerline")
     root = logging.getLogger()
     for old in [each for each in root.handlers if each.get_name() == handler.get_name()]:

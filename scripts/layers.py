@@ -78,6 +78,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             *("flaskapp.phone.engines.*", "flaskapp.store", "flaskapp.store.*"),
             *(f"flaskapp.{name}" for name in ("config", "addresses", "signing", "lean")),
             *(f"flaskapp.{name}" for name in ("redaction", "metrics", "observability", "tickets", "parts")),
+            "flaskapp.log_stream",
         ),
     ),
     (4, "desk", ("flaskapp.phone.ai_integration",)),
