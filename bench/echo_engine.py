@@ -82,9 +82,9 @@ class _Session(Peer):
         ).encode()
         self._head, self._from = b"\0", 0  # how this app's appends begin, where their sound does
         self._echoes = 0
-        self._words_at, self._tool_at = engine.words_every or _NEVER, _NEVER
-        if engine.tools_every:  # not all at the same moment
-            self._tool_at = engine.tools_from + number % engine.tools_every
+        # Not all at the same moment: people do not speak in chorus.
+        self._words_at = 1 + number % engine.words_every if engine.words_every else _NEVER
+        self._tool_at = 1 + engine.tools_from + number % engine.tools_every if engine.tools_every else _NEVER
 
     def opened(self) -> None:
         self._tell("session.created", session={"type": "realtime", "object": "realtime.session"})

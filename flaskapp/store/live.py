@@ -58,6 +58,7 @@ def _client(redis_url: str, silence: Silence, decode_responses: bool) -> Any:
         redis_url,
         connection_class=impatient(redis_url, silence),
         decode_responses=decode_responses,
+        driver_info=None,  # it is looked up among all installed packages, for every connection again
         max_connections=MAX_CONNECTIONS,
         socket_timeout=ANSWERS_WITHIN_S,
         socket_connect_timeout=ANSWERS_WITHIN_S,

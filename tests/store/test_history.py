@@ -300,9 +300,12 @@ def test_a_line_that_was_withdrawn_is_no_turn(history):
     assert [one["item"] for one in history.turns("CA1")] == ["b"]
 
 
-def test_lines_and_events_are_written_by_statements_that_are_made_once():
+def test_what_every_call_needs_is_written_by_statements_that_are_made_once():
     lines = [TurnSaved(f"CA{at}", f"i{at}", at, "agent", "yes", 0, 1, "live", False, True) for at in range(2)]
     events = [EventHappened(f"CA{at}", at, "dtmf", {"digit": str(at)}) for at in range(2)]
-    for first, second in (lines, events):
+    opened = [CallOpened(f"CA{at}", "twilio", str(at), "", "live", datetime.now(UTC)) for at in range(2)]
+    changed = [CallChanged(f"CA{at}", {"status": "completed", "duration_ms": at}) for at in range(2)]
+    ended = [CallChanged(f"CA{at}", {"duration_ms": at}, datetime.now(UTC)) for at in range(2)]
+    for first, second in (lines, events, opened, changed, ended):
         made = [[statement for statement, _ in statements(sqlite.insert, each)] for each in (first, second)]
         assert all(one is other for one, other in zip(*made, strict=True))
