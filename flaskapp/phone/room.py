@@ -1,9 +1,12 @@
-"""How many streams this worker has, and whether there is room for another (MAX_CALLS)."""
+"""Whether there is room for another stream (MAX_CALLS), and how many come in at the same time."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from flask import Blueprint, abort, current_app, g
@@ -36,6 +39,71 @@ class Streams:
             self._count -= 1
 
 
+#: Coming in takes many short works in a row. Between those of so few streams others' frames pass in time.
+AT_ONCE = 8
+#: Whoever takes longer waits for somebody else - the carrier, Redis - and is in nobody's way.
+INSIDE_S = 0.2
+#: Carriers give up soon after.
+AT_THE_DOOR_S = 5.0
+LOOKS_EVERY_S = 0.02
+
+
+class Doorway:
+    """Streams come in one after the other, a few at the same time: others speak already.
+
+    Args:
+        at_once: so many are inside, each until it leaves, or for ``inside_s``.
+    """
+
+    def __init__(
+        self,
+        at_once: int = AT_ONCE,
+        inside_s: float = INSIDE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._at_once, self._inside_s, self._clock = at_once, inside_s, clock
+        self._inside: dict[str, float] = {}  # until when each counts
+        self._waiting: deque[threading.Event] = deque()
+        self._guard = threading.Lock()
+
+    def enter(self, call_sid: str, within_s: float = AT_THE_DOOR_S) -> None:
+        """Wait for one's turn; not for ever."""
+        turn, give_up_at = threading.Event(), self._clock() + within_s
+        with self._guard:
+            self._waiting.append(turn)
+        try:
+            while not self._has_turn(call_sid, turn, give_up_at):
+                turn.wait(max(self._free_in_s(), LOOKS_EVERY_S))
+                turn.clear()
+        finally:
+            with self._guard:
+                self._waiting.remove(turn)
+                self._wake()
+
+    def leave(self, call_sid: str) -> None:
+        """It has come in, or is gone; harmless for one that has left already."""
+        with self._guard:
+            self._inside.pop(call_sid, None)
+            self._wake()
+
+    def _has_turn(self, call_sid: str, turn: threading.Event, give_up_at: float) -> bool:
+        now = self._clock()
+        with self._guard:
+            self._inside = {sid: until for sid, until in self._inside.items() if until > now}
+            is_next = self._waiting[0] is turn and len(self._inside) < self._at_once
+            if not is_next and now < give_up_at:
+                return False
+            self._inside[call_sid] = now + self._inside_s
+            return True
+
+    def _wake(self) -> None:
+        if self._waiting and len(self._inside) < self._at_once:
+            self._waiting[0].set()
+
+    def _free_in_s(self) -> float:
+        return min(self._inside.values(), default=0.0) - self._clock()
+
+
 def counts_streams(blueprint: Blueprint) -> None:
     """Have the room that a request of this blueprint found be free again when it is over."""
     blueprint.record_once(_begin_to_count)
@@ -54,6 +122,7 @@ def find_room(call_sid: str) -> None:
     own = current_app.extensions
     if "warm_up" in own:  # in a worker that has just begun: before the stream, not in it
         own["warm_up"]()
+    cast(Doorway, own["doorway"]).enter(call_sid)
     streams, most = cast(Streams, own["streams"]), cast(Settings, own["settings"]).max_calls
     if not streams.enter(most):
         if cast(LiveStore, own["live_store"]).recall(call_sid).get("state") not in BROKEN_OFF:
@@ -61,13 +130,16 @@ def find_room(call_sid: str) -> None:
             own["metrics"].fallbacks.labels("full").inc()
             abort(503, "This worker has no room for another call.")
         streams.enter(None)
-    g.has_room = True
+    g.has_room, g.came_as = True, call_sid
 
 
 def _begin_to_count(state: BlueprintSetupState) -> None:
-    state.app.extensions.setdefault("streams", Streams())
+    own = state.app.extensions
+    own.setdefault("streams", Streams())
+    own["scribe"].came_in = own.setdefault("doorway", Doorway()).leave
 
 
 def _make_room(error: BaseException | None) -> None:
     if g.pop("has_room", False):
         cast(Streams, current_app.extensions["streams"]).leave()
+        cast(Doorway, current_app.extensions["doorway"]).leave(g.pop("came_as"))

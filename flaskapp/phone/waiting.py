@@ -112,7 +112,8 @@ class Watcher:
     def __init__(self, sock: Socket, readable: Callable[[], None]) -> None:
         import gevent
 
-        self._io: Any = gevent.get_hub().loop.io(sock.fileno(), 1)
+        loop = gevent.get_hub().loop
+        self._io: Any = loop.io(sock.fileno(), 1, priority=loop.MAXPRI)  # before greenlets that can go on
         self._readable, self._is_paused = readable, False
         self._io.start(readable)
 

@@ -45,8 +45,8 @@ WRITE_EVERY_S = 0.2
 RETRY_AFTER_S = 1.0
 ENTRIES_KEPT = 50_000
 ENTRIES_AT_ONCE = 500
-#: One transaction: while SQLite is at it, no frame passes. What was written is written again without harm.
-ENTRIES_IN_A_ROW = 20
+#: One transaction: between its ends no frame passes. What was written is written again without harm.
+ENTRIES_IN_A_ROW = 10
 PAUSE_S = 1e-6
 #: Reasons of a leg's end after which the call may go on: its stream broke; somebody else was dialled.
 BROKE, TRANSFERRED, REPLACED = "carrier_lost", "transferred", "replaced"
@@ -87,6 +87,8 @@ class Scribe(Listener):
         self._written.set()
         #: Has what the live engine did not understand taken care of: the key of the turn that does it, or "".
         self.left_over: Callable[[CallEnded], str] = lambda ended: ""
+        #: Is told that a call's stream was let in.
+        self.came_in: Callable[[str], None] = lambda call_sid: None
         #: Is told that a call is over for good; possibly more than once.
         self.over: Callable[[str], None] = lambda call_sid: None
 
@@ -125,6 +127,7 @@ class Scribe(Listener):
             self._feed.begins_again(call_sid)
         fields = {"mode": mode, "status": "in-progress", "engine": self._engine, "model": self._model}
         self.note(CallChanged(call_sid, {"carrier": started.carrier, **fields}))
+        self.came_in(call_sid)
 
     def engine_opened(self, call_sid: str) -> None:
         self._metrics.engine_sessions.inc()
