@@ -73,7 +73,7 @@ class Doorway:
             self._waiting.append(turn)
         try:
             while not self._has_turn(call_sid, turn, give_up_at):
-                turn.wait(max(self._free_in_s(), LOOKS_EVERY_S))
+                turn.wait(max(self._changes_at(give_up_at) - self._clock(), LOOKS_EVERY_S))
                 turn.clear()
         finally:
             with self._guard:
@@ -100,8 +100,9 @@ class Doorway:
         if self._waiting and len(self._inside) < self._at_once:
             self._waiting[0].set()
 
-    def _free_in_s(self) -> float:
-        return min(self._inside.values(), default=0.0) - self._clock()
+    def _changes_at(self, give_up_at: float) -> float:
+        """When there is room at the latest, or no more patience."""
+        return min([give_up_at, *self._inside.values()])
 
 
 def counts_streams(blueprint: Blueprint) -> None:
