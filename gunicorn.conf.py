@@ -31,6 +31,7 @@ sys.path.insert(0, str(PROJECT))
 
 from flaskapp import warm_up  # noqa: E402
 from flaskapp.config import load_settings  # noqa: E402
+from flaskapp.log_stream import LogStream  # noqa: E402
 from flaskapp.metrics import SHARED_FOLDER  # noqa: E402
 from flaskapp.observability import formatter  # noqa: E402
 from flaskapp.phone.errors import ConfigurationError  # noqa: E402
@@ -189,7 +190,7 @@ class RedactingLogger(Logger):
 
     def _set_handler(self, log, output, fmt, stream=None):
         lines = formatter(settings.log_format, settings.secrets().values())
-        super()._set_handler(log, output, lines, stream)
+        super()._set_handler(log, output, lines, LogStream(stream) if output == "-" else stream)
 
 
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"

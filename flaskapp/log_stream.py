@@ -52,6 +52,10 @@ class LogStream:
         if not is_cooperative():
             self._stream.flush()
 
+    def fileno(self) -> int:
+        """Where it writes to."""
+        return self._stream.fileno()
+
     def isatty(self) -> bool:
         """Whether a person reads it."""
         return self._stream.isatty()

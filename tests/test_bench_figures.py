@@ -146,6 +146,20 @@ def test_curves_rise_with_the_calls_and_leave_out_the_load():
     assert list(points(found, "cpu_s_per_call_minute")) == ["product"]
 
 
+def delayed(alone_ms, beside_ms):
+    turns = [{"wait_p50_ms": 0.5, "wait_p99_ms": 1.0, "wait_max_ms": each} for each in (alone_ms, beside_ms)]
+    return {"viewer": {"what": "readers join", "calls": 50, "without": turns[0], "with": turns[1]}}
+
+
+@pytest.mark.parametrize(
+    ("alone_ms", "beside_ms", "is_met"),
+    [(5.0, 20.0, True), (5.0, 21.0, False), (40.0, 50.0, None), (40.0, 9.0, True)],
+)
+def test_a_delay_is_blamed_on_what_happens_only_where_it_is_not_there_without(alone_ms, beside_ms, is_met):
+    found = verdicts(delayed(alone_ms, beside_ms))
+    assert found == {"longest delay of a frame while readers join": is_met}
+
+
 def test_a_run_is_published_between_its_marks_again_and_again(tmp_path):
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- bench: begin -->\nold\n<!-- bench: end -->\nafter\n")

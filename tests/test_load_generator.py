@@ -179,6 +179,9 @@ class Load:
 
     def ask(self, order):
         self._process.stdin.write(json.dumps(order) + "\n")
+        return self.hear()
+
+    def hear(self):
         return json.loads(self._process.stdout.readline())
 
     def quit(self):
@@ -240,3 +243,18 @@ def test_the_engine_over_tls_is_trusted_with_its_authority_alone(load):
         urllib.request.urlopen(url, timeout=PATIENCE_S, context=trusting)
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
         urllib.request.urlopen(url, timeout=PATIENCE_S, context=ssl.create_default_context())
+
+
+def test_a_turn_is_told_as_it_begins_and_its_waits_apart(load):
+    told = load.ask(order(alone(load, 2), tells_turns=True))
+    assert told == {"turn": 0}
+    assert [load.hear() for _ in range(2)] == [{"turn": 1}, {"turn": 2}]
+    (counted,) = load.hear()
+    assert len(counted["turns"]) == 3
+    assert max(turn["wait_max_ms"] for turn in counted["turns"]) == counted["wait_max_ms"] > 0
+
+
+def test_calls_join_in_the_turn_in_which_they_shall(load):
+    ramp = {"streams": [stream() for _ in range(2)], "per_s": 50, "in_turn": 2}
+    (counted,) = load.ask(order(alone(load, 2), ramp=ramp))
+    assert [turn["wait_max_ms"] > 0 for turn in counted["ramp"]["turns"]] == [False, False, True]

@@ -155,6 +155,7 @@ class Engine:
                     self._in_memory = InMemory()
                 key = Tokens(self._credentials, self.at.scope) if token else self._key()
                 self._client = OpenAI(base_url=self.at.base_url, api_key=key, max_retries=0)
+                _ = self._client.default_headers  # what system this is: some programs are run to find out
             return self._client
 
 
