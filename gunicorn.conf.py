@@ -15,7 +15,6 @@ import tempfile
 import time
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import gevent
@@ -147,10 +146,17 @@ class CallWorker(GeventWorker):
         for server in self._servers:
             server.close()
         gevent.spawn_later(LAST_CHANCE_S, self._end_idle)
-        drained = all(server.pool.join(REQUESTS_S) for server in self._servers)
-        if not drained:
+        if not self._has_ended(REQUESTS_S):
             self.log.warning("Worker %s ends with open connections", self.pid)
         drain.settle(SETTLES_S)
+
+    def _has_ended(self, within_s):
+        """Whether all requests are over in time, and all streams, whose requests were over long ago."""
+        streams, ends_by = self.wsgi.extensions["streams"], time.monotonic() + within_s
+        requests_ended = [server.pool.join(within_s) for server in self._servers]
+        while streams.count and time.monotonic() < ends_by:
+            gevent.sleep(LOOKS_EVERY_S)
+        return all(requests_ended) and not streams.count
 
     def _wait(self, is_done, until):
         """Until something is done: show signs of life, and leave what comes to siblings that serve."""
@@ -196,7 +202,7 @@ class RedactingLogger(Logger):
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = CallWorker
-# A call holds one connection for its whole length; the app itself limits how many it takes.
+# Of requests. Calls are no requests once they have begun: the app itself limits how many it takes.
 worker_connections = 2000
 # Of the worker's heartbeat, not of a request: a loop that is stuck this long is lost.
 timeout = 30
@@ -225,11 +231,7 @@ def on_starting(server):
     if server.master_pid == 0:
         for address in server.cfg.address:
             _refuse_taken(address)
-    check = get_context("fork").Process(target=_check_database)
-    check.start()
-    check.join()
-    if check.exitcode:
-        sys.exit(1)
+    _check_database()
     # Before any worker imports prometheus_client, which looks for it at its import.
     if SHARED_FOLDER not in os.environ:
         os.environ[SHARED_FOLDER] = tempfile.mkdtemp(prefix=OWN_FOLDER)
@@ -257,7 +259,21 @@ def on_exit(server):
 
 
 def _check_database():
-    """In a process of its own, which has read the settings already: SQLAlchemy is nothing for the master."""
+    """Where a look at the file does not do, in a process of its own: SQLAlchemy is nothing for the master."""
+    from flaskapp.store.revisions import is_known_to_be_new
+
+    if is_known_to_be_new(settings.database_url):
+        return
+    from multiprocessing import get_context
+
+    check = get_context("fork").Process(target=_check_thoroughly)
+    check.start()
+    check.join()
+    if check.exitcode:
+        sys.exit(1)
+
+
+def _check_thoroughly():
     from flaskapp.store.migrate import check
 
     check(settings)

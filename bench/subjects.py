@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import children, resident_mb
+from rig import wait_until_quiet
 from slow_line import SlowLine
 
 BENCH = Path(__file__).resolve().parent
@@ -255,6 +256,8 @@ def _workers(process: subprocess.Popen[bytes], count: int) -> tuple[int, ...]:
 
 
 def _idle_mb(pids: Sequence[int]) -> float:
+    """When all is loaded that is loaded before the first call, after the first answer."""
+    wait_until_quiet(pids)
     return sum(resident_mb(pid) for pid in pids)
 
 

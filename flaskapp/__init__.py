@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 64 << 10
 #: What the first call, or the first transfer, would import while others speak.
 ASKED_FOR_IN_CALLS = ("openai.resources.realtime.realtime", "websockets.sync.client", "twilio.rest")
+#: Of the engine's client: what it can say about everything that we never ask it for.
+GATHERED = tuple(
+    f"openai.types{each}" for each in ("", ".shared", ".audio", ".chat", ".responses", ".realtime")
+)
 PAUSE_S = 1e-3  # in which whatever waits is done
 
 
@@ -190,9 +194,10 @@ def _warm_up(app: Flask) -> None:
     import time
     from importlib import import_module
 
-    from flaskapp.lean import without
+    from flaskapp.lean import by_the_piece, without
 
     own = app.extensions
+    by_the_piece(*GATHERED)
     if own["rtmt"] is not None:
         with without("aiohttp"):  # for clients that wait in asyncio
             own["rtmt"].engine.prepare()

@@ -5,6 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec
+from types import ModuleType
+from typing import Any
 
 
 @contextmanager
@@ -21,3 +26,39 @@ def without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def by_the_piece(*packages: str) -> None:
+    """Of these packages only those modules are loaded from now on that are asked for.
+
+    For packages of a library whose ``__init__`` gathers hundreds of modules of which a few are needed. It is
+    carried out all the same, when a name is asked for that no module has; whatever could be had before
+    can be had still. What is loaded already stays. Parents come before their packages.
+    """
+    for name in packages:
+        spec = None if name in sys.modules else _spec(name)
+        if spec is not None and spec.loader is not None and spec.submodule_search_locations:
+            module = module_from_spec(spec)
+            module.__class__ = _ByThePiece
+            sys.modules[name] = module
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """Without loading the packages that it lies in."""
+    parent = name.rpartition(".")[0]
+    if not parent:
+        return PathFinder.find_spec(name)
+    around = _spec(parent)
+    return PathFinder.find_spec(name, around.submodule_search_locations) if around else None
+
+
+class _ByThePiece(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__) is not None:
+            return import_module(f"{self.__name__}.{name}")
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        if self.__spec__ is not None and self.__spec__.loader is not None:
+            self.__spec__.loader.exec_module(self)
+        return getattr(self, name)

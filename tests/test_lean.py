@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
+import pytest
+
+from flaskapp.lean import by_the_piece
 from tests.conftest import PROJECT
 
 SCRIPT = """
@@ -20,7 +24,10 @@ unasked = ("openai", "alembic", "flask_migrate", "rich", "fakeredis", "numpy")
 print(*(name for name in unasked if name in before))
 print(*(name for name in ("openai", "aiohttp") if name in sys.modules))
 print(gc.get_freeze_count() > 10_000)
+print(sum(name.startswith("openai.types.") for name in sys.modules) < 300)
 import aiohttp
+from openai.types.responses import Response
+from openai.types import Completion
 """
 
 
@@ -33,5 +40,58 @@ def test_a_worker_loads_nothing_for_features_that_it_has_not_and_the_engines_cli
         timeout=120,
         check=False,
     )
-    assert done.stdout.splitlines() == ["", "openai", "True"], done.stderr
+    assert done.stdout.splitlines() == ["", "openai", "True", "True"], done.stderr
     assert done.returncode == 0, "what was left out can be had afterwards"
+
+
+PACKAGE = {
+    "__init__.py": "from .one import One\nfrom .two import Two\nALL = 'everything'\n",
+    "one.py": "class One:\n    pass\n",
+    "two.py": "from .inner import Inner\nclass Two(Inner):\n    pass\n",
+    "inner/__init__.py": "from .part import Inner\nfrom .other import Other\n",
+    "inner/part.py": "class Inner:\n    pass\n",
+    "inner/other.py": "class Other:\n    pass\n",
+}
+
+
+@pytest.fixture
+def gathering(tmp_path, monkeypatch):
+    """A package that gathers what its modules have, and how many of them are loaded."""
+    name = f"gathering{tmp_path.name.translate(str.maketrans('-[]', '___'))}"
+    for path, text in PACKAGE.items():
+        file = tmp_path / name / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield name, lambda: sorted(each.removeprefix(name) for each in set(sys.modules) - before)
+    for each in set(sys.modules) - before:
+        del sys.modules[each]
+
+
+def test_of_a_package_by_the_piece_only_what_is_asked_for_is_loaded(gathering):
+    name, loaded = gathering
+    by_the_piece(name, f"{name}.inner")
+    assert import_module(f"{name}.one").One
+    assert loaded() == ["", ".inner", ".one"]
+    assert import_module(name).inner.part.Inner
+    assert loaded() == ["", ".inner", ".inner.part", ".one"]
+
+
+def test_what_no_module_of_it_has_can_be_had_all_the_same(gathering):
+    name, loaded = gathering
+    by_the_piece(name, f"{name}.inner")
+    package = import_module(name)
+    assert package.ALL == "everything"
+    assert package.Two.__mro__[1] is import_module(f"{name}.inner").Inner
+    assert ".inner.other" in loaded()
+    with pytest.raises(AttributeError):
+        _ = package.nothing
+
+
+def test_what_is_loaded_already_or_is_not_there_stays_as_it_is(gathering):
+    name, _ = gathering
+    package = import_module(name)
+    by_the_piece(name, f"{name}.none", "nobodys.package")
+    assert sys.modules[name] is package
+    assert f"{name}.none" not in sys.modules

@@ -31,9 +31,10 @@ from flaskapp.phone.doorstep import wait_for_start
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, part
 from flaskapp.phone.resumption import past_of, take_up
-from flaskapp.phone.room import Streams, counts_streams, find_room
+from flaskapp.phone.room import Streams, counts_streams, find_room, keep_room
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 from flaskapp.phone.server_socket import ServerSocket, need_gunicorn, sock
+from flaskapp.phone.wire import Wire
 from flaskapp.problems import register_problems
 from flaskapp.redaction import mask_number
 
@@ -107,49 +108,58 @@ def exotel(ws: ServerSocket) -> None:
     metrics = part("metrics").websockets.labels("carrier")
     metrics.inc()
     try:
-        _serve(ws)
+        call_sid, serve = _taken_in(ws)
     except Exception:  # the call's edge: what escapes here would be written into the stream as HTTP
         log.exception("A call's socket failed")
         ws.wire.close(1011, "internal error")
-    finally:
+        call_sid, serve = "", None
+    if serve is None:
         metrics.dec()
+    else:
+        ws.leave_to(serve, call_sid, metrics.dec, keep_room())
 
 
-def _serve(ws: ServerSocket) -> None:
+def _taken_in(ws: ServerSocket) -> tuple[str, Callable[[Wire], None] | None]:
+    """The call that the stream's start names, and what serves it; None where it is not to be served."""
     wire = ws.wire
     found = wait_for_start(wire, _codec(), on_fault=lambda kind: part("metrics").faults.labels(kind).inc())
     if found is None:
-        return
+        return "", None
     started, messages = found
-    if not CALL_SID.fullmatch(started.call_sid):
+    call_sid = started.call_sid
+    if not CALL_SID.fullmatch(call_sid):
         wire.close(1008, "no call of that name")
-        return
-    with bound_call(started.call_sid):
-        if not _has_room(started.call_sid):
+        return "", None
+    with bound_call(call_sid):
+        if not _has_room(call_sid):
             wire.close(1013, "no room")
-            return
+            return call_sid, None
         known = _let_in(ws, started)
         if known is None:
-            return
+            return call_sid, None
         wire.unread(messages)
-        own, live, call_sid = current_app.extensions, live_store(), started.call_sid
+        return call_sid, _service(call_sid, known)
 
-        def admit(started: StreamStarted) -> None:
+
+def _service(call_sid: str, known: Mapping[str, str]) -> Callable[[Wire], None]:
+    """Serves this call when its request is over."""
+    app, live = current_app._get_current_object(), live_store()  # type: ignore[attr-defined]
+    handler, past = cast(RTMTAudioHandler, part("rtmt")), past_of(call_sid, live, part("audio"), time.time())
+    codec, listens = _codec(), _is_one_way()
+    called, caller = known.get("called", ""), known.get("caller", "")
+
+    def admit(started: StreamStarted) -> None:
+        with app.app_context():
             take_up(call_sid, live, note)
             # one without a name is called by its call's, which no report does
             named = "" if started.stream_id == call_sid else started.stream_id
             exotel_flow.begins_anew(call_sid, named)
 
-        cast(RTMTAudioHandler, own["rtmt"]).serve(
-            wire,
-            call_sid,
-            called=known.get("called", ""),
-            caller=known.get("caller", ""),
-            carrier=_codec(),
-            admit=admit,
-            past=past_of(call_sid, live, own["audio"], time.time()),
-            listens=_is_one_way(),
-        )
+    def serve(wire: Wire) -> None:
+        numbers = {"called": called, "caller": caller}
+        handler.serve(wire, call_sid, **numbers, carrier=codec, admit=admit, past=past, listens=listens)
+
+    return serve
 
 
 def _has_room(call_sid: str) -> bool:

@@ -28,6 +28,10 @@ class _Queued:
     droppable: bool
 
 
+#: Of all that have never had anything to keep, as nearly all: each of their own would take half a kilobyte.
+_NOTHING: deque[_Queued] = deque()
+
+
 class Outbox:
     """A queue of bytes for one socket.
 
@@ -41,7 +45,7 @@ class Outbox:
     def __init__(self, limit_bytes: int) -> None:
         self.size = self.dropped = 0
         self.limit_bytes = limit_bytes
-        self._queue: deque[_Queued] = deque()
+        self._queue = _NOTHING
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -57,6 +61,8 @@ class Outbox:
 
     def put(self, data: bytes, taken: int, messages: int, droppable: bool) -> None:
         """Keep what the socket did not take of some frames; beyond the limit the oldest audio goes."""
+        if self._queue is _NOTHING:
+            self._queue = deque()
         self._queue.append(_Queued(memoryview(data)[taken:], messages, droppable))
         self.size += len(data) - taken
         if self.is_full:
@@ -77,6 +83,8 @@ class Outbox:
 
     def drop(self, down_to_bytes: int = 0) -> None:
         """Oldest droppable first; never the head, of which the peer may have a part already."""
+        if not self._queue:
+            return
         kept: deque[_Queued] = deque()
         for at, queued in enumerate(self._queue):
             if at and queued.droppable and self.size > down_to_bytes:

@@ -38,6 +38,11 @@ class Streams:
         with self._guard:
             self._count -= 1
 
+    @property
+    def count(self) -> int:
+        """How many there are at the moment."""
+        return self._count
+
 
 #: Coming in takes many short works in a row. Between those of so few streams others' frames pass in time.
 AT_ONCE = 8
@@ -134,6 +139,19 @@ def find_room(call_sid: str) -> None:
     g.has_room, g.came_as = True, call_sid
 
 
+def keep_room() -> Callable[[], None]:
+    """The room that this request found stays taken when it is over, until what is returned is called."""
+    if not g.pop("has_room", False):
+        return lambda: None
+    own, came_as = current_app.extensions, g.pop("came_as")
+
+    def make_room() -> None:
+        cast(Streams, own["streams"]).leave()
+        cast(Doorway, own["doorway"]).leave(came_as)
+
+    return make_room
+
+
 def _begin_to_count(state: BlueprintSetupState) -> None:
     own = state.app.extensions
     own.setdefault("streams", Streams())
@@ -141,6 +159,4 @@ def _begin_to_count(state: BlueprintSetupState) -> None:
 
 
 def _make_room(error: BaseException | None) -> None:
-    if g.pop("has_room", False):
-        cast(Streams, current_app.extensions["streams"]).leave()
-        cast(Doorway, current_app.extensions["doorway"]).leave(g.pop("came_as"))
+    keep_room()()

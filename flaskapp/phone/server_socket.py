@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
+import logging
+import ssl
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import flask_sock
@@ -13,7 +17,10 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from werkzeug.exceptions import BadRequest
 
+from flaskapp.observability import bound_call
 from flaskapp.phone.wire import Wire
+
+log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 << 10
 GUNICORN = "gunicorn -c gunicorn.conf.py wsgi:app"
@@ -28,6 +35,8 @@ class ServerSocket:
     name up for every request.
     """
 
+    __slots__ = ("_is_left", "_outlives", "wire")
+
     mode = "gunicorn"
 
     def __init__(self, environ: dict[str, Any], **_: Any) -> None:
@@ -37,12 +46,52 @@ class ServerSocket:
             raise BadRequest("This is no WebSocket handshake.")
         # gunicorn has read the request: what follows are frames from the first byte on.
         protocol = ServerProtocol(state=State.OPEN, max_size=MAX_MESSAGE_BYTES)
-        self.wire = Wire(environ["gunicorn.socket"], protocol)
+        sock = environ["gunicorn.socket"]
+        self._outlives = not isinstance(sock, ssl.SSLSocket)  # there are no two of those for a connection
+        self._is_left = False
+        # gunicorn closes the one that it has as soon as the request is over.
+        self.wire = Wire(sock.dup() if self._outlives else sock, protocol)
         self.wire.accept(answer)
 
+    def leave_to(self, serve: Callable[[Wire], None], call_sid: str, *ended: Callable[[], None]) -> None:
+        """Have the connection served by a thread of its own (under gevent a greenlet), and closed then.
+
+        So a call does not keep its request: the environment, the parser, the contexts and the deep stack
+        of that would be half of what an idle call takes. Where the server does TLS itself its
+        connection cannot be had apart from the request, which then waits until the call is over.
+
+        Args:
+            serve: returns when the call is over.
+            ended: called when the connection is closed, too.
+        """
+        if self._outlives:
+            _thread.start_new_thread(self._serve, (serve, call_sid, ended))
+            self._is_left = True
+        else:
+            self._serve(serve, call_sid, ended)
+
+    def _serve(
+        self, serve: Callable[[Wire], None], call_sid: str, ended: Iterable[Callable[[], None]]
+    ) -> None:
+        try:
+            with bound_call(call_sid):
+                serve(self.wire)
+        except Exception:  # the call's edge: what escapes a request would be written into the stream as HTTP
+            log.exception("A call's socket failed", extra={"call_sid": call_sid})
+            self.wire.close(1011, "internal error")
+        finally:
+            self._end()
+            for each in ended:
+                each()
+
     def close(self) -> None:
+        """The request is over."""
+        if not self._is_left:
+            self._end()
+
+    def _end(self) -> None:
         self.wire.close()
-        self.wire.dispose()
+        self.wire.dispose(close_socket=self._outlives)
 
 
 flask_sock.Server = ServerSocket

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import cast
 
 from flask import Blueprint, Response, abort, current_app, request
 
 from flaskapp.access import check_signature, checked_call_sid, is_local
-from flaskapp.observability import bound_call
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.resumption import past_of, take_up
-from flaskapp.phone.room import counts_streams, find_room
+from flaskapp.phone.room import counts_streams, find_room, keep_room
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
 from flaskapp.phone.server_socket import ServerSocket, need_gunicorn, sock
+from flaskapp.phone.wire import Wire
 from flaskapp.store.live import LiveStore
 from flaskapp.store.scribe import Scribe
 from flaskapp.tickets import Tickets
-
-log = logging.getLogger(__name__)
 
 sockets = Blueprint("sockets", __name__)
 counts_streams(sockets)
@@ -55,15 +52,11 @@ def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
             tickets.spend(given, call_sid)
         take_up(call_sid, live, scribe.note)
 
+    def serve(wire: Wire) -> None:
+        handler.serve(wire, call_sid, called=called, caller=caller, admit=admit, past=past)
+
     metrics.inc()
-    try:
-        with bound_call(call_sid):
-            handler.serve(ws.wire, call_sid, called=called, caller=caller, admit=admit, past=past)
-    except Exception:  # the call's edge: what escapes here would be written into the stream as HTTP
-        log.exception("A call's socket failed", extra={"call_sid": call_sid})
-        ws.wire.close(1011, "internal error")
-    finally:
-        metrics.dec()
+    ws.leave_to(serve, call_sid, metrics.dec, keep_room())
 
 
 sock.route("/stream-audio/<call_sid>", bp=sockets)(stream_audio)

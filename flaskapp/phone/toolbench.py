@@ -77,12 +77,16 @@ class Toolbench:
         at_once_in_a_call: int = AT_ONCE_IN_A_CALL,
     ) -> None:
         self._own = tuple(tools)
+        self._toolboxes: dict[int, tuple[Agent, Toolbox]] = {}  # there are few agents, and many calls
         self._places = Places(at_once, at_once_in_a_call)
         _check(self._own, agents)
 
     def toolbox(self, agent: Agent) -> Toolbox:
         """What this agent may use."""
-        return toolbox(agent, self._own)
+        known = self._toolboxes.get(id(agent))
+        if known is None or known[0] is not agent:
+            known = self._toolboxes[id(agent)] = (agent, toolbox(agent, self._own))
+        return known[1]
 
     def schemas(self, agent: Agent) -> tuple[dict[str, Any], ...]:
         """What this agent may use, as a Realtime session's ``tools`` (a chat's, each in ``function``)."""

@@ -116,6 +116,7 @@ class Toolbox:
             if each.name in self._tools:
                 raise ConfigurationError(f"TOOLS: two tools are called {each.name}; rename one of them")
             self._tools[each.name] = each
+        self._schemas = tuple(each.schema() for each in self._tools.values())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,8 +126,8 @@ class Toolbox:
         return self._tools.get(name)
 
     def schemas(self) -> tuple[dict[str, Any], ...]:
-        """All of them, as a Realtime session takes them."""
-        return tuple(each.schema() for each in self._tools.values())
+        """All of them, as a Realtime session takes them; the same for all who ask, not to be changed."""
+        return self._schemas
 
 
 @overload

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 ANSWERS_WITHIN_S = 1.0
 OWN_CALLS_KEPT = 2000
 MAX_CONNECTIONS = 1000  # redis-py's own limit of 100 fails the hundred-and-first call
+READ_BYTES = 8192  # each connection keeps so much; a burst of calls leaves a hundred connections behind
 RACES = 20  # others may be quicker so often before we give up
 USAGE = "usage:"
 
@@ -62,6 +63,7 @@ def _client(redis_url: str, silence: Silence, decode_responses: bool) -> Any:
         max_connections=MAX_CONNECTIONS,
         socket_timeout=ANSWERS_WITHIN_S,
         socket_connect_timeout=ANSWERS_WITHIN_S,
+        socket_read_size=READ_BYTES,
         retry=Retry(NoBackoff(), 1),
     )
 

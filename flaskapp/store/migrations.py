@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import click
 from flask import Flask
 from sqlalchemy import Engine, inspect, text
 
-from flaskapp.config import PROJECT
+from flaskapp.store.revisions import MIGRATIONS, newest
 
-MIGRATIONS = PROJECT / "migrations"
-_NAMED = re.compile(r"""^(revision|down_revision) *= *["']([^"']+)["']""", re.MULTILINE)
+__all__ = ["MIGRATIONS", "init_migrations", "is_behind", "newest"]
 
 
 def init_migrations(app: Flask, db: Any) -> None:
@@ -54,13 +51,3 @@ def is_behind(engine: Engine) -> bool:
         if not inspect(connection).has_table("alembic_version"):
             return True
         return set(connection.scalars(text("SELECT version_num FROM alembic_version"))) != newest()
-
-
-def newest(migrations: Path = MIGRATIONS) -> set[str]:
-    """The revisions that no other one follows, as their files name them."""
-    revisions: set[str] = set()
-    followed: set[str] = set()
-    for file in (migrations / "versions").glob("*.py"):
-        for name, revision in _NAMED.findall(file.read_text(encoding="utf-8")):
-            (revisions if name == "revision" else followed).add(revision)
-    return revisions - followed
