@@ -31,8 +31,8 @@ MULAW_SILENCE = b"\xff"
 # Comfort noise on a telephone line stays under 20 of 32767, quiet speech is above 300.
 VOICE_RMS = 150
 SPEECH_MS = 200  # less is a click, a breath, a key
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_PADDINGS = (b"==", b"=", b"")
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+PADDINGS = (b"==", b"=", b"")
 
 _PCM, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0006, 0x0007, 0xFFFE
 
@@ -53,8 +53,8 @@ def base64_size(payload: bytes) -> int:
     Raises:
         ValueError: it is not base64.
     """
-    size, rest = len(payload), payload.translate(None, _BASE64)
-    if size & 3 or rest not in _PADDINGS or not payload.endswith(rest):
+    size, rest = len(payload), payload.translate(None, BASE64)
+    if size & 3 or rest not in PADDINGS or not payload.endswith(rest):
         raise ValueError("not base64")
     return size // 4 * 3 - len(rest)
 

@@ -48,7 +48,8 @@ class FastPath:
     #: First what a frame touches.
     __slots__ = (
         *("is_open", "_pass_in", "_carrier_audio", "_room_ms", "_clock", "_heard_at", "_heard", "wants_in"),
-        *("_leg", "_engine_audio", "_voice", "_call", "_playback", "wants_out"),
+        *("_leg", "_is_known", "_more", "_goes_on", "_greeting", "_pass_out", "wants_out"),
+        *("_engine_audio", "_voice", "_call", "_playback", "_learn"),
         *("_carrier_event", "_engine_event", "_append", "_inbox", "_ring", "in_s", "out_s"),
     )
 
@@ -72,11 +73,13 @@ class FastPath:
         self._inbox, self._ring = inbox, ring
         self._carrier_audio: Callable[[bytes], CallerAudio | None] = getattr(carrier, "audio", _unknown)
         self._carrier_event = carrier.decode
+        self._pass_out, self._goes_on, self._greeting = playback.pass_on, call.goes_on, call.talk.greeting
         self.uses(RealtimeSession(PCMU))
 
     def uses(self, session: RealtimeSession) -> None:
         """The engine's codec, once the stream's format is known."""
         self._engine_audio, self._engine_event, self._append = session.audio, session.decode, session.append
+        self._learn, self._more, self._is_known = session.learn, session.more, False
 
     def open(self, leg: Leg | None) -> None:
         """Nobody is at work on the call, and nothing waits for it.
@@ -85,7 +88,9 @@ class FastPath:
             leg: the engine's leg whose words count; None: there is none.
         """
         self._leg, self._pass_in = leg, leg.pass_on if leg is not None else None
-        self._room_ms, self._voice = self._call.hears, self._call.speaks
+        self._room_ms, voice = self._call.hears, self._call.speaks
+        if voice != self._voice:
+            self._voice, self._is_known = voice, False
         self.is_open = self._pass_in is not None and not self._inbox
 
     def close(self) -> None:
@@ -119,16 +124,27 @@ class FastPath:
 
     def take_out(self, leg: Leg, text: bytes) -> bool:
         """The same for what a read of the engine's socket brought."""
-        if not self.is_open or leg is not self._leg or (audio := self._engine_audio(text)) is None:
+        if not self.is_open or leg is not self._leg:
+            return False
+        if self._is_known and (more := self._more(text)) is not None:  # as nearly always
+            now = self._clock()
+            self._goes_on(more[1], now)
+            if self._greeting.reply_id:
+                self._greeting.takes(more[0])
+            self._pass_out(more[0])
+            if self.wants_out:
+                self.out_s, self.wants_out = self._clock() - now, False
+            return True
+        if (audio := self._engine_audio(text)) is None:
             return False
         if (audio.response_id, audio.item_id, audio.content_index) != self._voice:
             return False
         if audio.payload:
             now = self._clock()
             self._call.spoke(audio, now)
-            self._playback.pass_on(audio.payload)
-            if self.wants_out:
-                self.out_s, self.wants_out = self._clock() - now, False
+            self._pass_out(audio.payload)
+            self._learn(text, audio)
+            self._is_known = True
         return True
 
     def from_carrier(self, messages: Sequence[bytes]) -> None:

@@ -16,7 +16,7 @@ TEXT = 0x81  # FIN and the opcode for text, nothing reserved
 MASKED = 0x80
 MASKS_AT_ONCE = 256
 USUAL = 1024  # bytes: nearly all messages have fewer
-_masks: list[bytes] = []  # each is used once
+masks: list[bytes] = []  # each is used once
 
 
 def measure(data: bytes, at: int) -> tuple[int, int] | None:
@@ -83,13 +83,13 @@ def text_frames(messages: Sequence[bytes], is_masked: bool) -> bytes:
 def text_frame(message: bytes, is_masked: bool) -> bytes:
     """A message as one frame; clients mask theirs."""
     size = len(message)
-    header = _HEADERS[is_masked][size] if size < USUAL else _header(size, is_masked)
     if not is_masked:
-        return header + message
+        return (PLAIN_HEADERS[size] if size < USUAL else _header(size, False)) + message
+    header = MASKED_HEADERS[size] if size < USUAL else _header(size, True)
     try:
-        mask = _masks.pop()
+        mask = masks.pop()
     except IndexError:
-        mask = _mask()
+        mask = more_masks()
     return header + mask + apply_mask(message, mask)
 
 
@@ -103,15 +103,18 @@ def _header(size: int, is_masked: bool) -> bytes:
     return bytes((TEXT, bit | 127)) + size.to_bytes(8, "big")
 
 
-def _mask() -> bytes:
+def more_masks() -> bytes:
     """A key for one frame; a system call for each would take longer than the masking."""
     data = os.urandom(4 * MASKS_AT_ONCE)
-    _masks.extend([data[at : at + 4] for at in range(4, len(data), 4)])
+    masks.extend([data[at : at + 4] for at in range(4, len(data), 4)])
     return data[:4]
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_masks.clear)  # two processes must not use the same ones
+    os.register_at_fork(after_in_child=masks.clear)  # two processes must not use the same ones
 
 
-_HEADERS = tuple(tuple(_header(size, is_masked) for size in range(USUAL)) for is_masked in (False, True))
+#: By the message's size.
+PLAIN_HEADERS, MASKED_HEADERS = (
+    tuple(_header(size, is_masked) for size in range(USUAL)) for is_masked in (False, True)
+)

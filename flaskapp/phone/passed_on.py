@@ -47,6 +47,10 @@ class PassedOn(Attention):
         if talk.greeting.reply_id:
             talk.greeting.takes(audio.payload)
 
+    def goes_on(self, duration_ms: float, now: float) -> None:
+        """More of the part that ``spoke`` was last told of is passed on to the carrier."""
+        self.talk.playout.goes_on(duration_ms / 1000, now - self._began)
+
     @property
     def is_calm(self) -> bool:
         """Whether somebody speaks, and all that time could bring about can wait for half a second."""

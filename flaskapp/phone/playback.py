@@ -63,11 +63,11 @@ class Playback:
 
     def pass_on(self, payload: bytes) -> None:
         """Audio that is to be played at once, and nothing else; called in the event loop only."""
-        messages = self._carrier.media(payload)
-        if len(messages) == 1:
-            self._sink.pass_on(messages[0])
+        around = self._carrier.around
+        if around is not None and len(payload) <= around[2]:
+            self._sink.pass_on(around[0] + payload + around[1])
         else:
-            self._sink.send(messages, droppable=True)
+            self._sink.send(self._carrier.media(payload), droppable=True)
 
     def play_now(self, payloads: list[bytes]) -> None:
         """Audio, and nothing else, that one read brought."""

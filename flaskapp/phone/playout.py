@@ -89,6 +89,15 @@ class Playout:
             self.spans.append(Span(item_id, content_index, self.ends_at, seconds))
         self.ends_at += seconds
 
+    def goes_on(self, seconds: float, now: float) -> None:
+        """More audio of the part whose was the last."""
+        last = self.spans[-1]
+        if now <= self.ends_at:
+            last.seconds += seconds
+            self.ends_at += seconds
+        else:
+            self.sent(last.item_id, last.content_index, seconds * 1000, now)
+
     def mark(self) -> str:
         """A new mark behind everything sent so far: its name."""
         self.marks_made += 1

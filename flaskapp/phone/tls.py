@@ -19,19 +19,29 @@ READ_BYTES = 65_536
 class TlsSocket:
     """The client's end of a connection; its handshake is done when it is made, in the socket's timeout.
 
+    Attributes:
+        unsent: encrypted bytes that the system has not taken yet.
+
     Raises:
         ssl.SSLError, OSError, TimeoutError: there is no such connection.
     """
+
+    __slots__ = (
+        *("_recv", "_feed", "_incoming", "_read", "_outgoing", "unsent", "_write", "_encrypted", "_send"),
+        *("_sock", "_tls"),
+    )
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str | None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._sock = sock
-        self._unsent = memoryview(b"")  # encrypted, and not taken by the system yet
+        self.unsent = memoryview(b"")
         self._shake_hands()
         # gevent's own methods know how to wait, which is not for us: past them.
         plain: Any = getattr(sock, "_sock", sock)
         self._recv, self._send = plain.recv, plain.send
+        self._feed, self._read = self._incoming.write, self._tls.read
+        self._write, self._encrypted = self._tls.write, self._outgoing.read
 
     def _shake_hands(self) -> None:
         within_s = self._sock.gettimeout()
@@ -60,20 +70,19 @@ class TlsSocket:
         data = self._recv(size)
         if not data:
             return b""
-        incoming, tls = self._incoming, self._tls
-        incoming.write(data)
-        clear = tls.read(READ_BYTES)
-        if incoming.pending or tls.pending():
+        self._feed(data)
+        clear = self._read(READ_BYTES)  # a record, which has 16 KiB at most
+        if self._incoming.pending:
             clear = self._rest(clear)
         if self._outgoing.pending:  # TLS has something to say for itself
-            self._encrypted()
+            self._send_encrypted()
         return clear
 
     def _rest(self, first: bytes) -> bytes:
         parts = [first]
         try:
             while parts[-1] and (self._incoming.pending or self._tls.pending()):
-                parts.append(self._tls.read(READ_BYTES))
+                parts.append(self._read(READ_BYTES))
             is_over = bool(first) and not parts[-1]
         except ssl.SSLWantReadError:
             is_over = False
@@ -96,32 +105,27 @@ class TlsSocket:
         Raises:
             BlockingIOError: earlier bytes have to go first.
         """
-        if self._unsent and not self.flush():
+        if self.unsent and not self.flush():
             raise BlockingIOError
         size = len(data)
-        done = self._tls.write(data) if size else 0
+        done = self._write(data) if size else 0
         while done < size:  # a record holds 16 KiB
-            done += self._tls.write(memoryview(data)[done:])
-        self._encrypted()
+            done += self._write(memoryview(data)[done:])
+        self._send_encrypted()
         return size
 
-    def _encrypted(self) -> None:
+    def _send_encrypted(self) -> None:
         """Send what is encrypted by now."""
-        data = self._outgoing.read()
-        if self._unsent:
-            self._unsent = memoryview(bytes(self._unsent) + data)
+        data = self._encrypted()
+        if self.unsent:
+            self.unsent = memoryview(bytes(self.unsent) + data)
         elif (sent := self._try(data)) < len(data):
-            self._unsent = memoryview(data)[sent:]
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that wait for the peer to read."""
-        return len(self._unsent)
+            self.unsent = memoryview(data)[sent:]
 
     def flush(self) -> bool:
         """Send what waits; whether nothing is left."""
-        self._unsent = self._unsent[self._try(self._unsent) :]
-        return not self._unsent
+        self.unsent = self.unsent[self._try(self.unsent) :]
+        return not self.unsent
 
     def _try(self, data: bytes | memoryview) -> int:
         try:

@@ -20,11 +20,13 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from websockets.client import ClientProtocol
+from websockets.frames import apply_mask
 from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.frames import MASKED_HEADERS, PLAIN_HEADERS, USUAL, masks
 from flaskapp.phone.inlet import Inlet
 from flaskapp.phone.outbox import Outbox, Waiting
 from flaskapp.phone.short_reader import READ_BYTES, WAIT, ShortClientReader, ShortReader
@@ -258,7 +260,17 @@ class Wire:
         """One droppable message, as ``send`` does it but with less work; called in the event loop only."""
         if not self._inlet.is_open or self._is_dead:
             return
-        frame = frames.text_frame(message, self._is_client)
+        size = len(message)
+        if size >= USUAL:
+            frame = frames.text_frame(message, self._is_client)
+        elif self._is_client:
+            try:
+                mask = masks.pop()
+            except IndexError:
+                mask = frames.more_masks()
+            frame = MASKED_HEADERS[size] + mask + apply_mask(message, mask)
+        else:
+            frame = PLAIN_HEADERS[size] + message
         if self._drainer is not None:  # there is something that goes first
             self._keep(frame, 0, 1, True)
             return
@@ -332,7 +344,7 @@ class Wire:
     @property
     def _unsent(self) -> int:
         """Encrypted bytes that no outbox may drop any more."""
-        return self._tls.unsent if self._tls is not None else 0
+        return len(self._tls.unsent) if self._tls is not None else 0
 
     def _drained(self) -> bool:
         with self._lock:

@@ -28,11 +28,16 @@ class Carrier(Protocol):
         name: of the carrier, as history and metrics have it.
         formats: the engines' names for what its streams may bring (``audio/pcmu``, ``audio/pcm``).
         takes_orders: it can be told to dial somebody while a stream runs; else the stream's end does it.
+        around: what a message of audio says before its payload, and after it, and how long that may be;
+            None: not known yet, or messages differ in more.
     """
 
     name: str
     formats: tuple[str, ...]
     takes_orders: bool
+
+    @property
+    def around(self) -> tuple[bytes, bytes, int] | None: ...
 
     def decode(self, message: bytes) -> Event | None:
         """One message as an event; None for what needs no answer; never raises."""
@@ -86,15 +91,20 @@ class Repeats:
     Not by the number alone: whoever does not count sends the same one, or none, with everything.
     """
 
-    __slots__ = ("_numbers", "_sounds")
+    __slots__ = ("_largest", "_numbers", "_sounds")
 
     def __init__(self) -> None:
+        self._largest = ""
         self._numbers: deque[Number] = deque(maxlen=REMEMBERED)
         self._sounds: deque[bytes] = deque(maxlen=REMEMBERED)
 
     def has(self, number: Number, payload: bytes) -> bool:
         """Whether this is one of them; else it is remembered."""
-        if number is None or (payload in self._sounds and self._is_one(number, payload)):
+        if isinstance(number, str) and (
+            len(number) > len(self._largest) or (len(number) == len(self._largest) and number > self._largest)
+        ):  # nearly always: larger, as numbers and as text, than all that came
+            self._largest = number
+        elif number is None or (payload in self._sounds and self._is_one(number, payload)):
             return number is not None
         self._numbers.append(number)
         self._sounds.append(payload)

@@ -8,12 +8,12 @@ strings; fields are added without notice; audio is mu-law at 8 kHz in base64,
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import MULAW_BYTES_PER_MS, base64_size
+from flaskapp.phone.audio import BASE64, MULAW_BYTES_PER_MS, PADDINGS
 from flaskapp.phone.carriers.base import NOTHING, Number, Repeats, unexpected
 
 FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
@@ -57,7 +57,7 @@ class _Message(msgspec.Struct, gc=False):
 
 
 class _MediaMessage(msgspec.Struct, gc=False):
-    event: str
+    event: Literal["media"]
     media: _Media
 
 
@@ -69,7 +69,7 @@ _KNOWN = {"connected", "start", "media", "dtmf", "mark", "stop"}
 class TwilioStream:
     """The codec of one Twilio media stream."""
 
-    __slots__ = ("_media_head", "_repeats", "_stream")
+    __slots__ = ("_media_head", "_repeats", "_stream", "around")
 
     name = "twilio"
     formats: tuple[str, ...] = ("audio/pcmu",)
@@ -77,6 +77,7 @@ class TwilioStream:
 
     def __init__(self) -> None:
         self._media_head = b""
+        self.around: tuple[bytes, bytes, int] | None = None
         self._stream = b'""'
         self._repeats = Repeats()
 
@@ -97,17 +98,17 @@ class TwilioStream:
     def audio(self, message: bytes) -> ev.CallerAudio | None:
         """A media message, read without looking at what else it says."""
         try:
-            parsed = _decode_media(message)
-            payload = parsed.media.payload.encode("ascii")
-            size = base64_size(payload)
+            media = _decode_media(message).media
+            payload = media.payload.encode()
         except (ValueError, RecursionError):  # msgspec's errors are such, too
             return None
-        if parsed.event != "media":
+        size, rest = len(payload), payload.translate(None, BASE64)  # as ``base64_size`` does it
+        if size & 3 or rest not in PADDINGS or not payload.endswith(rest):
             return None
         # Nothing is no audio: it would pass every limit that counts milliseconds.
-        if not size or self._repeats.has(parsed.media.chunk, payload):
+        if not size or self._repeats.has(media.chunk, payload):
             return NOTHING
-        return ev.CallerAudio(payload, size / MULAW_BYTES_PER_MS)
+        return ev.CallerAudio(payload, (size // 4 * 3 - len(rest)) / MULAW_BYTES_PER_MS)
 
     def _rare(self, parsed: _Message) -> ev.Event | None:
         if parsed.event == "start":
@@ -127,6 +128,7 @@ class TwilioStream:
         if not self._media_head:  # a second start must not redirect the first one's audio
             self._stream = json.dumps(stream_id).encode()
             self._media_head = b'{"event":"media","streamSid":' + self._stream + b',"media":{"payload":"'
+            self.around = (self._media_head, b'"}}', MAX_PAYLOAD)
         sound = start.mediaFormat or _MediaFormat()
         media_format = (sound.encoding, _whole(sound.sampleRate), _whole(sound.channels))
         return ev.StreamStarted(

@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import BYTES_PER_MS, PCM, PCM_RATE_HZ, PCMU, base64_size
+from flaskapp.phone.audio import BASE64, BYTES_PER_MS, PADDINGS, PCM, PCM_RATE_HZ, PCMU, base64_size
 
 SESSION_UPDATE_ID = "session-update"
 _AUDIO = "response.output_audio.delta"
+_EVENT_ID = b'"event_id":"'
 APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 APPEND_TAIL = b'"}'
 COMMIT = b'{"type":"input_audio_buffer.commit"}'
@@ -83,10 +84,13 @@ _decode_name = msgspec.json.Decoder(_Named).decode
 class RealtimeSession:
     """The codec of one Realtime session."""
 
-    __slots__ = ("_bytes_per_ms",)
+    __slots__ = ("_begins", "_bytes_per_ms", "_ends", "_goes_on", "_goes_on_at", "_sound_at", "_sound_ends")
 
     def __init__(self, audio_format: str = PCMU) -> None:
         self._bytes_per_ms = BYTES_PER_MS[audio_format]
+        self._begins = b"\0"  # no message does
+        self._goes_on = self._ends = b""
+        self._goes_on_at = self._sound_at = self._sound_ends = 0
 
     # ------------------------------------------------------------------ in
 
@@ -116,6 +120,39 @@ class RealtimeSession:
         except (ValueError, RecursionError):  # msgspec's errors are such, too
             return None
         return ev.ReplyAudio(parsed.response_id, parsed.item_id, parsed.content_index, payload, duration_ms)
+
+    def learn(self, message: bytes, audio: ev.ReplyAudio) -> None:
+        """What ``audio`` made of a message: ``more`` knows those that differ in their event's id and sound only."""
+        self._begins = b"\0"
+        id_at = message.find(_EVENT_ID) + len(_EVENT_ID)
+        id_ends, sound_at = message.find(b'"', id_at), message.find(audio.payload)
+        id_at = max(id_at, message.rfind(b"_", id_at, id_ends) + 1)  # only letters and digits differ
+        if len(_EVENT_ID) <= id_at <= id_ends < sound_at:
+            self._begins, self._goes_on, self._goes_on_at = (
+                message[:id_at],
+                message[id_ends:sound_at],
+                id_ends,
+            )
+            self._sound_at, self._ends = sound_at, message[sound_at + len(audio.payload) :]
+            self._sound_ends = -len(self._ends)
+
+    def more(self, message: bytes) -> tuple[bytes, float] | None:
+        """The sound, and its ms, of a message that is known from ``learn``: of the same part of the same reply.
+
+        None: it is another, or sounds odd; ``audio`` is to be asked.
+        """
+        if not (
+            message.startswith(self._goes_on, self._goes_on_at)
+            and message.startswith(self._begins)
+            and message.endswith(self._ends)
+            and message[len(self._begins) : self._goes_on_at].isalnum()
+        ):
+            return None
+        payload = message[self._sound_at : self._sound_ends]
+        size, rest = len(payload), payload.translate(None, BASE64)  # as ``base64_size`` does it
+        if size & 3 or rest not in PADDINGS or not payload.endswith(rest) or not size:
+            return None
+        return payload, (size // 4 * 3 - len(rest)) / self._bytes_per_ms
 
     def _odd_audio(self, parsed: _Message) -> ev.Event | None:
         """Sound whose other fields are not quite what they should be."""
