@@ -51,7 +51,6 @@ class PhoneLeg(Protocol):
 
     def receive(self, timeout_s: float | None = None) -> list[bytes]: ...
     def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
-    def pass_on(self, message: bytes) -> None: ...
     def drop_queued(self) -> None: ...
     def close(self, code: int = 1000, reason: str = "") -> None: ...
     def tick(self, now: float) -> None: ...
@@ -102,7 +101,7 @@ class Bridge(Deeds):
         self._gone: LegClosed | None = None
         self._is_paused, self._calm_until = False, 0.0
         self._wire = phone if isinstance(phone, Wire) and phone.can_listen else None
-        self._fast = FastPath(call, carrier, self._playback, self._inbox, self._ring, clock)
+        self._fast = FastPath(call, carrier, self._playback, phone, self._inbox, self._ring, clock)
         self._over = threading.Event()
         self._sampled_at = clock()
 
@@ -134,7 +133,7 @@ class Bridge(Deeds):
         Raises:
             LegClosed: the carrier's connection is over.
         """
-        wire.listen(self._arrived, self._left, self._fast.take_in)
+        wire.listen(self._arrived, self._left, self._fast.carrier_reader)
         while True:
             self._bell.wait()
             self._bell.clear()
@@ -283,7 +282,7 @@ class Bridge(Deeds):
             return
         self._sampled_at = now
         self._tell(self._listener.frame_delay, self._fast.in_s, self._fast.out_s)
-        self._fast.wants_in = self._fast.wants_out = True
+        self._fast.measure()
         self._phone.tick(now)
         for leg in self._legs:
             leg.tick(now)

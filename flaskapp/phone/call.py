@@ -71,7 +71,7 @@ class Call(PassedOn):
         price: Price = free,
         greeting: Clip | None = None,
     ) -> None:
-        self.call_sid, self.agent, self._began = call_sid, agent, now
+        self.call_sid, self.agent, self.began = call_sid, agent, now
         self._limits, self._price, self._cost_before_usd = limits, price, past.cost_usd
         transcript = Transcript(past=list(past.lines), first_position=past.position)
         talk = Conversation(transcript=transcript, base_ms=past.base_ms)
@@ -90,11 +90,11 @@ class Call(PassedOn):
     def receive(self, event: ev.Event, now: float) -> list[do.Command]:
         """What follows from an event; one that is out of place is ignored."""
         handler = self._handlers.get(type(event))
-        return handler(self, event, now - self._began) if handler else []
+        return handler(self, event, now - self.began) if handler else []
 
     def tick(self, now: float) -> list[do.Command]:
         """What follows from time passing: ask several times a second."""
-        at, memory = now - self._began, self.memory
+        at, memory = now - self.began, self.memory
         if memory.deadline is not None and at >= memory.deadline:
             memory.deadline = None
             return _OVERDUE[memory.state](self, at)
@@ -118,11 +118,11 @@ class Call(PassedOn):
 
     def ms(self, now: float) -> int:
         """A moment as ms since the call's first second."""
-        return self.talk.ms(now - self._began)
+        return self.talk.ms(now - self.began)
 
     def heard_until_ms(self, now: float) -> int:
         """All caller audio before this has reached a transcript, or was silence to the engine; as ``ms``."""
-        return self.talk.base_ms + int(self._lifeline.unheard_from(now - self._began))
+        return self.talk.base_ms + int(self._lifeline.unheard_from(now - self.began))
 
     @property
     def is_over(self) -> bool:

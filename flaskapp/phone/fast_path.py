@@ -1,11 +1,17 @@
 """The fast path: audio goes from one leg to the other in the event loop's own callback.
 
-Nearly all that comes on a live call is a slice of somebody's voice that has
-only to be passed on. While nobody is at work on the call, that is done here, at
-once, and all that one read brought leaves in one write; the call is told of it
-before anything else happens to it, ten times a second at least. What is
-anything else - or comes while somebody is at work - waits in the call's inbox,
-in order, for the greenlet that serves the call. Nothing in here waits.
+Nearly every read of a live call's sockets brings one whole text frame, which is
+a slice of somebody's voice and has only to be passed on. While nobody is at work
+on the call, that is done here, at once; so is what one read brought of several,
+in one write. The call is told of it before anything else happens to it, twice a
+second at least. What is anything else - or comes while somebody is at work -
+waits in the call's inbox, in order, for the greenlet that serves the call.
+Nothing in here waits.
+
+Between two frames of a call hundreds of others have passed, and the system's own
+work for each of them: what a step costs is to fetch it, and the memory that it
+touches. Hence the two long functions that call few others and small things with
+slots: ``docs/decisions/frame-path.md`` tells what that gave.
 """
 
 from __future__ import annotations
@@ -14,43 +20,222 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from websockets.frames import apply_mask  # in C where the package has it
+
 from flaskapp.phone.audio import PCMU
 from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
 from flaskapp.phone.engines.realtime import APPEND_HEAD, APPEND_TAIL, RealtimeSession
 from flaskapp.phone.events import CallerAudio, Event
+from flaskapp.phone.frames import MASKED_HEADERS, PLAIN_HEADERS, USUAL, masks, more_masks
 from flaskapp.phone.playback import Playback
+from flaskapp.phone.reader import MASKED_TEXT, PLAIN_TEXT, READ_BYTES, WAIT, Reader
 
 Inbox = deque[tuple[Sequence[Event], float, Any]]
 
 
+class Outlet(Protocol):
+    """A wire, for whoever makes frames himself.
+
+    Attributes:
+        is_clear: it is open, and nothing waits: a frame may be ``put`` by itself.
+        put: the socket's own ``send``: what it does not take, and what it raises, goes to ``left``.
+    """
+
+    is_clear: bool
+    put: Callable[[bytes], int]
+
+    def left(self, frame: bytes, sent: int, error: Exception | None = None) -> None: ...
+    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
+
+
 class Leg(Protocol):
-    """The engine's side: where the caller's audio goes."""
+    """The engine's side.
+
+    Attributes:
+        outlet: where the caller's audio goes; None: there is no connection.
+        reader: of its socket; None: there is none yet.
+    """
+
+    reader: Any
 
     @property
-    def pass_on(self) -> Callable[[bytes], None] | None: ...
-    def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
+    def outlet(self) -> Outlet | None: ...
+
+
+class CarrierReader(Reader):
+    """From the carrier to the engine.
+
+    Attributes:
+        is_open: what is audio may be passed on.
+        to: the engine's wire.
+        room_ms: so much may be.
+        heard, heard_at: what was passed on and the call has not been told of yet; when the last of it came.
+        wants: how long the next slice takes is to be measured.
+    """
+
+    __slots__ = ("_clock", "_path", "audio", "heard", "heard_at", "is_open", "room_ms", "to", "wants")
+
+    def __init__(
+        self, path: FastPath, audio: Callable[[bytes], CallerAudio | None], clock: Callable[[], float]
+    ) -> None:
+        self._path, self.audio, self._clock = path, audio, clock
+        self.is_open, self.wants, self.room_ms, self.heard_at = False, True, 0.0, 0.0
+        self.heard: list[CallerAudio] = []
+        self.to: Any = None
+
+    def read(self) -> None:
+        """Called by the event loop."""
+        try:
+            data = self._recv(READ_BYTES)
+        except WAIT:
+            return
+        except (OSError, ValueError):
+            data = b""
+        size = len(data) - 8
+        if (
+            not (self.is_open and size > 0 and data.startswith(MASKED_TEXT))
+            or data[2] << 8 | data[3] != size
+            or not self._inlet.is_plain
+            or not (text := apply_mask(data[8:], data[4:8])).isascii()
+            or (audio := self.audio(text)) is None
+        ):
+            self._took(data)
+            return
+        now, payload = self._clock(), audio.payload
+        if (left_ms := self.room_ms - audio.duration_ms) < 0.0:  # the call decides what becomes of it
+            self._path.later([audio], now, None)
+        elif payload:
+            self.room_ms, self.heard_at = left_ms, now
+            self.heard.append(audio)
+            message, to = APPEND_HEAD + payload + APPEND_TAIL, self.to
+            size = len(message)
+            if size < USUAL and to.is_clear:
+                try:
+                    mask = masks.pop()
+                except IndexError:
+                    mask = more_masks()
+                frame = MASKED_HEADERS[size] + mask + apply_mask(message, mask)
+                try:
+                    sent = to.put(frame)
+                except (OSError, ValueError) as error:
+                    to.left(frame, 0, error)
+                else:
+                    if sent < len(frame):
+                        to.left(frame, sent)
+            else:
+                to.send([message], droppable=True)
+            if self.wants:
+                self._path.in_s, self.wants = self._clock() - now, False
+
+
+class EngineReader(Reader):
+    """From one of an engine's connections to the carrier.
+
+    Attributes:
+        is_open: what is audio may be passed on.
+        wants: how long the next slice takes is to be measured.
+    """
+
+    __slots__ = (
+        *("is_open", "_is_known", "_more", "_clock", "_began", "_playout", "_keep", "_head", "_tail", "_to"),
+        *("wants", "_path", "_voice"),
+    )
+
+    def __init__(self, path: FastPath, to: Any, clock: Callable[[], float]) -> None:
+        self._path, self._to, self._clock = path, to, clock
+        self.is_open, self.wants, self._is_known = False, True, False
+        self._voice: tuple[str, str, int] | None = None
+
+    def open(self, voice: tuple[str, str, int]) -> None:
+        """Audio of this response, item and part may be passed on."""
+        path = self._path
+        if voice != self._voice:
+            self._voice, self._is_known = voice, False
+        self._more, self._began, self._playout = path.session.more, path.call.began, path.call.talk.playout
+        greeting = path.call.talk.greeting
+        self._keep = greeting.takes if greeting.reply_id else None
+        self._head, self._tail = path.carrier.around
+        self.is_open = True
+
+    def read(self) -> None:
+        """Called by the event loop."""
+        try:
+            data = self._recv(READ_BYTES)
+        except WAIT:
+            return
+        except (OSError, ValueError):
+            data = b""
+        size = len(data) - 4
+        if (
+            not (self.is_open and size > 0 and data.startswith(PLAIN_TEXT))
+            or data[2] << 8 | data[3] != size
+            or not self._inlet.is_plain
+        ):
+            self._took(data)
+            return
+        if not self._is_known or (more := self._more(data, 4)) is None:
+            if not self._is_voice(data[4:]):
+                self._took(data)
+            return
+        payload, seconds = more
+        now = self._clock()
+        playout, at = self._playout, now - self._began
+        if at <= playout.ends_at:  # as ``Playout.sent`` does it
+            playout.spans[-1].seconds += seconds
+            playout.ends_at += seconds
+        else:
+            playout.goes_on(seconds, at)
+        if self._keep is not None:
+            self._keep(payload)
+        message, to = self._head + payload + self._tail, self._to
+        size = len(message)
+        if size < USUAL and self._head and to.is_clear:
+            frame = PLAIN_HEADERS[size] + message
+            try:
+                sent = to.put(frame)
+            except (OSError, ValueError) as error:
+                to.left(frame, 0, error)
+            else:
+                if sent < len(frame):
+                    to.left(frame, sent)
+        else:
+            self._path.playback.play_now([payload])
+        if self.wants:
+            self._path.out_s, self.wants = self._clock() - now, False
+
+    def _is_voice(self, text: bytes) -> bool:
+        """Whether this is audio that may be passed on, too: it is, and its like is known from now on."""
+        session = self._path.session
+        if not text.isascii() or (audio := session.audio(text)) is None:
+            return False
+        if (audio.response_id, audio.item_id, audio.content_index) != self._voice:
+            return False
+        if audio.payload:
+            self._path.call.spoke(audio, self._clock())
+            self._path.playback.play_now([audio.payload])
+            session.learn(text, audio)
+            self._is_known = True
+        return True
 
 
 class FastPath:
     """One call's; closed until it is opened.
 
     Args:
+        phone: the carrier's wire.
         inbox: what waits for the call's owner: events, when they came, the engine's leg that brought them.
         ring: wakes whoever works the inbox off.
 
     Attributes:
-        is_open: nothing but audio has come since it was opened.
+        carrier_reader: of the carrier's socket.
+        session: the engine's codec.
         in_s, out_s: how long the last batch took that was measured, from the carrier and to it.
-        wants_in, wants_out: the next batch is to be measured.
     """
 
-    #: First what a frame touches.
     __slots__ = (
-        *("is_open", "_pass_in", "_carrier_audio", "_room_ms", "_clock", "_heard_at", "_heard", "wants_in"),
-        *("_leg", "_is_known", "_more", "_goes_on", "_greeting", "_pass_out", "wants_out"),
-        *("_engine_audio", "_voice", "_call", "_playback", "_learn"),
-        *("_carrier_event", "_engine_event", "_append", "_inbox", "_ring", "in_s", "out_s"),
+        *("call", "carrier", "playback", "session", "carrier_reader", "in_s", "out_s"),
+        *("_phone", "_inbox", "_ring", "_clock", "_engine_reader", "_leg"),
     )
 
     def __init__(
@@ -58,28 +243,32 @@ class FastPath:
         call: Call,
         carrier: Carrier,
         playback: Playback,
+        phone: Any,
         inbox: Inbox,
         ring: Callable[[], object],
         clock: Callable[[], float],
     ) -> None:
-        self.in_s = self.out_s = self._heard_at = self._room_ms = 0.0
-        self.wants_in = self.wants_out = True
-        self.is_open = False
+        self.call, self.carrier, self.playback = call, carrier, playback
+        self._phone, self._inbox, self._ring, self._clock = phone, inbox, ring, clock
+        self.session = RealtimeSession(PCMU)
+        self.carrier_reader = CarrierReader(self, getattr(carrier, "audio", _unknown), clock)
+        self.in_s = self.out_s = 0.0
         self._leg: Leg | None = None
-        self._pass_in: Callable[[bytes], None] | None = None
-        self._voice: tuple[str, str, int] | None = None
-        self._heard: list[CallerAudio] = []  # passed on, and the call has not been told yet
-        self._call, self._playback, self._clock = call, playback, clock
-        self._inbox, self._ring = inbox, ring
-        self._carrier_audio: Callable[[bytes], CallerAudio | None] = getattr(carrier, "audio", _unknown)
-        self._carrier_event = carrier.decode
-        self._pass_out, self._goes_on, self._greeting = playback.pass_on, call.goes_on, call.talk.greeting
-        self.uses(RealtimeSession(PCMU))
+        self._engine_reader: EngineReader | None = None
 
     def uses(self, session: RealtimeSession) -> None:
         """The engine's codec, once the stream's format is known."""
-        self._engine_audio, self._engine_event, self._append = session.audio, session.decode, session.append
-        self._learn, self._more, self._is_known = session.learn, session.more, False
+        self.session = session
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing but audio has come since it was opened."""
+        return self.carrier_reader.is_open
+
+    def reader_of(self, leg: Leg) -> EngineReader:
+        """A new one, for that leg's socket."""
+        leg.reader = reader = EngineReader(self, self._phone, self._clock)
+        return reader
 
     def open(self, leg: Leg | None) -> None:
         """Nobody is at work on the call, and nothing waits for it.
@@ -87,70 +276,42 @@ class FastPath:
         Args:
             leg: the engine's leg whose words count; None: there is none.
         """
-        self._leg, self._pass_in = leg, leg.pass_on if leg is not None else None
-        self._room_ms, voice = self._call.hears, self._call.speaks
-        if voice != self._voice:
-            self._voice, self._is_known = voice, False
-        self.is_open = self._pass_in is not None and not self._inbox
+        carrier, outlet = self.carrier_reader, leg.outlet if leg is not None else None
+        self._leg, carrier.to, carrier.room_ms = leg, outlet, self.call.hears
+        carrier.is_open = outlet is not None and not self._inbox
+        self._engine_reader = leg.reader if leg is not None else None
+        if self._engine_reader is not None and carrier.is_open and (voice := self.call.speaks) is not None:
+            self._engine_reader.open(voice)
 
     def close(self) -> None:
         """Somebody is about to work on the call: it is told what was passed on."""
-        self.is_open = False
+        self._shut()
         self.settle()
+
+    def _shut(self) -> None:
+        self.carrier_reader.is_open = False
+        if self._engine_reader is not None:
+            self._engine_reader.is_open = False
 
     def settle(self) -> None:
         """Tell the call what was passed on."""
-        if heard := self._heard:
-            self._heard = []
-            self._call.heard(heard, self._heard_at)
+        carrier = self.carrier_reader
+        if heard := carrier.heard:
+            carrier.heard = []
+            self.call.heard(heard, carrier.heard_at)
+
+    def measure(self) -> None:
+        """How long the next batch takes, both ways."""
+        self.carrier_reader.wants = True
+        if self._engine_reader is not None:
+            self._engine_reader.wants = True
 
     # ------------------------------------------------------------------ called by the event loop
 
-    def take_in(self, text: bytes) -> bool:
-        """Whether the text that was all that a read of the carrier's socket brought is audio: passed on."""
-        pass_on = self._pass_in
-        if not self.is_open or pass_on is None or (audio := self._carrier_audio(text)) is None:
-            return False
-        left_ms = self._room_ms - audio.duration_ms
-        if left_ms < 0.0:  # the call decides what becomes of it
-            self._later([audio], self._clock(), None)
-        elif audio.payload:
-            self._room_ms, self._heard_at = left_ms, self._clock()
-            self._heard.append(audio)
-            pass_on(APPEND_HEAD + audio.payload + APPEND_TAIL)
-            if self.wants_in:
-                self.in_s, self.wants_in = self._clock() - self._heard_at, False
-        return True
-
-    def take_out(self, leg: Leg, text: bytes) -> bool:
-        """The same for what a read of the engine's socket brought."""
-        if not self.is_open or leg is not self._leg:
-            return False
-        if self._is_known and (more := self._more(text)) is not None:  # as nearly always
-            now = self._clock()
-            self._goes_on(more[1], now)
-            if self._greeting.reply_id:
-                self._greeting.takes(more[0])
-            self._pass_out(more[0])
-            if self.wants_out:
-                self.out_s, self.wants_out = self._clock() - now, False
-            return True
-        if (audio := self._engine_audio(text)) is None:
-            return False
-        if (audio.response_id, audio.item_id, audio.content_index) != self._voice:
-            return False
-        if audio.payload:
-            now = self._clock()
-            self._call.spoke(audio, now)
-            self._pass_out(audio.payload)
-            self._learn(text, audio)
-            self._is_known = True
-        return True
-
     def from_carrier(self, messages: Sequence[bytes]) -> None:
         """What one read of the carrier's socket brought."""
-        now, is_open, left_ms = self._clock(), self.is_open, self._room_ms
-        audio_of, append, heard = self._carrier_audio, self._append, self._heard
+        carrier, now = self.carrier_reader, self._clock()
+        is_open, left_ms, heard, audio_of = carrier.is_open, carrier.room_ms, carrier.heard, carrier.audio
         passed: list[bytes] = []
         later: list[Event] = []
         for message in messages:
@@ -159,27 +320,28 @@ class FastPath:
                 left_ms -= event.duration_ms
                 if left_ms >= 0.0:
                     if event.payload:
-                        passed.append(append(event.payload))
+                        passed.append(APPEND_HEAD + event.payload + APPEND_TAIL)
                         heard.append(event)
                     continue
             else:
-                event = self._carrier_event(message)
+                event = self.carrier.decode(message)
             is_open = False
             if event is not None:
                 later.append(event)
-        self._room_ms = left_ms
-        if passed and self._leg is not None:
-            self._heard_at = now
-            self._leg.send(passed, droppable=True)
+        carrier.room_ms = left_ms
+        if passed:
+            carrier.heard_at = now
+            carrier.to.send(passed, droppable=True)
         if later:
-            self._later(later, now, None)
-        if self.wants_in:
-            self.in_s, self.wants_in = self._clock() - now, False
+            self.later(later, now, None)
+        if carrier.wants:
+            self.in_s, carrier.wants = self._clock() - now, False
 
     def from_engine(self, leg: Leg, messages: Sequence[bytes]) -> None:
         """What one read of an engine's socket brought, if that is the one whose words count."""
-        now, is_open, voice = self._clock(), self.is_open and leg is self._leg, self._voice
-        audio_of, spoke = self._engine_audio, self._call.spoke
+        now, is_open = self._clock(), self.is_open and leg is self._leg
+        voice = self.call.speaks if is_open else None
+        audio_of, spoke = self.session.audio, self.call.spoke
         passed: list[bytes] = []
         later: list[Event] = []
         for message in messages:
@@ -191,20 +353,20 @@ class FastPath:
                         spoke(event, now)
                     continue
             else:
-                event = self._engine_event(message)
+                event = self.session.decode(message)
             is_open = False
             if event is not None:
                 later.append(event)
         if passed:
-            self._playback.play_now(passed)
+            self.playback.play_now(passed)
         if later:
-            self._later(later, now, leg)
-        if self.wants_out:
-            self.out_s, self.wants_out = self._clock() - now, False
+            self.later(later, now, leg)
+        if leg.reader.wants:
+            self.out_s, leg.reader.wants = self._clock() - now, False
 
-    def _later(self, events: list[Event], now: float, leg: Leg | None) -> None:
+    def later(self, events: list[Event], now: float, leg: Leg | None) -> None:
         """For the greenlet that serves the call; until then everything else waits behind it."""
-        self.is_open = False
+        self._shut()
         self._inbox.append((events, now, leg))
         self._ring()
 

@@ -16,7 +16,7 @@ from flaskapp.phone.attention import Attention
 class PassedOn(Attention):
     """One leg's, of which ``Call`` makes a whole call."""
 
-    _began: float
+    began: float
 
     @property
     def hears(self) -> float:
@@ -34,7 +34,7 @@ class PassedOn(Attention):
 
     def heard(self, audios: Sequence[ev.CallerAudio], now: float) -> None:
         """This was passed on to the engine, the last of it just then."""
-        at, talk = now - self._began, self.talk
+        at, talk = now - self.began, self.talk
         self.intake.took(audios, at)
         for audio in audios:
             talk.given_ms += audio.duration_ms
@@ -43,13 +43,9 @@ class PassedOn(Attention):
     def spoke(self, audio: ev.ReplyAudio, now: float) -> None:
         """This is passed on to the carrier."""
         talk = self.talk
-        talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self._began)
+        talk.playout.sent(audio.item_id, audio.content_index, audio.duration_ms, now - self.began)
         if talk.greeting.reply_id:
             talk.greeting.takes(audio.payload)
-
-    def goes_on(self, duration_ms: float, now: float) -> None:
-        """More of the part that ``spoke`` was last told of is passed on to the carrier."""
-        self.talk.playout.goes_on(duration_ms / 1000, now - self._began)
 
     @property
     def is_calm(self) -> bool:

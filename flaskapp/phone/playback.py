@@ -26,7 +26,6 @@ class Sink(Protocol):
     """Where messages go: the carrier's wire."""
 
     def send(self, messages: Sequence[bytes], *, droppable: bool = False) -> None: ...
-    def pass_on(self, message: bytes) -> None: ...
     def drop_queued(self) -> None: ...
 
 
@@ -60,14 +59,6 @@ class Playback:
         if self._batch:
             self._sink.send(self._batch, droppable=True)
             self._batch = []
-
-    def pass_on(self, payload: bytes) -> None:
-        """Audio that is to be played at once, and nothing else; called in the event loop only."""
-        around = self._carrier.around
-        if around is not None and len(payload) <= around[2]:
-            self._sink.pass_on(around[0] + payload + around[1])
-        else:
-            self._sink.send(self._carrier.media(payload), droppable=True)
 
     def play_now(self, payloads: list[bytes]) -> None:
         """Audio, and nothing else, that one read brought."""
@@ -137,10 +128,6 @@ class PacedPlayback(Playback):
             elif self._has_more:
                 self._is_sending = True
                 _thread.start_new_thread(self._send_in_time, ())  # unlike Thread.start it does not wait
-
-    def pass_on(self, payload: bytes) -> None:
-        self.play(payload)
-        self.push()
 
     def play_now(self, payloads: list[bytes]) -> None:
         for payload in payloads:

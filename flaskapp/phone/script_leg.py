@@ -55,9 +55,6 @@ class ScriptLeg:
             elif self._over is None:
                 self._outbox.put(message)
 
-    def pass_on(self, message: bytes) -> None:
-        self.send([message], droppable=True)
-
     def drop_queued(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:

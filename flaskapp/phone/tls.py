@@ -11,6 +11,7 @@ import contextlib
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
 READ_BYTES = 65_536
@@ -20,7 +21,8 @@ class TlsSocket:
     """The client's end of a connection; its handshake is done when it is made, in the socket's timeout.
 
     Attributes:
-        unsent: encrypted bytes that the system has not taken yet.
+        unsent: encrypted bytes that the system has not taken yet; ``send`` and ``flush`` try again.
+        stuck: is called when there begin to be some.
 
     Raises:
         ssl.SSLError, OSError, TimeoutError: there is no such connection.
@@ -28,7 +30,7 @@ class TlsSocket:
 
     __slots__ = (
         *("_recv", "_feed", "_incoming", "_read", "_outgoing", "unsent", "_write", "_encrypted", "_send"),
-        *("_sock", "_tls"),
+        *("_sock", "_tls", "stuck"),
     )
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, server_hostname: str | None) -> None:
@@ -36,6 +38,7 @@ class TlsSocket:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._sock = sock
         self.unsent = memoryview(b"")
+        self.stuck: Callable[[], None] = lambda: None
         self._shake_hands()
         # gevent's own methods know how to wait, which is not for us: past them.
         plain: Any = getattr(sock, "_sock", sock)
@@ -121,6 +124,7 @@ class TlsSocket:
             self.unsent = memoryview(bytes(self.unsent) + data)
         elif (sent := self._try(data)) < len(data):
             self.unsent = memoryview(data)[sent:]
+            self.stuck()
 
     def flush(self) -> bool:
         """Send what waits; whether nothing is left."""

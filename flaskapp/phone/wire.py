@@ -20,16 +20,14 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from websockets.client import ClientProtocol
-from websockets.frames import apply_mask
 from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
-from flaskapp.phone.frames import MASKED_HEADERS, PLAIN_HEADERS, USUAL, masks
 from flaskapp.phone.inlet import Inlet
 from flaskapp.phone.outbox import Outbox, Waiting
-from flaskapp.phone.short_reader import READ_BYTES, WAIT, ShortClientReader, ShortReader
+from flaskapp.phone.reader import READ_BYTES, WAIT, Reader
 from flaskapp.phone.tls import TlsSocket
 from flaskapp.phone.waiting import Watcher, is_cooperative, native_lock, waiter
 
@@ -49,12 +47,16 @@ class Wire:
         queue_bytes: what may wait for a slow peer; beyond it the oldest droppable goes.
         takes_binary: binary messages are read like text; otherwise they close with 1003.
         clock: seconds, monotonic.
+
+    Attributes:
+        is_clear: it is open and nothing waits: whoever works in the event loop may ``put`` a frame by itself.
+        put: of the socket, which does not wait; what it does not take, and what it raises, goes to ``left``.
     """
 
     # With slots a frame touches few of the lines that hold this; first what it touches.
     __slots__ = (
-        *("_inlet", "_is_dead", "_is_client", "_drainer", "_send", "_tls", "_lock", "_recv", "_outbox"),
-        *("_clock", "_closed_by", "_ended", "_hear", "_max_size", "_moved_at"),
+        *("is_clear", "put", "_inlet", "_is_dead", "_is_client", "_drainer", "_tls", "_lock", "_recv"),
+        *("_outbox", "_clock", "_closed_by", "_ended", "_hear", "_max_size", "_moved_at"),
         *("_pinged_at", "_pong_by", "_protocol", "_reader", "_sock", "_ssl", "_wants_eof", "_watcher"),
         "__weakref__",
     )
@@ -76,7 +78,7 @@ class Wire:
         self._tls = sock if isinstance(sock, TlsSocket) else None
         # gevent's own methods know how to wait, which a non-blocking socket never does: past them.
         plain = sock if self._ssl or self._tls else getattr(sock, "_sock", sock)
-        self._recv, self._send = plain.recv, plain.send
+        self._recv, self.put = plain.recv, plain.send
         self._reader = waiter(sock)
         self._lock = native_lock()  # nothing below waits with it held
         self._inlet = Inlet(protocol, takes_binary, self._answer)
@@ -92,6 +94,9 @@ class Wire:
         self._pinged_at = self._moved_at = clock()
         self._pong_by: float | None = None
         self._closed_by: float | None = None
+        if self._tls is not None:
+            self._tls.stuck = self._drain_soon
+        self._note_state()
 
     @property
     def dropped(self) -> int:
@@ -127,6 +132,7 @@ class Wire:
             raise protocol.handshake_exc
         protocol.events_received()
         self._inlet.note_state()
+        self._note_state()
         if answer:
             with self._lock:
                 self._inlet.feed(answer)
@@ -199,7 +205,7 @@ class Wire:
         self,
         hear: Callable[[Sequence[bytes]], None],
         ended: Callable[[LegClosed], None],
-        first: Callable[[bytes], bool] = lambda text: False,
+        reader: Reader | None = None,
     ) -> None:
         """Have the event loop read from now on, and tell of what came as soon as it is there.
 
@@ -207,16 +213,14 @@ class Wire:
         fail. ``ended`` is called once, after all messages; nobody may ``receive`` any more.
 
         Args:
-            first: is offered the ASCII text of 126 to 65535 bytes that was all that a read brought, as
-                nearly always; whether it took it. ``hear`` is told of everything else.
+            reader: reads; what it takes for itself, ``hear`` is not told of.
         """
         self._hear, self._ended = hear, ended
         self._tell()
         if self._ended is not None:
-            if self._max_size < READ_BYTES - 1:  # a lone text may be too long
-                first = lambda text: False  # noqa: E731
-            reader = ShortClientReader if self._is_client else ShortReader
-            self._watcher = Watcher(self._sock, reader(self._recv, self._inlet, first, self._took).read)
+            if reader is None or self._max_size < READ_BYTES:  # a lone frame may be too long
+                reader = Reader()
+            self._watcher = Watcher(self._sock, reader.reads(self._recv, self._inlet, self._took))
 
     def pause(self, is_paused: bool) -> None:
         """Read nothing for now, or go on; the peer is held up as soon as the system's buffers are full."""
@@ -235,6 +239,7 @@ class Wire:
             inlet.messages = []
             self._hear(messages)
         if inlet.over is not None and self._ended is not None:
+            self._note_state()
             ended, self._ended = self._ended, None
             self._unwatch()
             ended(inlet.over)
@@ -256,30 +261,11 @@ class Wire:
             if self._inlet.is_open and not self._is_dead and messages:
                 self._write(frames.text_frames(messages, self._is_client), len(messages), droppable)
 
-    def pass_on(self, message: bytes) -> None:
-        """One droppable message, as ``send`` does it but with less work; called in the event loop only."""
-        if not self._inlet.is_open or self._is_dead:
-            return
-        size = len(message)
-        if size >= USUAL:
-            frame = frames.text_frame(message, self._is_client)
-        elif self._is_client:
-            try:
-                mask = masks.pop()
-            except IndexError:
-                mask = frames.more_masks()
-            frame = MASKED_HEADERS[size] + mask + apply_mask(message, mask)
-        else:
-            frame = PLAIN_HEADERS[size] + message
-        if self._drainer is not None:  # there is something that goes first
-            self._keep(frame, 0, 1, True)
-            return
-        try:
-            sent = self._send(frame)
-        except (OSError, ValueError) as error:
-            sent = self._not_sent(error)
-        if sent < len(frame) or (self._tls is not None and self._tls.unsent):
-            self._keep(frame, sent, 1, True)
+    def left(self, frame: bytes, sent: int, error: Exception | None = None) -> None:
+        """Of a droppable frame that was ``put``: what the socket did not take goes out as soon as it does."""
+        if error is not None:
+            self._not_sent(error)
+        self._keep(frame, sent, 1, True)
 
     def drop_queued(self) -> None:
         """Forget audio that the peer has not taken yet: it must not be played any more."""
@@ -288,6 +274,7 @@ class Wire:
 
     def _answer(self) -> None:
         """The protocol has read something."""
+        self._note_state()
         if self._inlet.is_open and self._outbox.is_full:
             self._protocol.data_to_send()  # pings of a peer that reads nothing: no answer can reach it
         self._flush()
@@ -306,29 +293,32 @@ class Wire:
 
     def _write(self, data: bytes, messages: int, droppable: bool) -> None:
         sent = 0 if self._outbox.size else self._try_send(data)
-        if sent < len(data) or (self._tls is not None and self._tls.unsent):
+        if sent < len(data):
             self._keep(data, sent, messages, droppable)
 
     def _try_send(self, data: bytes | memoryview) -> int:
         try:
-            return self._send(data)
+            return self.put(data)
         except (OSError, ValueError) as error:
             return self._not_sent(error)
 
     def _not_sent(self, error: Exception) -> int:
         """The socket takes nothing now, or never will."""
         if not isinstance(error, WAIT):
-            self._is_dead = True
-            self._shut(socket.SHUT_RDWR)  # wakes the reader, who reports the end
+            self._die()
         return 0
 
     def _keep(self, data: bytes, sent: int, messages: int, droppable: bool) -> None:
         """What the socket did not take goes out as soon as it does."""
         if sent < len(data):
             self._outbox.put(data, sent, messages, droppable)
+            self._drain_soon()
+
+    def _drain_soon(self) -> None:
         if self._drainer is None and not self._is_dead:
             self._moved_at = self._clock()
             self._drainer = threading.Event()
+            self._note_state()
             _thread.start_new_thread(self._drain, (self._drainer,))  # unlike Thread.start it does not wait
 
     def _drain(self, done: threading.Event) -> None:
@@ -357,6 +347,7 @@ class Wire:
                 if sent:
                     self._outbox.taken(sent)
             self._drainer = None
+            self._note_state()
             if self._wants_eof:
                 self._shut(socket.SHUT_WR)
             return True
@@ -395,12 +386,12 @@ class Wire:
                 self._protocol.send_close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
                 self._closed_by, self._inlet.is_deaf = self._clock() + CLOSE_WITHIN_S, True
                 self._inlet.note_state()
+                self._note_state()
                 self._flush()
 
     def abort(self) -> None:
         """End it now, without a word."""
-        self._is_dead = True
-        self._shut(socket.SHUT_RDWR)
+        self._die()
 
     def dispose(self, close_socket: bool = False) -> None:
         """Free everything; only its reader may call this, after the end."""
@@ -412,6 +403,7 @@ class Wire:
         self._unwatch()
         self._linger()
         self._is_dead = True
+        self._note_state()
         self._reader.close()
         if close_socket:
             with contextlib.suppress(OSError):
@@ -425,6 +417,15 @@ class Wire:
         while not self._is_dead and (left_s := deadline - self._clock()) > 0:
             if not self._read(left_s):
                 return
+
+    def _die(self) -> None:
+        """Nothing more goes out, and the reader wakes, who reports the end."""
+        self._is_dead = True
+        self._note_state()
+        self._shut(socket.SHUT_RDWR)
+
+    def _note_state(self) -> None:
+        self.is_clear = self._drainer is None and not self._is_dead and self._inlet.is_open
 
     def _shut(self, how: int) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -13,6 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from websockets.client import ClientProtocol
+from websockets.protocol import Protocol, Side, State
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
+
+from flaskapp.phone import frames
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.bridge import Bridge
 from flaskapp.phone.call import Call
@@ -22,7 +28,9 @@ from flaskapp.phone.endings import Limits
 from flaskapp.phone.engines.realtime import RealtimeSession, SessionSpec
 from flaskapp.phone.errands import Errands
 from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.inlet import Inlet
 from flaskapp.phone.listener import Listener
+from flaskapp.phone.reader import Reader
 from flaskapp.phone.wire import Wire
 from tests.phone.sayings import agreed
 
@@ -32,7 +40,10 @@ NOT_TOLD = ("frame_delay", "engine_opened", "engine_closed")  # measured; told f
 
 
 class Kept:
-    """One end: keeps each write that it is given."""
+    """One end: keeps each write that it is given; ``put`` is given frames, as a socket is."""
+
+    is_masked = False
+    is_clear = True
 
     def __init__(self) -> None:
         self.writes: list[tuple[bytes, ...]] = []
@@ -44,8 +55,11 @@ class Kept:
             self.writes.append(tuple(messages))
             self.droppable.append(droppable)
 
-    def pass_on(self, message: bytes) -> None:
-        self.send([message], droppable=True)
+    def put(self, frame: bytes) -> int:
+        texts, end = frames.cut_texts(frame, self.is_masked, 1 << 20)
+        assert end == len(frame)
+        self.send(texts, droppable=True)
+        return len(frame)
 
     def drop_queued(self) -> None:
         self.cleared_at.append(len(self.writes))
@@ -71,11 +85,35 @@ class Phone(Kept):
         pass
 
 
+class Socket:
+    """What an event loop finds to be read: all of it comes with one read, as frames."""
+
+    def __init__(self, reader: Reader, hear: Callable[[Sequence[bytes]], None], protocol: Protocol) -> None:
+        self._inlet, self._hear, self._data = Inlet(protocol), hear, b""
+        self._is_masked = protocol.side is Side.SERVER
+        self._read = reader.reads(lambda size: self._data, self._inlet, self._took)
+
+    def brings(self, messages: Sequence[bytes]) -> None:
+        self.brings_bytes(frames.text_frames(messages, self._is_masked))
+
+    def brings_bytes(self, data: bytes) -> None:
+        """One read, of whatever."""
+        self._data = data
+        self._read()
+
+    def _took(self, data: bytes) -> None:
+        self._inlet.feed(data)
+        messages, self._inlet.messages = self._inlet.messages, []
+        self._hear(messages)
+
+
 class LoopsPhone(Phone, Wire):
     """The same for one that is told by an event loop: a wire in everything but the socket."""
 
     dropped = 0
     can_listen = True
+    is_clear = True
+    put = Kept.put
 
     def __init__(self) -> None:
         Phone.__init__(self)
@@ -86,14 +124,14 @@ class LoopsPhone(Phone, Wire):
 
 
 class Session(Kept):
-    """One engine connection: ``hear`` takes what an event loop tells it, ``first`` a lone text."""
+    """One engine connection; ``socket``: what an event loop reads of it, once somebody listens."""
 
     can_listen = True
+    is_masked = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.hear: Callable[[Sequence[bytes]], None] | None = None
-        self.first: Callable[[bytes], bool] | None = None
+        self.socket: Socket | None = None
         self.is_attended, self._over = threading.Event(), threading.Event()
         self.pauses: list[bool] = []
 
@@ -101,9 +139,9 @@ class Session(Kept):
         self,
         hear: Callable[[Sequence[bytes]], None],
         ended: Callable[[LegClosed], None],
-        first: Callable[[bytes], bool] | None = None,
+        reader: Reader,
     ) -> None:
-        self.hear, self.first = hear, first
+        self.socket = Socket(reader, hear, ClientProtocol(parse_uri("ws://engine/"), state=State.OPEN))
         self.is_attended.set()
 
     def receive(self, timeout_s: float | None = None) -> list[bytes]:
@@ -205,7 +243,8 @@ class Lane:
             on_transcript=self.updates.append,
             clock=lambda: self.clock(),
         )
-        self._first = self.bridge._fast.take_in
+        protocol = ServerProtocol(state=State.OPEN)
+        self.socket = Socket(self.bridge._fast.carrier_reader, self.bridge._arrived, protocol)
 
     def settles(self) -> None:
         """A session that is being dialled has been, and said so."""
@@ -233,7 +272,7 @@ class Lane:
     def carrier_says(self, *messages: bytes) -> None:
         """One read of the carrier's."""
         if self.is_told:
-            offered(self._first, messages) or self.bridge._arrived(messages)
+            self.socket.brings(messages)
         else:
             self.bridge._from_carrier(list(messages))
         self.settles_if_free()
@@ -242,8 +281,8 @@ class Lane:
         """One read of a session's."""
         if self.is_told:
             came_on = self.sessions.opened[session]
-            if came_on.hear is not None:
-                offered(came_on.first, messages) or came_on.hear(messages)
+            if came_on.socket is not None:
+                came_on.socket.brings(messages)
         else:
             leg = next((leg for leg in self.bridge._legs if leg._wire is self.sessions.opened[session]), None)
             decode = RealtimeSession(self.call.memory.audio_format).decode
@@ -301,10 +340,3 @@ class Lane:
             "played": self.phone.messages,
             "closed": self.phone.closed_with,
         }
-
-
-def offered(first: Callable[[bytes], bool] | None, messages: Sequence[bytes]) -> bool:
-    """What a wire does with a text that comes alone: whether it was taken."""
-    if first is None or len(messages) != 1 or not 125 < len(messages[0]) < 65_536:
-        return False
-    return messages[0].isascii() and first(messages[0])

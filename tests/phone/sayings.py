@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from typing import Any
 
 
@@ -62,7 +63,8 @@ def agreed(audio_format: str = "audio/pcmu") -> bytes:
 def delta(sound: bytes, item: str = "a1", reply: str = "r1") -> bytes:
     text = base64.b64encode(sound).decode()
     about = {"response_id": reply, "item_id": item, "content_index": 0}
-    return _json({"type": "response.output_audio.delta", **about, "delta": text})
+    event_id = f"event_{zlib.crc32(sound) % 50_000}"  # not all are of one length
+    return _json({"type": "response.output_audio.delta", "event_id": event_id, **about, "delta": text})
 
 
 def engine(kind: str, **more: Any) -> bytes:

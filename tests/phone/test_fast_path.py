@@ -24,8 +24,10 @@ from tests.phone.sayings import (
     reply_ends,
     speech_begins,
 )
+from tests.phone.wires import raw_frame
 
 SLICES = [bytes([65 + number]) * 160 for number in range(20)]
+SOUND = media(bytes([65]) * 160)
 
 
 @pytest.fixture
@@ -298,6 +300,75 @@ def test_in_its_last_words_the_engine_is_given_nothing_and_the_agent_is_heard(sp
     assert speaking.call.intake.received_ms == 20
 
 
+# --------------------------------------------------------------------- frames that are not quite so
+
+
+def test_frames_that_come_in_pieces_are_put_together_and_nothing_overtakes(lane):
+    """Of each but the first the beginning, or the end of the one before, is in the same read."""
+    stream = b"".join(raw_frame(1, media(each)) for each in SLICES)
+    for at in range(0, len(stream), 301):
+        lane.socket.brings_bytes(stream[at : at + 301])
+    assert heard(lane) == SLICES
+
+
+def test_a_lone_frame_between_fragments_breaks_the_rules_and_is_not_passed_on(lane):
+    text = media(SLICES[0])
+    lane.socket.brings_bytes(raw_frame(1, text[:9], fin=False))
+    lane.socket.brings_bytes(raw_frame(1, media(SLICES[1])))
+    assert heard(lane) == []
+
+
+def test_fragments_of_audio_are_audio_and_what_follows_comes_after_it(lane):
+    text = media(SLICES[0])
+    lane.socket.brings_bytes(raw_frame(1, text[:9], fin=False))
+    lane.socket.brings_bytes(raw_frame(0, text[9:]))
+    lane.carrier_says(media(SLICES[1]))
+    assert heard(lane) == SLICES[:2]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        raw_frame(2, media(SLICES[0])),
+        raw_frame(1, media(SLICES[0]), rsv=4),
+        raw_frame(1, media(SLICES[0]), mask=False),
+    ],
+    ids=["binary", "reserved", "unmasked"],
+)
+def test_audio_in_a_frame_that_is_no_plain_text_is_none(lane, frame):
+    lane.socket.brings_bytes(frame)
+    assert heard(lane) == []
+
+
+def test_text_that_is_no_utf_8_is_no_audio_even_beside_it(lane):
+    text = media(SLICES[0])[:-1] + b',"x":"\xff"}'
+    lane.carrier_says(text)
+    assert heard(lane) == []
+
+
+def test_an_engines_messages_may_look_as_they_like(speaking):
+    """Whatever else they say, and in whatever order: the sound is passed on; another item's is not."""
+    like = json.loads(delta(SLICES[1]))
+    odd = [
+        like,
+        {**like, "event_id": "event_" + "z" * 30},
+        {**like, "event_id": "umlaut_\u00e4"},
+        {name: like[name] for name in reversed(like)},
+        {**like, "obfuscation": "abc"},
+        {name: value for name, value in like.items() if name != "event_id"},
+    ]
+    for number, each in enumerate(odd, start=1):
+        for repeated in range(3):
+            sound = bytes([65 + number]) * (160 + repeated)
+            speaking.engine_says(json.dumps(each | {"delta": base64.b64encode(sound).decode()}).encode())
+    assert kinds(speaking) == [letter for letter in "BCDEFG" for _ in range(3)]
+    speaking.engine_says(json.dumps({**like, "item_id": "a2"}).encode())
+    assert len(kinds(speaking)) == 18
+    speaking.engine_says(json.dumps({**like, "delta": "no base64"}).encode())
+    speaking.works_off()
+    assert kinds(speaking)[18:] == ["B", "mark"]
+
+
 # --------------------------------------------------------------------- other carriers
 
 
@@ -344,11 +415,21 @@ def test_its_share_is_measured_once_for_each_second_that_asks(lane):
     ticking = iter(range(1000))
     lane.clock = lambda: 100.0 + next(ticking)
     lane.carrier_says(media(SLICES[0]))
-    assert (lane.bridge._fast.in_s, lane.bridge._fast.wants_in) == (1.0, False)
+    assert (lane.bridge._fast.in_s, lane.bridge._fast.carrier_reader.wants) == (1.0, False)
     lane.bridge._fast.in_s = 0.0
     lane.carrier_says(media(SLICES[1]))
     assert lane.bridge._fast.in_s == 0.0
     lane.clock = lambda: 200.0
     lane.bridge.tick(200.0)
-    assert lane.bridge._fast.wants_in
-    assert lane.bridge._fast.wants_out
+    assert lane.bridge._fast.carrier_reader.wants
+
+
+def test_its_share_of_what_the_agent_says_is_measured_too(speaking):
+    ticking = iter(range(1000))
+    speaking.engine_says(delta(SLICES[1]), delta(SLICES[2]))
+    speaking.clock = lambda: 100.0 + next(ticking)
+    for number in (3, 4):
+        speaking.bridge._fast.measure()
+        speaking.bridge._fast.out_s = 0.0
+        speaking.engine_says(delta(SLICES[number]))
+    assert speaking.bridge._fast.out_s == 1.0

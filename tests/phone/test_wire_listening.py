@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from functools import partial
 
 import pytest
 
+from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.reader import WAIT, Reader
 from flaskapp.phone.waiting import is_cooperative
 from flaskapp.phone.wire import Wire
 from tests.phone.wires import (
@@ -35,7 +38,6 @@ class Ear:
 
     def __init__(self, stumbles: bytes = b"") -> None:
         self.heard: list[bytes] = []
-        self.offered: list[bytes] = []
         self.ends: list[LegClosed] = []
         self._stumbles, self._news = stumbles, threading.Event()
 
@@ -44,12 +46,6 @@ class Ear:
         self._news.set()
         if self._stumbles in messages:
             raise ZeroDivisionError
-
-    def first(self, text: bytes) -> bool:
-        """Takes what is its own."""
-        self.offered.append(text)
-        self._news.set()
-        return text.startswith(b"mine")
 
     def ended(self, closed: LegClosed) -> None:
         self.ends.append(closed)
@@ -146,20 +142,64 @@ def test_after_the_end_the_socket_is_watched_no_more(ends):
     assert wire._watcher is None
 
 
-def test_a_text_that_comes_alone_is_offered_first_and_all_others_are_told(ends):
+class Keen(Reader):
+    """Takes reads of so many bytes for itself."""
+
+    __slots__ = ("took",)
+
+    def __init__(self) -> None:
+        self.took: list[int] = []
+
+    def read(self) -> None:
+        try:
+            data = self._recv(1 << 16)
+        except WAIT:
+            return
+        if len(data) < 100:
+            self._took(data)
+        else:
+            self.took.append(len(data))
+
+
+def test_what_a_reader_takes_for_itself_nobody_else_is_told(ends):
     wire, peer = ends
-    ear = Ear()
-    wire.listen(ear.hear, ear.ended, ear.first)
-    alone = [b"mine" + b"." * 200, b"yours" + b"." * 200, b"mine too" + b"." * 5000]
-    for number, text in enumerate(alone):
-        peer.says(TEXT, text)
-        ear.waits(lambda ear, number=number: len(ear.offered) == number + 1)
-    others = ["grüß Gott".encode() * 50, b"mine, but short", b"mine" + b"." * 70_000]
-    for number, text in enumerate(others):
-        peer.says(TEXT, text)
-        ear.waits(lambda ear, number=number: len(ear.heard) == number + 2)
-    assert ear.heard == [alone[1], *others]
-    assert ear.offered == alone
+    ear, keen = Ear(), Keen()
+    wire.listen(ear.hear, ear.ended, keen)
+    peer.says(TEXT, b"." * 200)
+    deadline = time.monotonic() + PATIENCE_S
+    while not keen.took:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    peer.says(TEXT, b"short")
+    ear.waits(lambda ear: ear.heard)
+    assert ear.heard == [b"short"]
+
+
+def test_where_a_lone_frame_may_be_too_long_no_reader_takes_any():
+    with joined(max_size=1 << 15) as (wire, peer):
+        ear, keen = Ear(), Keen()
+        wire.listen(ear.hear, ear.ended, keen)
+        peer.says(TEXT, b"." * 200)
+        ear.waits(lambda ear: ear.heard)
+        assert keen.took == []
+        peer.says(TEXT, b"." * 40_000)
+        ear.waits(lambda ear: ear.ends)
+        assert ear.ends[0].code == 1009
+
+
+def put(wire: Wire, text: bytes) -> None:
+    """As whoever makes frames himself has to do it."""
+    if not wire.is_clear:
+        wire.send([text], droppable=True)
+        return
+    frame = frames.text_frame(text, wire._is_client)
+    try:
+        sent = wire.put(frame)
+    except (OSError, ValueError) as error:
+        wire.left(frame, 0, error)
+    else:
+        if sent < len(frame):
+            wire.left(frame, sent)
 
 
 def test_what_is_passed_on_keeps_its_place_among_what_is_sent(ends):
@@ -167,7 +207,7 @@ def test_what_is_passed_on_keeps_its_place_among_what_is_sent(ends):
     wanted = []
     for number in range(60):
         wanted += [b"passed %d" % number + b"." * (number * 30), b"sent %d" % number]
-        wire.pass_on(wanted[-2])
+        put(wire, wanted[-2])
         wire.send([wanted[-1]])
     assert peer.reads(lambda peer: len(peer.texts) == 120 and peer.texts) == wanted
 
@@ -176,7 +216,7 @@ def test_what_is_passed_on_keeps_its_place_among_what_is_sent(ends):
 def test_what_is_passed_on_to_a_slow_peer_waits_or_is_dropped_and_counted(pair):
     with joined(pair, queue_bytes=QUEUE) as (wire, peer):
         for number in range(600):
-            wire.pass_on(b"%05d" % number + b"x" * 2000)
+            put(wire, b"%05d" % number + b"x" * 2000)
         wire.send([b"the end"])
         assert 0 < wire.waiting.size < QUEUE + 70_000
         peer.reads(lambda peer: b"the end" in peer.texts)
@@ -189,7 +229,7 @@ def test_what_is_passed_on_overtakes_nothing_that_waits():
     """The peer has just made room, and whoever drains the queue has not come round yet."""
     with joined(small_buffers, queue_bytes=64 << 20) as (wire, peer):
         for number in range(200):
-            wire.pass_on(b"%05d" % number + b"x" * 2000)
+            put(wire, b"%05d" % number + b"x" * 2000)
             if number > 20:
                 peer._take(peer.sock.recv(1500))
         wire.send([b"the end"])
@@ -197,20 +237,21 @@ def test_what_is_passed_on_overtakes_nothing_that_waits():
         assert [int(text[:5]) for text in peer.texts[:-1]] == list(range(200))
 
 
-@pytest.mark.parametrize("way", ["send", "pass_on"])
+@pytest.mark.parametrize("way", ["send", "put"])
 def test_the_last_of_what_was_encrypted_goes_out_though_nothing_follows(way):
     with joined(narrow_tls) as (wire, peer):
         text = b"x" * 60_000
-        wire.send([text]) if way == "send" else wire.pass_on(text)
+        wire.send([text]) if way == "send" else put(wire, text)
         assert wire.waiting.size > 0
         assert peer.reads(lambda peer: peer.texts) == [text]
 
 
 def test_nothing_is_passed_on_over_a_connection_that_is_over(ends):
     wire, peer = ends
-    wire.pass_on(b"before")
+    put(wire, b"before")
     wire.close(1000)
-    wire.pass_on(b"after")
+    assert not wire.is_clear
+    put(wire, b"after")
     raw = b""
     peer.sock.settimeout(0.2)
     with contextlib.suppress(TimeoutError):
@@ -218,6 +259,27 @@ def test_nothing_is_passed_on_over_a_connection_that_is_over(ends):
             raw += peer.sock.recv(65_536)
     assert b"before" in raw
     assert b"after" not in raw
+
+
+@pytest.mark.parametrize("code", [CLOSE, None])
+def test_nobody_puts_a_frame_on_a_connection_whose_peer_has_gone(ends, code):
+    wire, peer = ends
+    ear = Ear()
+    wire.listen(ear.hear, ear.ended)
+    assert wire.is_clear
+    if code is None:
+        peer.sock.close()
+    else:
+        peer.says(CLOSE, close_payload(1000))
+    ear.waits(lambda ear: ear.ends)
+    assert not wire.is_clear
+
+
+def test_what_a_connection_that_broke_did_not_take_is_no_error():
+    with joined() as (wire, _):
+        wire._sock.shutdown(socket.SHUT_RDWR)
+        put(wire, b"." * 300)
+        assert not wire.is_clear
 
 
 def test_time_ends_no_connection_that_is_listened_to_or_pauses(ends):

@@ -193,7 +193,7 @@ class Heard(Wire):
         if not hasattr(self, "_news"):
             self._news, self._came = threading.Event(), list[bytes]()
             self._how: LegClosed | None = None
-            self.listen(self._heard, self._over, self._first)
+            self.listen(self._heard, self._over)
         if not self._came and self._how is None:
             self._news.wait(timeout_s)
         self._news.clear()
@@ -201,13 +201,6 @@ class Heard(Wire):
         if not came and self._how is not None:
             raise self._how
         return came
-
-    def _first(self, text: bytes) -> bool:
-        """Every other one is left to be told as everything else is."""
-        self._takes_it = not getattr(self, "_takes_it", False)
-        if self._takes_it:
-            self._heard([text])
-        return self._takes_it
 
     def _heard(self, messages: Sequence[bytes]) -> None:
         assert messages, "told of nothing"

@@ -28,8 +28,8 @@ class Carrier(Protocol):
         name: of the carrier, as history and metrics have it.
         formats: the engines' names for what its streams may bring (``audio/pcmu``, ``audio/pcm``).
         takes_orders: it can be told to dial somebody while a stream runs; else the stream's end does it.
-        around: what a message of audio says before its payload, and after it, and how long that may be;
-            None: not known yet, or messages differ in more.
+        around: what a message of audio (10 kB of base64 at most) has before its payload and after it; nothing:
+            that is not known yet, or they differ in more than their payload.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Carrier(Protocol):
     takes_orders: bool
 
     @property
-    def around(self) -> tuple[bytes, bytes, int] | None: ...
+    def around(self) -> tuple[bytes, bytes]: ...
 
     def decode(self, message: bytes) -> Event | None:
         """One message as an event; None for what needs no answer; never raises."""

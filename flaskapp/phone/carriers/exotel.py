@@ -128,7 +128,7 @@ class ExotelStream:
     formats: tuple[str, ...] = ("audio/pcmu", "audio/pcm")
     takes_orders = False
     lead_s = 0.3
-    around = None
+    around = b"", b""
 
     def __init__(self, sample_rate_hz: int = 8000, chunk_bytes: int = MIN_CHUNK) -> None:
         if chunk_bytes % CHUNK_UNIT or not MIN_CHUNK <= chunk_bytes <= MAX_CHUNK:

@@ -77,7 +77,7 @@ class TwilioStream:
 
     def __init__(self) -> None:
         self._media_head = b""
-        self.around: tuple[bytes, bytes, int] | None = None
+        self.around = b"", b""
         self._stream = b'""'
         self._repeats = Repeats()
 
@@ -128,7 +128,7 @@ class TwilioStream:
         if not self._media_head:  # a second start must not redirect the first one's audio
             self._stream = json.dumps(stream_id).encode()
             self._media_head = b'{"event":"media","streamSid":' + self._stream + b',"media":{"payload":"'
-            self.around = (self._media_head, b'"}}', MAX_PAYLOAD)
+            self.around = self._media_head, b'"}}'
         sound = start.mediaFormat or _MediaFormat()
         media_format = (sound.encoding, _whole(sound.sampleRate), _whole(sound.channels))
         return ev.StreamStarted(

@@ -19,6 +19,7 @@ from flaskapp.phone.engines.connection import Engine
 from flaskapp.phone.engines.realtime import RealtimeSession
 from flaskapp.phone.errors import EngineRejected, EngineUnreachable, LegClosed
 from flaskapp.phone.listener import Listener
+from flaskapp.phone.reader import Reader
 from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ class Hears(Protocol):
     def from_engine(self, leg: Any, messages: Sequence[bytes]) -> None:
         """What one read brought."""
 
-    def take_out(self, leg: Any, text: bytes) -> bool:
-        """Is offered a text that came alone, first; whether it took it."""
+    def reader_of(self, leg: Any) -> Reader:
+        """What reads the leg's socket."""
 
 
 class EngineLeg:
@@ -47,6 +48,7 @@ class EngineLeg:
 
     Attributes:
         is_given_up: nobody wants it any more.
+        reader: what reads its socket in the event loop; None: nothing does.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class EngineLeg:
         hear: Hears | None = None,
     ) -> None:
         self.is_given_up = False
+        self.reader: Any = None
         self._engine, self._call_sid, self._audio_format = engine, call_sid, audio_format
         self._report, self._listener, self._clock, self._hear = report, listener, clock, hear
         self._wire: Wire | None = None
@@ -74,9 +77,9 @@ class EngineLeg:
             self._wire.send(messages, droppable=droppable)
 
     @property
-    def pass_on(self) -> Callable[[bytes], None] | None:
-        """Sends one message of audio, in the event loop; None: there is no connection."""
-        return self._wire.pass_on if self._wire is not None else None
+    def outlet(self) -> Wire | None:
+        """Where the event loop sends the caller's audio; None: there is no connection."""
+        return self._wire
 
     def tick(self, now: float) -> None:
         if self._wire is not None:
@@ -122,7 +125,7 @@ class EngineLeg:
             if self._hear is None or not wire.can_listen:
                 self._read(wire)
             hear = self._hear
-            wire.listen(partial(hear.from_engine, self), self._ended, partial(hear.take_out, self))
+            wire.listen(partial(hear.from_engine, self), self._ended, hear.reader_of(self))
         except Exception as error:  # the call's edge
             self._finish(wire, error)
 

@@ -19,7 +19,7 @@ from flaskapp.phone.audio import BASE64, BYTES_PER_MS, PADDINGS, PCM, PCM_RATE_H
 
 SESSION_UPDATE_ID = "session-update"
 _AUDIO = "response.output_audio.delta"
-_EVENT_ID = b'"event_id":"'
+_EVENT_ID, _NO_MESSAGE = b'"event_id"', b"\0"
 APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
 APPEND_TAIL = b'"}'
 COMMIT = b'{"type":"input_audio_buffer.commit"}'
@@ -84,13 +84,15 @@ _decode_name = msgspec.json.Decoder(_Named).decode
 class RealtimeSession:
     """The codec of one Realtime session."""
 
-    __slots__ = ("_begins", "_bytes_per_ms", "_ends", "_goes_on", "_goes_on_at", "_sound_at", "_sound_ends")
+    __slots__ = (
+        *("_goes_on_at", "_goes_on", "_begins", "_ends", "_id_at", "_sound_at", "_sound_ends"),
+        "_bytes_per_ms",
+    )
 
     def __init__(self, audio_format: str = PCMU) -> None:
         self._bytes_per_ms = BYTES_PER_MS[audio_format]
-        self._begins = b"\0"  # no message does
-        self._goes_on = self._ends = b""
-        self._goes_on_at = self._sound_at = self._sound_ends = 0
+        self._begins, self._goes_on, self._ends = _NO_MESSAGE, b"", b""
+        self._id_at = self._goes_on_at = self._sound_at = self._sound_ends = 0
 
     # ------------------------------------------------------------------ in
 
@@ -122,37 +124,42 @@ class RealtimeSession:
         return ev.ReplyAudio(parsed.response_id, parsed.item_id, parsed.content_index, payload, duration_ms)
 
     def learn(self, message: bytes, audio: ev.ReplyAudio) -> None:
-        """What ``audio`` made of a message: ``more`` knows those that differ in their event's id and sound only."""
-        self._begins = b"\0"
-        id_at = message.find(_EVENT_ID) + len(_EVENT_ID)
+        """What ``audio`` made of a message: those that only sound differently, ``more`` reads with less work.
+
+        Their events' ids may differ, too: in the letters and digits at the end.
+        """
+        self._begins = _NO_MESSAGE
+        named_at = message.find(_EVENT_ID)
+        id_at = message.find(b'"', named_at + len(_EVENT_ID)) + 1
         id_ends, sound_at = message.find(b'"', id_at), message.find(audio.payload)
-        id_at = max(id_at, message.rfind(b"_", id_at, id_ends) + 1)  # only letters and digits differ
-        if len(_EVENT_ID) <= id_at <= id_ends < sound_at:
-            self._begins, self._goes_on, self._goes_on_at = (
-                message[:id_at],
-                message[id_ends:sound_at],
-                id_ends,
-            )
-            self._sound_at, self._ends = sound_at, message[sound_at + len(audio.payload) :]
+        id_at = max(id_at, message.rfind(b"_", id_at, id_ends) + 1)
+        if 0 <= named_at < id_at <= id_ends < sound_at:
+            self._begins, self._id_at = message[:id_at], id_at
+            self._goes_on, self._goes_on_at = message[id_ends:sound_at], id_ends
+            self._ends, self._sound_at = message[sound_at + len(audio.payload) :], sound_at
             self._sound_ends = -len(self._ends)
 
-    def more(self, message: bytes) -> tuple[bytes, float] | None:
-        """The sound, and its ms, of a message that is known from ``learn``: of the same part of the same reply.
+    def more(self, data: bytes, at: int) -> tuple[bytes, float] | None:
+        """The sound, and its seconds, of a message like the one that was learned.
 
-        None: it is another, or sounds odd; ``audio`` is to be asked.
+        None: it is another, or none of its kind; ``audio`` is to be asked.
+
+        Args:
+            at: where in the data the message begins; it goes to the end.
         """
+        goes_on_at = self._goes_on_at + at
         if not (
-            message.startswith(self._goes_on, self._goes_on_at)
-            and message.startswith(self._begins)
-            and message.endswith(self._ends)
-            and message[len(self._begins) : self._goes_on_at].isalnum()
+            data.startswith(self._goes_on, goes_on_at)
+            and data.startswith(self._begins, at)
+            and data.endswith(self._ends)
+            and data[self._id_at + at : goes_on_at].isalnum()
         ):
             return None
-        payload = message[self._sound_at : self._sound_ends]
+        payload = data[self._sound_at + at : self._sound_ends]
         size, rest = len(payload), payload.translate(None, BASE64)  # as ``base64_size`` does it
         if size & 3 or rest not in PADDINGS or not payload.endswith(rest) or not size:
             return None
-        return payload, (size // 4 * 3 - len(rest)) / self._bytes_per_ms
+        return payload, (size // 4 * 3 - len(rest)) / self._bytes_per_ms / 1000
 
     def _odd_audio(self, parsed: _Message) -> ev.Event | None:
         """Sound whose other fields are not quite what they should be."""
