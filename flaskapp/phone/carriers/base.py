@@ -28,8 +28,8 @@ class Carrier(Protocol):
         name: of the carrier, as history and metrics have it.
         formats: the engines' names for what its streams may bring (``audio/pcmu``, ``audio/pcm``).
         takes_orders: it can be told to dial somebody while a stream runs; else the stream's end does it.
-        around: what a message of audio (10 kB of base64 at most) has before its payload and after it; nothing:
-            that is not known yet, or they differ in more than their payload.
+        around: what a message of audio (10 kB of base64 at most) has before its payload and after it;
+            nothing: that is not known yet, or they differ in more than their payload.
     """
 
     name: str
