@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 ENGINE_GONE_WITHIN_S = 2.0
 OVER_WITHIN_S = 5.0
 WIRES_EVERY_S = 1.0
-CALM_S = 0.45  # somebody just speaks: so long nobody looks what time has brought
+CALM_S = 0.95  # somebody just speaks: so long nobody looks what time has brought
 CROWDED = 500  # reads that wait for the owner of a call
 
 

@@ -3,7 +3,7 @@
 Nearly every read of a live call's sockets brings one whole text frame, which is
 a slice of somebody's voice and has only to be passed on. While nobody is at work
 on the call, that is done here, at once; so is what one read brought of several,
-in one write. The call is told of it before anything else happens to it, twice a
+in one write. The call is told of it before anything else happens to it, once a
 second at least. What is anything else - or comes while somebody is at work -
 waits in the call's inbox, in order, for the greenlet that serves the call.
 Nothing in here waits.

@@ -134,8 +134,10 @@ class Intake:
 
     def trim(self, to_ms: float) -> None:
         """The oldest that is kept goes."""
-        while self.kept and self.kept_ms > to_ms:
-            self.kept_from_ms += self.kept.popleft().duration_ms
+        kept, from_ms, until_ms = self.kept, self.kept_from_ms, self.received_ms
+        while kept and until_ms - from_ms > to_ms:
+            from_ms += kept.popleft().duration_ms
+        self.kept_from_ms = from_ms
 
     def tidy(self) -> None:
         """What no keeper took for ten minutes goes."""

@@ -49,7 +49,7 @@ class PassedOn(Attention):
 
     @property
     def is_calm(self) -> bool:
-        """Whether somebody speaks, and all that time could bring about can wait for half a second."""
+        """Whether somebody speaks, and all that time could bring about can wait for a second."""
         talk, memory = self.talk, self.memory
         if not self._is_live or not (talk.reply_id or talk.is_speaking) or memory.deadline is not None:
             return False
