@@ -7,7 +7,6 @@ to go on without a click, and how many messages it has made: nothing else.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from flaskapp.phone.events import CallerAudio, Event, Malformed
 
 NOTHING = CallerAudio(b"", 0.0)  # sound that is not to be heard
 REMEMBERED = 4  # messages, to know one that comes twice
+COUNTED = 50  # messages, after which a carrier is known to count them
 
 Number = str | int | float | None  # as carriers write numbers
 
@@ -88,33 +88,44 @@ class PacedCarrier(Carrier, Protocol):
 class Repeats:
     """Knows audio that came twice: the number and the sound of one of the last messages.
 
-    Not by the number alone: whoever does not count sends the same one, or none, with everything.
+    Not by the number alone: whoever does not count sends the same one, or none, with everything. Of
+    somebody who has counted for long enough a number that comes again is enough, and nothing need be kept.
     """
 
-    __slots__ = ("_largest", "_numbers", "_sounds")
+    __slots__ = ("_last", "_next", "_run")
 
     def __init__(self) -> None:
-        self._largest = ""
-        self._numbers: deque[Number] = deque(maxlen=REMEMBERED)
-        self._sounds: deque[bytes] = deque(maxlen=REMEMBERED)
+        self._next = self._run = 0  # so many messages in a row were counted one by one
+        self._last: list[tuple[Number, bytes]] = []
 
     def has(self, number: Number, payload: bytes) -> bool:
         """Whether this is one of them; else it is remembered."""
-        if isinstance(number, str) and (
-            len(number) > len(self._largest) or (len(number) == len(self._largest) and number > self._largest)
-        ):  # nearly always: larger, as numbers and as text, than all that came
-            self._largest = number
-        elif number is None or (payload in self._sounds and self._is_one(number, payload)):
-            return number is not None
-        self._numbers.append(number)
-        self._sounds.append(payload)
+        if number is None:
+            return False
+        try:
+            count = int(number)
+        except (ValueError, OverflowError):
+            self._run = 0
+        else:
+            if count == self._next:  # as nearly always
+                self._next += 1
+                self._run += 1
+                if self._run > COUNTED:
+                    return False
+            elif self._run > COUNTED and 0 < self._next - count <= REMEMBERED:
+                return True
+            else:
+                self._next, self._run = count + 1, 0
+        if self._is_one(number, payload):
+            return True
+        self._last = [*self._last[1 - REMEMBERED :], (number, payload)] if self._run < COUNTED else []
         return False
 
     def _is_one(self, number: Number, payload: bytes) -> bool:
         """Asked of a sound that came before, as silence does all the time."""
-        if len(set(self._numbers)) == 1 and number in self._numbers:
+        if all(number == known for known, _ in self._last):  # he does not count
             return False
-        return (number, payload) in zip(self._numbers, self._sounds, strict=True)
+        return (number, payload) in self._last
 
 
 class _Named(msgspec.Struct, gc=False):
