@@ -64,6 +64,10 @@ class Bridge(Deeds):
         on_admitted: the stream is the call's from now on.
         on_ending: the call is over, which nobody has been told yet.
 
+    Attributes:
+        calm_until: before this time there is no need to ``tick``. In a list, for whoever has it need not
+            touch the bridge to see that, ten times a second.
+
     A keeper may follow the call from another thread (``flow.py``).
     """
 
@@ -99,7 +103,8 @@ class Bridge(Deeds):
         self._bell = threading.Event()  # something waits in the inbox, or at the door
         self._door: deque[Sequence[bytes]] | None = deque()  # of a stream that is not admitted; None: it is
         self._gone: LegClosed | None = None
-        self._is_paused, self._calm_until = False, 0.0
+        self._is_paused = False
+        self.calm_until = [0.0]
         self._wire = phone if isinstance(phone, Wire) and phone.can_listen else None
         self._fast = FastPath(call, carrier, self._playback, phone, self._inbox, self._ring, clock)
         self._over = threading.Event()
@@ -244,7 +249,7 @@ class Bridge(Deeds):
 
     def _at_rest(self) -> None:
         """Nobody is at work any more."""
-        self._calm_until = 0.0  # whatever was done may have changed what time brings
+        self.calm_until[0] = 0.0  # whatever was done may have changed what time brings
         if self._wire is not None and self._door is None:
             self._fast.open(self._leg)
         self._at_work.release()
@@ -274,10 +279,10 @@ class Bridge(Deeds):
 
     def tick(self, now: float) -> None:
         """Let time pass; the handler's pulse calls this."""
-        if now < self._calm_until and self._fast.is_open:
+        if now < self.calm_until[0] and self._fast.is_open:
             return
         self._handle((), now)
-        self._calm_until = now + CALM_S if self.call.is_calm else 0.0
+        self.calm_until[0] = now + CALM_S if self.call.is_calm else 0.0
         if now - self._sampled_at < WIRES_EVERY_S and not self.call.is_over:
             return
         self._sampled_at = now

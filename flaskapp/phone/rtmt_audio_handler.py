@@ -134,7 +134,9 @@ class RTMTAudioHandler:
         self.tools, self._transfer, self._greetings = tools or Toolbench(), transfer, greetings
         self._limits, self._prices = limits, prices
         self.sessions: dict[str, Bridge] = {}
-        self._bridges: set[Bridge] = set()  # also those whose stream has not been admitted yet
+        self._bridges: dict[
+            Bridge, list[float]
+        ] = {}  # with when they want to be ticked; also those whose stream has not been admitted yet
         self.on_transcript: Callable[[dict[str, Any]], None] | None = None
         self._clock = clock
         self._pulse: threading.Thread | None = None
@@ -248,7 +250,7 @@ class RTMTAudioHandler:
 
     def _enter(self, bridge: Bridge) -> None:
         with self._guard:
-            self._bridges.add(bridge)
+            self._bridges[bridge] = bridge.calm_until
             if self._pulse is None:
                 self._pulse = threading.Thread(target=self._beat, name="call-pulse", daemon=True)
                 self._pulse.start()
@@ -269,7 +271,7 @@ class RTMTAudioHandler:
 
     def _leave(self, call_sid: str, bridge: Bridge) -> None:
         with self._guard:
-            self._bridges.discard(bridge)
+            self._bridges.pop(bridge, None)
             if self.sessions.get(call_sid) is bridge:
                 del self.sessions[call_sid]
 
@@ -278,7 +280,10 @@ class RTMTAudioHandler:
         while True:
             time.sleep(TICK_S)
             began = self._clock()
-            for bridge in tuple(self._bridges):
+            now = began
+            for bridge, calm_until in tuple(self._bridges.items()):
+                if now < calm_until[0]:
+                    continue
                 now = self._clock()
                 if now - began >= BUSY_S:
                     time.sleep(

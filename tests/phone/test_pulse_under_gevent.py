@@ -32,6 +32,9 @@ watcher = gevent.get_hub().loop.io(reading, 1)
 watcher.start(on_readable)
 
 class Slow:
+    def __init__(self):
+        self.calm_until = [0.0]
+
     def tick(self, now):
         until = time.monotonic() + 0.002
         while time.monotonic() < until: pass
