@@ -14,6 +14,8 @@ import warnings
 import wave
 from dataclasses import dataclass
 
+import msgspec
+
 from flaskapp.phone.errors import AudioError
 
 with warnings.catch_warnings():  # Python 3.11 and 3.12 announce that 3.13 drops it
@@ -31,8 +33,8 @@ MULAW_SILENCE = b"\xff"
 # Comfort noise on a telephone line stays under 20 of 32767, quiet speech is above 300.
 VOICE_RMS = 150
 SPEECH_MS = 200  # less is a click, a breath, a key
-BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-PADDINGS = (b"==", b"=", b"")
+#: What a JSON string of base64 stands for; strict, and the quickest there is. Raises ValueError.
+unquoted = msgspec.json.Decoder(bytes).decode
 
 _PCM, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0006, 0x0007, 0xFFFE
 
@@ -53,10 +55,10 @@ def base64_size(payload: bytes) -> int:
     Raises:
         ValueError: it is not base64.
     """
-    size, rest = len(payload), payload.translate(None, BASE64)
-    if size & 3 or rest not in PADDINGS or not payload.endswith(rest):
+    size = len(unquoted(b'"' + payload + b'"'))
+    if (size + 2) // 3 * 4 != len(payload):  # something was spelt as JSON may spell it
         raise ValueError("not base64")
-    return size // 4 * 3 - len(rest)
+    return size
 
 
 def rms(pcm: bytes) -> int:

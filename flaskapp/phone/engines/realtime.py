@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import BASE64, BYTES_PER_MS, PADDINGS, PCM, PCM_RATE_HZ, PCMU, base64_size
+from flaskapp.phone.audio import BYTES_PER_MS, PCM, PCM_RATE_HZ, PCMU, base64_size, unquoted
 
 SESSION_UPDATE_ID = "session-update"
 _AUDIO = "response.output_audio.delta"
@@ -155,11 +155,14 @@ class RealtimeSession:
             and data[self._id_at + at : goes_on_at].isalnum()
         ):
             return None
-        payload = data[self._sound_at + at : self._sound_ends]
-        size, rest = len(payload), payload.translate(None, BASE64)  # as ``base64_size`` does it
-        if size & 3 or rest not in PADDINGS or not payload.endswith(rest) or not size:
+        quoted = data[self._sound_at - 1 + at : self._sound_ends + 1]
+        try:
+            size = len(unquoted(quoted))  # as ``base64_size`` does it
+        except ValueError:
             return None
-        return payload, (size // 4 * 3 - len(rest)) / self._bytes_per_ms / 1000
+        if not size or (size + 2) // 3 * 4 != len(quoted) - 2:
+            return None
+        return quoted[1:-1], size / self._bytes_per_ms / 1000
 
     def _odd_audio(self, parsed: _Message) -> ev.Event | None:
         """Sound whose other fields are not quite what they should be."""
