@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 f"flaskapp.phone.{name}"
                 for name in ("greeting", "keypad", "past", "passed_on", "talk", "exits", "attention")
             ),
-            *("flaskapp.phone.chunks", "flaskapp.phone.resampling"),
+            *("flaskapp.phone.chunks", "flaskapp.phone.resampling", "flaskapp.phone.payloads"),
             *("flaskapp.phone.carriers", "flaskapp.phone.carriers.*"),
             *("flaskapp.phone.engines", "flaskapp.phone.engines.realtime"),
         ),
@@ -52,6 +52,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 for name in (
                     "wire",
                     "inlet",
+                    "handshake",
                     "tls",
                     "reader",
                     "frames",
@@ -143,6 +144,7 @@ ALLOWED = {
     ("flaskapp.phone.carriers.*", "twilio", False),
     ("flaskapp.phone.carriers.*", "msgspec", False),
     ("flaskapp.phone.engines.*", "msgspec", False),
+    ("flaskapp.phone.payloads", "msgspec", False),
 }
 
 

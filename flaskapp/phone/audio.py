@@ -14,8 +14,6 @@ import warnings
 import wave
 from dataclasses import dataclass
 
-import msgspec
-
 from flaskapp.phone.errors import AudioError
 
 with warnings.catch_warnings():  # Python 3.11 and 3.12 announce that 3.13 drops it
@@ -33,8 +31,6 @@ MULAW_SILENCE = b"\xff"
 # Comfort noise on a telephone line stays under 20 of 32767, quiet speech is above 300.
 VOICE_RMS = 150
 SPEECH_MS = 200  # less is a click, a breath, a key
-#: What a JSON string of base64 stands for; strict, and the quickest there is. Raises ValueError.
-unquoted = msgspec.json.Decoder(bytes).decode
 
 _PCM, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0006, 0x0007, 0xFFFE
 
@@ -47,18 +43,6 @@ def pcm16_to_mulaw(pcm: bytes) -> bytes:
 def mulaw_to_pcm16(mulaw: bytes) -> bytes:
     """Mu-law to 16-bit PCM, two bytes for every one."""
     return audioop.ulaw2lin(mulaw, 2)
-
-
-def base64_size(payload: bytes) -> int:
-    """How many bytes a base64 text stands for; checked strictly, since it travels on undecoded.
-
-    Raises:
-        ValueError: it is not base64.
-    """
-    size = len(unquoted(b'"' + payload + b'"'))
-    if (size + 2) // 3 * 4 != len(payload):  # something was spelt as JSON may spell it
-        raise ValueError("not base64")
-    return size
 
 
 def rms(pcm: bytes) -> int:

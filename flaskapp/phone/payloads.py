@@ -1,4 +1,4 @@
-"""Many base64 payloads to bytes in one go: half the price of one after another."""
+"""Base64, as carriers and engines spell audio: checked, and many payloads to bytes in one go."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from collections.abc import Sequence
 
 import msgspec
 
-_decoder = msgspec.json.Decoder(list[bytes])
+#: What a JSON string of base64 stands for: strict, and the quickest there is. Raises ValueError.
+unquoted = msgspec.json.Decoder(bytes).decode
+_unquoted_list = msgspec.json.Decoder(list[bytes]).decode
+
+
+def base64_size(payload: bytes) -> int:
+    """How many bytes a base64 text stands for; checked strictly, since it travels on undecoded.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    size = len(unquoted(b'"' + payload + b'"'))
+    if (size + 2) // 3 * 4 != len(payload):  # something was spelt as JSON may spell it
+        raise ValueError("not base64")
+    return size
 
 
 def decoded(payloads: Sequence[bytes]) -> list[bytes]:
-    """What each payload stands for; they were checked when they came in (``audio.base64_size``).
+    """What each payload stands for, at half the price of one after another.
+
+    They were checked when they came in (``base64_size``).
 
     Raises:
         binascii.Error: one of them is not base64 after all.
     """
     try:
-        pieces = _decoder.decode(b'["' + b'","'.join(payloads) + b'"]')
+        pieces = _unquoted_list(b'["' + b'","'.join(payloads) + b'"]')
     except msgspec.MsgspecError:
         pieces = []
     if len(pieces) == len(payloads):

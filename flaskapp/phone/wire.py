@@ -25,6 +25,7 @@ from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.handshake import shake_hands
 from flaskapp.phone.inlet import Inlet
 from flaskapp.phone.outbox import Outbox, Waiting
 from flaskapp.phone.reader import READ_BYTES, WAIT, Reader
@@ -89,8 +90,7 @@ class Wire:
         self._ended: Callable[[LegClosed], None] | None = None
         self._outbox = Outbox(queue_bytes)
         self._drainer: threading.Event | None = None  # set when whoever drains is done
-        self._is_dead = False
-        self._wants_eof = False
+        self._is_dead = self._wants_eof = False
         self._pinged_at = self._moved_at = clock()
         self._pong_by: float | None = None
         self._closed_by: float | None = None
@@ -116,37 +116,15 @@ class Wire:
             InvalidHandshake, InvalidStatus: as the protocol found it (``websockets.exceptions``).
             TimeoutError: no answer in time.
         """
-        protocol, deadline = cast(ClientProtocol, self._protocol), self._clock() + within_s
+        protocol = cast(ClientProtocol, self._protocol)
         protocol.send_request(request)
         self._flush()
-        answer = b""
-        while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
-            data = self._read(max(deadline - self._clock(), 0.0))
-            if data is None:
-                raise TimeoutError("no answer to the WebSocket handshake")
-            if not data:
-                protocol.receive_eof()
-                break
-            answer = self._answered(answer + data)
-        if protocol.handshake_exc is not None:
-            raise protocol.handshake_exc
-        protocol.events_received()
+        answer = shake_hands(protocol, self._read, within_s, self._clock)
         self._inlet.note_state()
         self._note_state()
         if answer:
             with self._lock:
                 self._inlet.feed(answer)
-
-    def _answered(self, answer: bytes) -> bytes:
-        """Give the protocol an answer's head, and a refusal's body; what remains are frames."""
-        head, end, rest = answer.partition(b"\r\n\r\n")
-        if not end or self._protocol.reader.buffer:
-            return answer
-        self._protocol.receive_data(head + end)
-        if self._protocol.state is State.CONNECTING and rest:
-            self._protocol.receive_data(rest)
-            return b""
-        return rest
 
     def accept(self, answer: Response) -> None:
         """A server's handshake: send the 101 that a ``ServerProtocol`` gave."""
@@ -263,8 +241,8 @@ class Wire:
 
     def left(self, frame: bytes, sent: int, error: Exception | None = None) -> None:
         """Of a droppable frame that was ``put``: what the socket did not take goes out as soon as it does."""
-        if error is not None:
-            self._not_sent(error)
+        if error is not None and not isinstance(error, WAIT):
+            self.abort()
         self._keep(frame, sent, 1, True)
 
     def drop_queued(self) -> None:
@@ -285,8 +263,7 @@ class Wire:
         if not chunks:
             return
         self._wants_eof = self._wants_eof or SEND_EOF in chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if data and not self._is_dead:
+        if (data := b"".join(chunks)) and not self._is_dead:
             self._write(data, 0, False)
         if self._wants_eof and not self._outbox.size and not self._unsent:
             self._shut(socket.SHUT_WR)
@@ -299,14 +276,11 @@ class Wire:
     def _try_send(self, data: bytes | memoryview) -> int:
         try:
             return self.put(data)
-        except (OSError, ValueError) as error:
-            return self._not_sent(error)
-
-    def _not_sent(self, error: Exception) -> int:
-        """The socket takes nothing now, or never will."""
-        if not isinstance(error, WAIT):
-            self._die()
-        return 0
+        except WAIT:
+            return 0
+        except (OSError, ValueError):  # it never will take any more
+            self.abort()
+            return 0
 
     def _keep(self, data: bytes, sent: int, messages: int, droppable: bool) -> None:
         """What the socket did not take goes out as soon as it does."""
@@ -390,13 +364,14 @@ class Wire:
                 self._flush()
 
     def abort(self) -> None:
-        """End it now, without a word."""
-        self._die()
+        """End it now, without a word: nothing more goes out, and the reader wakes, who reports the end."""
+        self._is_dead = True
+        self._note_state()
+        self._shut(socket.SHUT_RDWR)
 
     def dispose(self, close_socket: bool = False) -> None:
         """Free everything; only its reader may call this, after the end."""
-        drainer = self._drainer
-        if drainer is not None:
+        if (drainer := self._drainer) is not None:
             drainer.wait(CLOSE_WITHIN_S)  # the last words to a slow peer
             self.abort()
             drainer.wait()
@@ -405,8 +380,8 @@ class Wire:
         self._is_dead = True
         self._note_state()
         self._reader.close()
-        if close_socket:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if close_socket:
                 self._sock.close()
 
     def _linger(self) -> None:
@@ -417,12 +392,6 @@ class Wire:
         while not self._is_dead and (left_s := deadline - self._clock()) > 0:
             if not self._read(left_s):
                 return
-
-    def _die(self) -> None:
-        """Nothing more goes out, and the reader wakes, who reports the end."""
-        self._is_dead = True
-        self._note_state()
-        self._shut(socket.SHUT_RDWR)
 
     def _note_state(self) -> None:
         self.is_clear = self._drainer is None and not self._is_dead and self._inlet.is_open

@@ -62,22 +62,6 @@ def test_pcm_through_mulaw_stays_within_the_steps_of_the_standard(values):
     assert all(abs(a - b) <= max(8, (abs(a) + 132) // 16) for a, b in zip(values, back, strict=True))
 
 
-@settings(derandomize=True, deadline=None)
-@given(st.binary(max_size=400))
-def test_the_size_of_base64_is_known_without_keeping_it(data):
-    import base64
-
-    assert audio.base64_size(base64.b64encode(data)) == len(data)
-
-
-@pytest.mark.parametrize(
-    "wrong", [b"a", b"ab", b"abc", b"a===", b"ab==c", b"a b=", b"abc\n", b"ab-_", b"=", b'ab"=']
-)
-def test_what_is_not_base64_has_no_size(wrong):
-    with pytest.raises(ValueError):  # noqa: PT011 - binascii's words are its own
-        audio.base64_size(wrong)
-
-
 @pytest.mark.parametrize("bits", [8, 16, 24, 32])
 def test_pcm_of_any_width_is_read(bits):
     shift = bits - 16

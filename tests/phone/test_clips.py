@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from flaskapp.phone.audio import FRAME_BYTES, MULAW_BYTES_PER_MS, base64_size, mulaw_to_pcm16, rms
+from flaskapp.phone.audio import FRAME_BYTES, MULAW_BYTES_PER_MS, mulaw_to_pcm16, rms
+from flaskapp.phone.payloads import base64_size
 from flaskapp.phone.rtmt_audio_handler import hold_clip
 
 

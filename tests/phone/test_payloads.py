@@ -7,8 +7,10 @@ import binascii
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from flaskapp.phone.payloads import decoded
+from flaskapp.phone.payloads import base64_size, decoded
 
 
 def test_each_payload_is_what_it_is_alone():
@@ -27,3 +29,32 @@ def test_an_odd_one_is_read_as_it_would_be_alone(odd):
             decoded([b"QUJD", odd])
     else:
         assert decoded([b"QUJD", odd]) == [b"ABC", alone]
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.binary(max_size=400))
+def test_the_size_of_base64_is_known_without_keeping_it(data):
+    assert base64_size(base64.b64encode(data)) == len(data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"a",
+        b"ab",
+        b"abc",
+        b"a===",
+        b"ab==c",
+        b"a b=",
+        b"abc\n",
+        b"ab-_",
+        b"=",
+        b'ab"=',
+        b'ab","ab',
+        b"ab\\/",
+        b"\\u0041\\u0041AA",
+    ],
+)
+def test_what_is_not_base64_has_no_size(wrong):
+    with pytest.raises(ValueError):  # noqa: PT011 - binascii's words are its own
+        base64_size(wrong)

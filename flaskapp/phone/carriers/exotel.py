@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import base64_size, mulaw_to_pcm16, pcm16_to_mulaw
+from flaskapp.phone.audio import mulaw_to_pcm16, pcm16_to_mulaw
 from flaskapp.phone.carriers.base import NOTHING, Number, Repeats, unexpected
+from flaskapp.phone.payloads import base64_size
 from flaskapp.phone.resampling import Resampler
 
 CHUNK_UNIT = 320

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import msgspec
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import MULAW_BYTES_PER_MS, unquoted
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS
 from flaskapp.phone.carriers.base import NOTHING, Number, Repeats, unexpected
+from flaskapp.phone.payloads import unquoted
 
 FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four

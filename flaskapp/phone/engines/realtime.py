@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from flaskapp.phone import events as ev
-from flaskapp.phone.audio import BYTES_PER_MS, PCM, PCM_RATE_HZ, PCMU, base64_size, unquoted
+from flaskapp.phone.audio import BYTES_PER_MS, PCM, PCM_RATE_HZ, PCMU
+from flaskapp.phone.payloads import base64_size, unquoted
 
 SESSION_UPDATE_ID = "session-update"
 _AUDIO = "response.output_audio.delta"
