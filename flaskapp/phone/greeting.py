@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flaskapp.phone import commands as do
@@ -11,6 +12,10 @@ from flaskapp.phone.playout import Clip
 ITEM = "greeting"
 KEPT_PAYLOADS = 1000  # 20 s, should an engine send every 20 ms by itself: more is no greeting
 _LETTERS = re.compile(r"\W+")
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -22,6 +27,7 @@ class Greeting:
         clip: how the engine spoke them before; None: nobody has kept that yet.
         reply_id: the response in which the engine speaks them now.
         payloads: what came of it so far.
+        may_be_kept: asked when the engine begins to speak it; of calls that begin together one is enough.
     """
 
     text: str = ""
@@ -29,6 +35,7 @@ class Greeting:
     is_asked: bool = False
     reply_id: str = ""
     payloads: list[bytes] = field(default_factory=list)
+    may_be_kept: Callable[[], bool] = _always
 
     def asked(self) -> None:
         """The next response that begins is the greeting."""
@@ -36,7 +43,7 @@ class Greeting:
 
     def started(self, reply_id: str) -> None:
         """A response begins."""
-        self.reply_id = reply_id if self.is_asked else ""
+        self.reply_id = reply_id if self.is_asked and self.may_be_kept() else ""
         self.is_asked = False
         self.payloads.clear()
 

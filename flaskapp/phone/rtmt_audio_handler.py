@@ -43,6 +43,7 @@ from flaskapp.phone.wire import Wire
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+KEEPS_WITHIN_S = 20.0  # as long as a greeting is at most
 BUSY_S = 0.0004  # so long the pulse lets time pass before it lets others
 MOMENT_S = 1e-6
 CLIPS = Path(__file__).parent / "clips"
@@ -141,6 +142,7 @@ class RTMTAudioHandler:
         self._clock = clock
         self._pulse: threading.Thread | None = None
         self._guard = threading.Lock()
+        self._kept_at: dict[tuple[str, ...], float] = {}  # when a greeting was last begun to be kept
 
     def serve(
         self,
@@ -220,6 +222,7 @@ class RTMTAudioHandler:
         price = self._prices.cost_usd if self._prices else free
         call = Call(call_sid, agent, self._clock(), past, limits, price)
         call.sounds = partial(self._sounds, agent)
+        call.talk.greeting.may_be_kept = partial(self._may_keep_greeting, agent)
         call.talk.listens = listens
         return call
 
@@ -227,6 +230,15 @@ class RTMTAudioHandler:
         greetings, key = self._greetings, self._greeting_key(agent)
         greeting = greetings.find(audio_format, *key) if greetings else None
         return Sounds(hold_clip(agent.language, audio_format), greeting)
+
+    def _may_keep_greeting(self, agent: Agent) -> bool:
+        """Of many calls that begin together one keeps it; a later one may, should that one be cut short."""
+        key, now = self._greeting_key(agent), self._clock()
+        with self._guard:
+            if self._greetings is None or now - self._kept_at.get(key, -KEEPS_WITHIN_S) < KEEPS_WITHIN_S:
+                return False
+            self._kept_at[key] = now
+            return True
 
     def _greeting_key(self, agent: Agent) -> tuple[str, ...]:
         voice = agent.voice or self.voice_choice
