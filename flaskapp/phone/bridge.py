@@ -169,7 +169,8 @@ class Bridge(Deeds):
 
     def _pause(self, is_paused: bool) -> None:
         """Read nothing while too much waits for the call's owner."""
-        if is_paused is not self._is_paused and self._wire is not None:
+        # Again while it pauses: another leg may have begun to listen meanwhile.
+        if (is_paused or self._is_paused) and self._wire is not None:
             self._is_paused = is_paused
             self._wire.pause(is_paused)
             current = [] if self._leg is None else [self._leg]
@@ -282,7 +283,7 @@ class Bridge(Deeds):
         if now < self.calm_until[0] and self._fast.is_open:
             return
         self._handle((), now)
-        self.calm_until[0] = now + CALM_S if self.call.is_calm else 0.0
+        self.calm_until[0] = now + CALM_S if self.call.is_calm(now) else 0.0
         if now - self._sampled_at < WIRES_EVERY_S and not self.call.is_over:
             return
         self._sampled_at = now

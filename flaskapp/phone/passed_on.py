@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from flaskapp.phone import events as ev
 from flaskapp.phone.attention import Attention
 
+DRY_S = 0.5  # for so long an engine that speaks may have nothing for the line
+
 
 class PassedOn(Attention):
     """One leg's, of which ``Call`` makes a whole call."""
@@ -30,6 +32,8 @@ class PassedOn(Attention):
         spans = talk.playout.spans
         if not (self._is_live and talk.item_id and spans) or talk.reply_id in ("", *talk.silenced):
             return None
+        if spans[-1].item_id != talk.item_id:  # a clip of our own came between
+            return None
         return talk.reply_id, talk.item_id, spans[-1].content_index
 
     def heard(self, audios: Sequence[ev.CallerAudio], now: float) -> None:
@@ -47,11 +51,12 @@ class PassedOn(Attention):
         if talk.greeting.reply_id:
             talk.greeting.takes(audio.payload)
 
-    @property
-    def is_calm(self) -> bool:
+    def is_calm(self, now: float) -> bool:
         """Whether somebody speaks, and all that time could bring about can wait for a second."""
         talk, memory = self.talk, self.memory
-        if not self._is_live or not (talk.reply_id or talk.is_speaking) or memory.deadline is not None:
+        # An engine that stops in mid-reply leaves the caller in silence, which is for the clock to see.
+        is_heard = talk.reply_id and now - self.began < talk.playout.ends_at + DRY_S
+        if not self._is_live or not (is_heard or talk.is_speaking) or memory.deadline is not None:
             return False
         waits = talk.owed.since is not None or talk.settling or self.keypad.keys or self.tools.uses
         return not waits and self.endings.closing is None and memory.moves_by is None

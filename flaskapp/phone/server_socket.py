@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -35,7 +36,7 @@ class ServerSocket:
     name up for every request.
     """
 
-    __slots__ = ("_is_left", "_outlives", "wire")
+    __slots__ = ("_is_left", "_outlives", "sock", "wire")
 
     mode = "gunicorn"
 
@@ -49,8 +50,11 @@ class ServerSocket:
         sock = environ["gunicorn.socket"]
         self._outlives = not isinstance(sock, ssl.SSLSocket)  # there are no two of those for a connection
         self._is_left = False
-        # gunicorn closes the one that it has as soon as the request is over.
-        self.wire = Wire(sock.dup() if self._outlives else sock, protocol)
+        if self._outlives:
+            # Taken from gunicorn, which closes what it has as soon as the request is over. No copy: of one
+            # that is closed and still brings something libev knows nothing, and begins all its watching anew.
+            sock = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self.sock, self.wire = sock, Wire(sock, protocol)
         self.wire.accept(answer)
 
     def leave_to(self, serve: Callable[[Wire], None], call_sid: str, *ended: Callable[[], None]) -> None:
@@ -80,9 +84,11 @@ class ServerSocket:
             log.exception("A call's socket failed", extra={"call_sid": call_sid})
             self.wire.close(1011, "internal error")
         finally:
-            self._end()
-            for each in ended:
-                each()
+            try:
+                self._end()
+            finally:
+                for each in ended:
+                    each()
 
     def close(self) -> None:
         """The request is over."""

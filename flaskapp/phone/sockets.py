@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from typing import cast
 
 from flask import Blueprint, Response, abort, current_app, request
@@ -17,6 +19,8 @@ from flaskapp.phone.wire import Wire
 from flaskapp.store.live import LiveStore
 from flaskapp.store.scribe import Scribe
 from flaskapp.tickets import Tickets
+
+log = logging.getLogger(__name__)
 
 sockets = Blueprint("sockets", __name__)
 counts_streams(sockets)
@@ -38,8 +42,20 @@ def _check() -> tuple[Response, int] | None:
 
 def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
     """Twilio Media Streams, both ways; the ticket comes in the path or as ``<Parameter>``."""
+    metrics = current_app.extensions["metrics"].websockets.labels("carrier")
+    try:
+        serve = _service(call_sid, ticket)
+    except Exception:  # the call's edge: what escapes here would be written into the stream as HTTP
+        log.exception("A call's socket failed", extra={"call_sid": call_sid})
+        ws.wire.close(1011, "internal error")
+        return
+    metrics.inc()
+    ws.leave_to(serve, call_sid, metrics.dec, keep_room())
+
+
+def _service(call_sid: str, ticket: str) -> Callable[[Wire], None]:
+    """Serves this call when its request is over."""
     own = current_app.extensions
-    metrics = own["metrics"].websockets.labels("carrier")
     handler, tickets = cast(RTMTAudioHandler, own["rtmt"]), cast(Tickets, own["tickets"])
     live, scribe = cast(LiveStore, own["live_store"]), cast(Scribe, own["scribe"])
     known, past = live.recall(call_sid), past_of(call_sid, live, own["audio"], time.time())
@@ -55,8 +71,7 @@ def stream_audio(ws: ServerSocket, call_sid: str, ticket: str = "") -> None:
     def serve(wire: Wire) -> None:
         handler.serve(wire, call_sid, called=called, caller=caller, admit=admit, past=past)
 
-    metrics.inc()
-    ws.leave_to(serve, call_sid, metrics.dec, keep_room())
+    return serve
 
 
 sock.route("/stream-audio/<call_sid>", bp=sockets)(stream_audio)

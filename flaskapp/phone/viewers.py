@@ -135,7 +135,7 @@ def client(ws: ServerSocket) -> None:
     """A call's live transcript: plain text or JSON says which; see docs/one-call.md."""
     own = current_app.extensions
     gauge = own["metrics"].websockets.labels("client")
-    request.environ["gunicorn.socket"].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    ws.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     gauge.inc()
     try:
         Viewer(ws.wire, g.right, own["tickets"], own["readers"], own["drain"].is_set).run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from flaskapp.phone.waiting import is_cooperative
 
@@ -24,8 +24,20 @@ def aside(work: Callable[Given, Result], *given: Given.args, **named: Given.kwar
     """
     if not is_cooperative():
         return work(*given, **named)
-    result: Result = _threads().apply(work, given, named)
-    return result
+    result, error = _threads().apply(_tried, (work, given, named))
+    if error is not None:
+        raise error
+    return cast(Result, result)
+
+
+def _tried(
+    work: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[Any, Exception | None]:
+    """Of what is raised in its threads gevent prints all there is to say, whoever waits for it."""
+    try:
+        return work(*given, **named), None
+    except Exception as error:  # whoever asked for the work knows what it means
+        return None, error
 
 
 @cache

@@ -277,6 +277,14 @@ class CarrierContract:
         once = 67 if self.knows_repeats else 70
         assert told_ms == pytest.approx(100 * once, abs=max(self.slack_ms, 1e-6))
 
+    def test_what_comes_again_after_a_gap_is_known(self, started):
+        frames = [self.noise(100, self.bytes_per_ms, seed) for seed in range(63)] + [self.silence * 8] * 3
+        numbers = [*range(1, 61), 62, 63, 64, 60, 59, 62]
+        if self.knows_repeats:
+            frames[63:] = [frames[59], frames[58], frames[60]]
+            heard, _ = self.bring(started, frames, numbers)
+            assert self.same(heard, self.heard(b"".join(frames[:63])))
+
     def test_a_count_that_begins_again_late_in_a_call_loses_nothing(self, started):
         frames = [self.noise(100, self.bytes_per_ms, seed) for seed in range(120)]
         heard, _ = self.bring(

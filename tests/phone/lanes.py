@@ -7,6 +7,7 @@ until a test moves it.
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,11 +31,13 @@ from flaskapp.phone.errands import Errands
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.inlet import Inlet
 from flaskapp.phone.listener import Listener
+from flaskapp.phone.playout import Clip
 from flaskapp.phone.reader import Reader
 from flaskapp.phone.wire import Wire
 from tests.phone.sayings import agreed
 
 WITHIN_S = 20.0
+CLIP = Clip(base64.b64encode(b"\x55" * 8000), 1000.0)
 PATIENT = Limits(silence_s=0.0, session_s=0.0)
 NOT_TOLD = ("frame_delay", "engine_opened", "engine_closed")  # measured; told from a thread of the leg's own
 
@@ -230,6 +233,7 @@ class Lane:
         self.agent = agent or Agent(greeting="")
         self.call = Call("CA1", self.agent, self.now, limits=limits)
         self.phone = LoopsPhone() if is_told else Phone()
+        self.call.clip = CLIP
         self.sessions, self.notes, self.errands = Sessions(), Notes(), Asked()
         self.updates: list[dict[str, Any]] = []
         self.bridge = (Bridge if is_told else ByHand)(

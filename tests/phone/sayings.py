@@ -63,7 +63,7 @@ def agreed(audio_format: str = "audio/pcmu") -> bytes:
 def delta(sound: bytes, item: str = "a1", reply: str = "r1") -> bytes:
     text = base64.b64encode(sound).decode()
     about = {"response_id": reply, "item_id": item, "content_index": 0}
-    event_id = f"event_{zlib.crc32(sound) % 50_000}"  # not all are of one length
+    event_id = f"event_{zlib.crc32(sound) % 10_050}"  # not quite all are of one length
     return _json({"type": "response.output_audio.delta", "event_id": event_id, **about, "delta": text})
 
 

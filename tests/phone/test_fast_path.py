@@ -271,6 +271,34 @@ def test_a_new_items_first_audio_is_told_and_marked_and_the_rest_passes(lane):
     assert kinds(lane)[4:] == ["D", "mark"]
 
 
+def test_what_follows_a_clip_of_our_own_is_still_the_agents(speaking):
+    """The engine stopped in the middle of a sentence, and the caller was kept company."""
+    speaking.engine_says(delta(SLICES[1]), delta(SLICES[2]))
+    for _ in range(60):
+        speaking.now += 0.1
+        speaking.carrier_says(media(SLICES[0]))
+        speaking.ticks()
+    speaking.works_off()
+    for number in (3, 4, 5):
+        speaking.engine_says(delta(SLICES[number]))
+        speaking.works_off()
+    spans = speaking.call.talk.playout.spans
+    assert "(clip)" in [span.item_id for span in spans]
+    assert spans[-1].item_id == "a1"
+    assert sum(span.seconds for span in spans if span.item_id == "a1") == pytest.approx(0.12)
+
+
+def test_a_reply_that_stops_in_mid_sentence_is_noticed_as_soon_as_ever(speaking):
+    """While somebody just speaks the clock is looked at once a second; in silence it is not enough."""
+    speaking.engine_says(delta(SLICES[1]))
+    began = speaking.now
+    while not any(b"VVVV" in message for message in speaking.phone.messages):
+        speaking.now += 0.1
+        speaking.carrier_says(media(SLICES[0]))
+        speaking.ticks()
+        assert speaking.now - began < 3.5, "the caller waits, and nobody looks"
+
+
 def test_a_greeting_is_kept_whole_though_it_came_this_way():
     lane = Lane(is_told=True, agent=Agent(greeting="Good day."))
     lane.goes_live(START)

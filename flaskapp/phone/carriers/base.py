@@ -92,10 +92,11 @@ class Repeats:
     somebody who has counted for long enough a number that comes again is enough, and nothing need be kept.
     """
 
-    __slots__ = ("_last", "_next", "_run")
+    __slots__ = ("_counted", "_last", "_next", "_run")
 
     def __init__(self) -> None:
         self._next = self._run = 0  # so many messages in a row were counted one by one
+        self._counted = range(0)  # the last numbers of such a row that has ended
         self._last: list[tuple[Number, bytes]] = []
 
     def has(self, number: Number, payload: bytes) -> bool:
@@ -112,9 +113,15 @@ class Repeats:
                 self._run += 1
                 if self._run > COUNTED:
                     return False
-            elif self._run > COUNTED and 0 < self._next - count <= REMEMBERED:
+                if self._run == REMEMBERED:  # what was before the row is long ago
+                    self._counted = range(0)
+            elif self._run >= COUNTED and 0 < self._next - count <= REMEMBERED:
                 return True
             else:
+                if self._run >= COUNTED:
+                    self._counted = range(max(self._next - REMEMBERED, 0), self._next)
+                elif count in self._counted:
+                    return True
                 self._next, self._run = count + 1, 0
         if self._is_one(number, payload):
             return True

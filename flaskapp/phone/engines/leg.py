@@ -150,9 +150,11 @@ class EngineLeg:
 
     def _finish(self, wire: Wire, error: Exception) -> None:
         self._wire = None
-        wire.dispose(close_socket=True)
-        self._tell(self._listener.engine_closed)
-        self._end(error)
+        try:
+            wire.dispose(close_socket=True)
+            self._tell(self._listener.engine_closed)
+        finally:
+            self._end(error)
 
     def _end(self, error: Exception) -> None:
         """Report why it is over."""
