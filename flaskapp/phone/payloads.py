@@ -7,8 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-#: What a JSON string of base64 stands for: strict, and the quickest there is. Raises ValueError.
+#: What a JSON string of base64 stands for: strict, and the quickest there is for less than a thousand bytes.
+#: Raises ValueError.
 unquoted = msgspec.json.Decoder(bytes).decode
+SHORT = 1000
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_PADDINGS = (b"==", b"=", b"")
 _unquoted_list = msgspec.json.Decoder(list[bytes]).decode
 
 
@@ -18,10 +22,15 @@ def base64_size(payload: bytes) -> int:
     Raises:
         ValueError: it is not base64.
     """
-    size = len(unquoted(b'"' + payload + b'"'))
-    if (size + 2) // 3 * 4 != len(payload):  # something was spelt as JSON may spell it
+    if len(payload) < SHORT:
+        size = len(unquoted(b'"' + payload + b'"'))
+        if (size + 2) // 3 * 4 != len(payload):  # something was spelt as JSON may spell it
+            raise ValueError("not base64")
+        return size
+    rest = payload.translate(None, _LETTERS)  # of much that is quicker than decoding it
+    if len(payload) & 3 or rest not in _PADDINGS or not payload.endswith(rest):
         raise ValueError("not base64")
-    return size
+    return len(payload) // 4 * 3 - len(rest)
 
 
 def decoded(payloads: Sequence[bytes]) -> list[bytes]:

@@ -15,7 +15,7 @@ import msgspec
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import MULAW_BYTES_PER_MS
 from flaskapp.phone.carriers.base import NOTHING, Number, Repeats, unexpected
-from flaskapp.phone.payloads import unquoted
+from flaskapp.phone.payloads import SHORT, base64_size, unquoted
 
 FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
@@ -101,7 +101,8 @@ class TwilioStream:
         try:
             media = _decode_media(message).media
             payload = media.payload.encode()
-            size = len(unquoted(b'"' + payload + b'"'))  # as ``base64_size`` does it
+            # As ``base64_size`` does it.
+            size = len(unquoted(b'"' + payload + b'"')) if len(payload) < SHORT else base64_size(payload)
         except (ValueError, RecursionError):  # msgspec's errors are such, too
             return None
         if (size + 2) // 3 * 4 != len(payload):

@@ -16,7 +16,7 @@ import msgspec
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import BYTES_PER_MS, PCM, PCM_RATE_HZ, PCMU
-from flaskapp.phone.payloads import base64_size, unquoted
+from flaskapp.phone.payloads import SHORT, base64_size, unquoted
 
 SESSION_UPDATE_ID = "session-update"
 _AUDIO = "response.output_audio.delta"
@@ -158,7 +158,7 @@ class RealtimeSession:
             return None
         quoted = data[self._sound_at - 1 + at : self._sound_ends + 1]
         try:
-            size = len(unquoted(quoted))  # as ``base64_size`` does it
+            size = len(unquoted(quoted)) if len(quoted) < SHORT else base64_size(quoted[1:-1])
         except ValueError:
             return None
         if not size or (size + 2) // 3 * 4 != len(quoted) - 2:
