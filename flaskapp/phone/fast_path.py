@@ -155,7 +155,7 @@ class EngineReader(Reader):
         self._more, self._began, self._playout = path.session.more, path.call.began, path.call.talk.playout
         greeting = path.call.talk.greeting
         self._keep = greeting.takes if greeting.reply_id else None
-        self._head, self._tail = path.carrier.around
+        self._head, self._tail = getattr(path.carrier, "around", (b"", b""))
         self.is_open = True
 
     def read(self) -> None:  # noqa: C901 - one function, as said above

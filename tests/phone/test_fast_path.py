@@ -9,6 +9,7 @@ import pytest
 
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.carriers.exotel import ExotelStream
+from flaskapp.phone.carriers.twilio import TwilioStream
 from tests.phone.lanes import Lane
 from tests.phone.sayings import (
     START,
@@ -433,6 +434,34 @@ def test_exotels_callers_hear_whole_chunks_at_their_pace(rate_hz):
     assert lane.call.talk.playout.ends_at == pytest.approx(5.0)
     assert 0 < len(kinds(lane)) <= lead_s / chunk_s + 2
     lane.bridge._playback.stop()
+    lane.ends()
+
+
+class Plain:
+    """A codec that offers what every carrier must, and nothing for the fast path."""
+
+    name, formats, takes_orders = "plain", TwilioStream.formats, True
+
+    def __init__(self) -> None:
+        stream = TwilioStream()
+        self.decode, self.media, self.mark, self.clear = (
+            stream.decode,
+            stream.media,
+            stream.mark,
+            stream.clear,
+        )
+
+
+def test_a_carrier_that_does_nothing_for_the_fast_path_is_served_all_the_same():
+    lane = Lane(is_told=True, carrier=Plain())
+    lane.goes_live(START)
+    lane.engine_says(reply_begins(), delta(SLICES[0]))
+    lane.works_off()
+    for number in (1, 2, 3):
+        lane.carrier_says(media(SLICES[number]))
+        lane.works_off()
+        lane.engine_says(delta(SLICES[number]))
+    assert (kinds(lane), heard(lane)) == (["A", "mark", "B", "C", "D"], SLICES[1:4])
     lane.ends()
 
 

@@ -28,16 +28,11 @@ class Carrier(Protocol):
         name: of the carrier, as history and metrics have it.
         formats: the engines' names for what its streams may bring (``audio/pcmu``, ``audio/pcm``).
         takes_orders: it can be told to dial somebody while a stream runs; else the stream's end does it.
-        around: what a message of audio (10 kB of base64 at most) has before its payload and after it;
-            nothing: that is not known yet, or they differ in more than their payload.
     """
 
     name: str
     formats: tuple[str, ...]
     takes_orders: bool
-
-    @property
-    def around(self) -> tuple[bytes, bytes]: ...
 
     def decode(self, message: bytes) -> Event | None:
         """One message as an event; None for what needs no answer; never raises."""
@@ -53,7 +48,15 @@ class Carrier(Protocol):
 
 
 class QuickCarrier(Carrier, Protocol):
-    """One that tells sound from everything else with little work, for the fast path."""
+    """One that tells sound from everything else with little work, for the fast path.
+
+    Attributes:
+        around: what a message of audio (10 kB of base64 at most) has before its payload and after it;
+            nothing: that is not known yet, or they differ in more than their payload.
+    """
+
+    @property
+    def around(self) -> tuple[bytes, bytes]: ...
 
     def audio(self, message: bytes) -> CallerAudio | None:
         """What ``decode`` makes of a message that is sound, with less work; ``NOTHING`` where it makes None.
