@@ -155,7 +155,8 @@ class EngineReader(Reader):
         self._more, self._began, self._playout = path.session.more, path.call.began, path.call.talk.playout
         greeting = path.call.talk.greeting
         self._keep = greeting.takes if greeting.reply_id else None
-        self._head, self._tail = getattr(path.carrier, "around", (b"", b""))
+        around: tuple[bytes, bytes] = getattr(path.carrier, "around", (b"", b""))
+        self._head, self._tail = around
         self.is_open = True
 
     def read(self) -> None:  # noqa: C901 - one function, as said above
