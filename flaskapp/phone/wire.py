@@ -4,8 +4,7 @@ The protocol itself (frames, masks, close handshake, conformance) is the
 ``websockets`` package's Sans-I/O one; this file is its rim. It is read by
 whoever calls ``receive``, or, under gevent, by the event loop itself, which
 tells of what came (``listen``). Sending never waits: what the socket does not
-take at once is queued, within bounds, and written by whoever drains the queue;
-nobody else writes meanwhile.
+take at once is queued, within bounds, and written by whoever drains the queue.
 """
 
 from __future__ import annotations

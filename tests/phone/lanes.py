@@ -8,6 +8,7 @@ until a test moves it.
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ from flaskapp.phone.reader import Reader
 from flaskapp.phone.wire import Wire
 from tests.phone.sayings import agreed
 
+SLICES = [bytes([65 + number]) * 160 for number in range(20)]
 WITHIN_S = 20.0
 CLIP = Clip(base64.b64encode(b"\x55" * 8000), 1000.0)
 PATIENT = Limits(silence_s=0.0, session_s=0.0)
@@ -344,3 +346,21 @@ class Lane:
             "played": self.phone.messages,
             "closed": self.phone.closed_with,
         }
+
+
+def heard(lane: Lane) -> list[bytes]:
+    """The caller's audio that the engine was sent."""
+    sent = [json.loads(message) for message in lane.sessions.opened[-1].messages]
+    return [base64.b64decode(each["audio"]) for each in sent if each["type"] == "input_audio_buffer.append"]
+
+
+def kinds(lane: Lane) -> list[str]:
+    """What the carrier was sent: marks and clears by name, audio by its first letter."""
+    told = [json.loads(message) for message in lane.phone.messages]
+    return [_kind(each) for each in told]
+
+
+def _kind(message: dict) -> str:
+    if message["event"] == "media":
+        return base64.b64decode(message["media"]["payload"])[:1].decode("latin-1")
+    return message["event"]

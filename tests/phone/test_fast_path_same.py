@@ -88,7 +88,7 @@ def unpaced(rate_hz: int) -> ExotelStream:
     return carrier
 
 
-# 16 kHz is resampled with a dither of its own each time: that its slices pass is in test_fast_path.py.
+# 16 kHz is resampled with a dither of its own each time: that its slices pass is in test_fast_path_odd.py.
 STREAMS = {
     "twilio": (TwilioStream, sayings.START),
     **{f"exotel {hz}": (lambda hz=hz: unpaced(hz), sayings.exotel_start(hz)) for hz in (8000, 24_000)},
