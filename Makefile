@@ -9,7 +9,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-unit check bench env-example requirements app dev tools clean
+.PHONY: help demo run test test-unit check bench screenshots env-example openapi requirements app dev tools clean
 
 help:  ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -34,12 +34,19 @@ check: dev  ## style, types, layers, links
 	@$(BIN)/python -m scripts.layers
 	@$(BIN)/python -m scripts.links
 	@$(BIN)/python -m scripts.env_example --check
+	@$(BIN)/python -m scripts.openapi --check
 
 bench: tools  ## measures what a call costs, beside other relays: tables, JSON, curves (ARGS=--help)
 	@$(BIN)/python bench/side_by_side.py $(ARGS)
 
+screenshots: tools  ## makes docs/images/ anew: the pages in both themes, and on a phone (needs chromium)
+	@$(BIN)/python -m scripts.screenshots
+
 env-example: app  ## writes .env.example from flaskapp/config.py
 	@$(BIN)/python -m scripts.env_example
+
+openapi: dev  ## writes flaskapp/api/openapi.json from the API's endpoints and shapes
+	@$(BIN)/python -m scripts.openapi
 
 requirements: dev  ## pins requirements*.in in requirements*.txt (ARGS=--upgrade for newer ones)
 	@scripts/pin.sh $(ARGS)

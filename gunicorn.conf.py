@@ -34,6 +34,7 @@ from flaskapp.log_stream import LogStream  # noqa: E402
 from flaskapp.metrics import SHARED_FOLDER  # noqa: E402
 from flaskapp.observability import formatter  # noqa: E402
 from flaskapp.phone.errors import ConfigurationError  # noqa: E402
+from flaskapp.phone.giving_way import give_way  # noqa: E402
 
 try:
     settings = load_settings()
@@ -95,6 +96,7 @@ class CallWorker(GeventWorker):
         """One request; a worker that is about to end keeps no connection for another one."""
         if self._is_leaving:
             self.cfg.set("keepalive", 0)
+        give_way()
         return super().handle_request(listener_name, req, client, addr)
 
     def run(self):

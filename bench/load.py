@@ -6,7 +6,7 @@
     subjects   a list of: port; pids (whose CPU counts; null: our own); beside (more of them, whose CPU
                is counted apart; may be left out); streams and idle (both lists of path, call_sid,
                parameters, and where needed carrier "twilio" or "exotel", sample_rate_hz, headers): the
-               former speak, the latter are opened and silent but for a frame in 8 s
+               former speak, the latter are opened and silent but for a frame in 12 s
     seconds, turn_s, warm_up
                how long each subject's calls speak in all, in one turn, and unmeasured before
     ramp       null, or streams that are opened per_s while the first subject's calls speak, then speak, too;

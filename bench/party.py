@@ -30,6 +30,7 @@ ENGINE_WITHIN_S = 5.0  # of the session before
 OPENED_AT_ONCE = 8
 STRAGGLERS_S = 3.0
 CLOSE_WITHIN_S = 8.0
+IDLE_STIRS_EVERY_S = 12.0  # the product hangs up on a line that brings nothing for 15 s
 TROUBLES = (OSError, WSError, TimeoutError)
 
 
@@ -79,7 +80,7 @@ class Party:
     async def open(self) -> None:
         """Every call is answered, and its engine hears it."""
         strange = self._engine.foreign
-        self._silent.rest()
+        self._silent.rest(IDLE_STIRS_EVERY_S)
         self._choir.rest()
         try:
             await self._open(self._idle, self._silent.join)
@@ -202,7 +203,8 @@ class Party:
         self._waited_for_core.append(took[CLOCKS.index("held_up_s")])
 
     def _heard(self) -> int:
-        return self._choir.heard + self._late.heard
+        """Of idle calls, too: what their few frames cost is no other calls' burden."""
+        return self._choir.heard + self._late.heard + self._silent.heard
 
     def _everyone(self) -> list[Caller]:
         return [caller for choir in self._choirs for caller in choir.callers]

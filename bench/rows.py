@@ -23,7 +23,8 @@ def rows(windows: Sequence[Window]) -> list[Row]:
     """A row for every subject at every number of calls, in the order in which they came first.
 
     A window: what the load generator counted of a subject in one order, and its ``name``, ``floor``,
-    ``calls``, ``order`` (which one), ``unit_us``, ``rss_mb``, ``idle_mb``, ``is_paced``.
+    ``calls``, ``order`` (which one), ``unit_us``, ``is_paced``, and its memory: ``idle_mb`` (before its
+    first call), ``held_mb`` (the most while its calls are open), ``rss_mb`` (while they begin and end, too).
     """
     keys = sorted(dict.fromkeys((each["calls"], each["name"]) for each in windows), key=lambda key: key[0])
     found = []

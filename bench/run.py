@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lineup import LINEUP, Place
+from measure import resident_mb
 from rig import Cores, most_resident_mb, wait_until_quiet
 from subjects import Stream, Subject
 
@@ -111,8 +112,15 @@ class Run:
         if ramp:
             order["ramp"] = {**ramp, "streams": _streams(subjects[0], int(ramp["calls"]))}
         streams = order["subjects"][0]["streams"]
+        held = [0.0] * len(subjects)
+
+        def turn(number: int) -> None:
+            held[:] = [max(was, _resident_mb(each)) for was, each in zip(held, subjects, strict=True)]
+            if on_turn is not None:
+                on_turn(number, streams)
+
         with most_resident_mb([each.pids for each in subjects]) as most:
-            counted = self._place.load.carry_out(order, on_turn and (lambda number: on_turn(number, streams)))
+            counted = self._place.load.carry_out(order, turn)
         wait_until_quiet([pid for each in subjects for pid in each.all_pids])
         before = self.units[-1]
         self.units.append(self._cores.calibrate())
@@ -124,8 +132,8 @@ class Run:
             "unit_us": (before + self.units[-1]) / 2,
         }
         found = [
-            facts | _facts(subject, rss_mb) | window
-            for subject, rss_mb, window in zip(subjects, most, counted, strict=True)
+            facts | _facts(subject, rss_mb) | {"held_mb": held_mb} | window
+            for subject, rss_mb, held_mb, window in zip(subjects, most, held, counted, strict=True)
         ]
         self.windows += found
         return found
@@ -139,6 +147,10 @@ def _facts(subject: Subject, rss_mb: float) -> Window:
         "idle_mb": subject.idle_mb,
         "rss_mb": rss_mb,
     }
+
+
+def _resident_mb(subject: Subject) -> float:
+    return sum(resident_mb(pid) for pid in subject.pids)
 
 
 def _party(subject: Subject, calls: int, idle: int) -> dict[str, Any]:

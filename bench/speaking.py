@@ -14,6 +14,7 @@ _TICK_S = 0.0002
 _MOST_IN_A_TICK = 64  # then what came back is read first
 _TOO_LATE_S = 1.0
 _REST_S, _STIRS_EVERY_S = 5.0, 8.0  # no carrier is silent for long: apps hang up over it
+_LONGEST_S = 13.0  # from the last frame to the next one
 _PERCENTS = (50, 95, 99)
 
 
@@ -91,11 +92,12 @@ class Choir:
         self._measure(caller)
         self.places[place] = caller
 
-    def rest(self) -> None:
+    def rest(self, stirs_every_s: float = _STIRS_EVERY_S) -> None:
         """Now and then a frame."""
         self.end()
         if self.places:
-            self._speaking = Speaking(self.places, Histogram(), _STIRS_EVERY_S, _REST_S)
+            begins_in_s = min(_REST_S, _LONGEST_S - stirs_every_s)
+            self._speaking = Speaking(self.places, Histogram(), stirs_every_s, begins_in_s)
 
     def begin(self, is_measured: bool) -> None:
         """All speak."""

@@ -5,7 +5,7 @@ This is the only place where concrete parts are chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
 
     from flaskapp import problems
     from flaskapp.config import load_settings
+    from flaskapp.dashboard import register_home
     from flaskapp.observability import configure_logging
 
     settings = load_settings(config)
@@ -47,21 +48,26 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     problems.register_problems(app)
     equip(app)
+    register_home(app)
     return app
 
 
 def equip(app: Flask) -> None:
     """Everything that answering calls takes, on any Flask app; its settings come from the environment."""
     from flaskapp import health, parts
+    from flaskapp.api import register_api
     from flaskapp.config import load_settings
+    from flaskapp.dashboard import register_dashboard
     from flaskapp.drain import Drain
     from flaskapp.metrics import Metrics
     from flaskapp.phone import phone_blueprint
     from flaskapp.phone.cli import phone_cli
     from flaskapp.phone.exotel_applets import exotel_applets
     from flaskapp.phone.feed import Readers
+    from flaskapp.phone.self_report import self_report
     from flaskapp.phone.transfers import Transfers
     from flaskapp.phone.viewers import viewers
+    from flaskapp.store.attempts import Attempts
     from flaskapp.store.audio import AudioBuffer
     from flaskapp.store.feed import Feed
     from flaskapp.store.greetings import Greetings
@@ -78,8 +84,9 @@ def equip(app: Flask) -> None:
     connections = connect(settings.redis_url)
     app.extensions["live_store"] = LiveStore(connections)
     app.extensions["audio"] = AudioBuffer(connections)
-    app.extensions["turn_book"] = TurnBook(connections)
     app.extensions["metrics"] = Metrics()
+    app.extensions["call_audio"] = parts.call_audio(settings, app.extensions["metrics"])
+    app.extensions["turn_book"] = TurnBook(connections)
     app.extensions["tickets"] = Tickets(parts.secret(settings), app.extensions["live_store"])
     app.extensions["agents"] = agents = parts.agents(settings)
     app.extensions["toolbench"] = parts.toolbench(settings, agents)
@@ -89,16 +96,21 @@ def equip(app: Flask) -> None:
     app.extensions["feed"] = Feed(connections.text)
     app.extensions["readers"] = Readers(connections.text)
     app.extensions["signed_out"] = SignedOut(connections.text)
+    app.extensions["attempts"] = Attempts(connections.text)
     app.extensions["scribe"] = _scribe(app, settings)
+    app.extensions["traces"] = _traces(app, settings, connections)
     app.extensions["keeper"] = _keeper(app)
     app.extensions["rtmt"] = _live_handler(app, settings)
-    settlers = [app.extensions[each].settle for each in ("keeper", "scribe", "feed")]
+    settlers = [app.extensions[each].settle for each in ("keeper", "scribe", "feed", "traces", "call_audio")]
     app.extensions["drain"] = Drain(app.extensions["rtmt"], settlers)
     _equip_recording_path(app, settings, connections)
     health.register_health(app)
     app.register_blueprint(phone_blueprint)
     app.register_blueprint(viewers)
     app.register_blueprint(exotel_applets)
+    register_api(app)
+    register_dashboard(app)
+    app.register_blueprint(self_report)
     app.cli.add_command(phone_cli)
 
 
@@ -111,6 +123,7 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
     from flaskapp.phone.recording import RecordedTurns
     from flaskapp.phone.turn_tools import TurnTools
     from flaskapp.store.jobs import Jobs
+    from flaskapp.store.removal import Removal
     from flaskapp.store.sweeper import Sweeper
 
     own = app.extensions
@@ -129,15 +142,23 @@ def _equip_recording_path(app: Flask, settings: Settings, connections: Any) -> N
         prices=own["prices"],
         tools=TurnTools(own["toolbench"], book, own["history"]),
         feed=own["feed"],
+        hides_digits=settings.redact_digits,
+        sounds=own["call_audio"] if settings.record_calls else None,
     )
     own["recorded_turns"] = turns
     own["after_call"] = after = AfterCall(own["history"], scribe.note, own["agents"], settings)
     after.told = own["feed"].over
-    own["jobs"] = Jobs(settings.redis_url, connections, {"turn": turns.perform, "deliver": after.deliver})
+    after.settled = own["traces"].keep
+    own["removal"] = removal = Removal(own["history"], own["call_audio"], live, settings.retention_days)
+    work: dict[str, Callable[..., None]] = {"turn": turns.perform, "deliver": after.deliver}
+    own["jobs"] = Jobs(settings.redis_url, connections, {**work, "purge": removal.sweep})
     own["leftovers"] = leftovers = Leftovers(book, audio, live, own["jobs"], scribe.note)
     scribe.left_over = leftovers.live_ended
     scribe.over = leftovers.over = after.over
-    own["sweeper"] = Sweeper(book, own["jobs"], live, own["history"], leftovers.abandoned, after.over)
+    is_limited = settings.retention_days > 0
+    own["sweeper"] = Sweeper(
+        book, own["jobs"], live, own["history"], leftovers.abandoned, after.over, removes_old=is_limited
+    )
     own["desk"] = AIVoiceIntegration(
         settings=settings,
         live=live,
@@ -190,33 +211,50 @@ def warm_up(app: Flask) -> None:
 
 def _warm_up(app: Flask) -> None:
     """Whatever is here by then stays: the collector, which stops all calls while it looks, need not look."""
-    import gc
     import time
     from importlib import import_module
 
     from flaskapp.lean import by_the_piece, without
+    from flaskapp.tidying import Tidying, settle
 
     own = app.extensions
     by_the_piece(*GATHERED)
+    if own["settings"].record_calls:
+        own["call_audio"].prepare()
     if own["rtmt"] is not None:
         with without("aiohttp"):  # for clients that wait in asyncio
             own["rtmt"].engine.prepare()
         for name in ASKED_FOR_IN_CALLS:
             import_module(name)
             time.sleep(PAUSE_S)
-    gc.collect()
-    gc.freeze()
+        time.sleep(PAUSE_S)
+        own["turn_engine"].prepare()
+        time.sleep(PAUSE_S)
+    import_module("flaskapp.phone.doctor")  # the board asks it
+    settle()
+    Tidying(lambda: not (own["streams"].count or own["reading"].count)).start()
 
 
 def _configure(app: Flask, settings: Settings) -> None:
     from flaskapp import parts
 
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or parts.secret(settings)
+    _bake_cookies(app)
     if settings.trusted_proxies:
         from werkzeug.middleware.proxy_fix import ProxyFix
 
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+
+
+def _bake_cookies(app: Flask) -> None:
+    """The operator's cookie; an app that has a session of its own making keeps it."""
+    from flask.sessions import SecureCookieSessionInterface
+
+    from flaskapp.cookies import OperatorsCookie
+
+    if type(app.session_interface) is SecureCookieSessionInterface:
+        app.session_interface = OperatorsCookie()
 
 
 def _scribe(app: Flask, settings: Settings) -> Any:
@@ -227,9 +265,25 @@ def _scribe(app: Flask, settings: Settings) -> Any:
     return Scribe(parts["history"], parts["metrics"], parts["live_store"], kind, model, parts["feed"])
 
 
+def _traces(app: Flask, settings: Settings, connections: Any) -> Any:
+    """What keeps the protocols' messages of every call, without audio and secrets."""
+    from flaskapp.phone.digits import masked_field
+    from flaskapp.redaction import Redactor
+    from flaskapp.store.traces import Traces
+
+    redact, hides = Redactor(settings.secrets().values()), settings.redact_digits
+    redact_all = (lambda text: masked_field(redact(text))) if hides else redact
+    traces = Traces(connections.text, app.extensions["history"], redact_all, hides)
+    app.extensions["scribe"].keeps_trace = traces.note
+    return traces
+
+
 def _keeper(app: Flask) -> Keeper:
     """What keeps callers' audio; its losses are counted, and what comes late is looked at again."""
+    from functools import partial
+
     from flaskapp.store.keeper import Keeper
+    from flaskapp.store.tape import Tape
 
     parts = app.extensions
     metrics = parts["metrics"]
@@ -239,6 +293,7 @@ def _keeper(app: Flask) -> Keeper:
         metrics.buffer.set,
         metrics.dropped_frames.labels("buffer").inc,
         lambda call_sid: parts["leftovers"].came_late(call_sid),
+        partial(Tape, parts["call_audio"]) if parts["settings"].record_calls else None,
     )
 
 
@@ -265,4 +320,5 @@ def _live_handler(app: Flask, settings: Settings) -> RTMTAudioHandler | None:
         greetings=own["greetings"],
         limits=parts.limits(settings),
         prices=own["prices"],
+        hides_digits=settings.redact_digits,
     )

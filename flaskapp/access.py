@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
-from flask import Request, current_app, request, session
+from flask import Request, current_app, redirect, request, session, url_for
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import BadRequest, Forbidden, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, TooManyRequests, Unauthorized
 
 from flaskapp import parts
 from flaskapp.addresses import is_loopback
 from flaskapp.config import Settings
+from flaskapp.store.attempts import Attempts
 from flaskapp.store.sessions import SignedOut
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -27,6 +27,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 SIGNATURE = "X-Twilio-Signature"
 SESSION = "operator"
 SESSION_LASTS_S = 12 * 3600
+LOGIN = "dashboard.login"
+SAFE = ("GET", "HEAD", "OPTIONS")
+OUR_SITES = ("same-origin", "none")  # none: the person himself, by the address bar
 FORWARDING = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via")
 
 
@@ -112,20 +115,22 @@ def check_signature() -> None:
     if not signature and is_local():
         return
     if not signature:
-        _refuse("missing_signature", f"{SIGNATURE} is missing. Only the carrier may call this.")
+        refuse("missing_signature", f"{SIGNATURE} is missing. Only the carrier may call this.")
     if token is None:
-        _refuse("no_token", "TWILIO_AUTH_TOKEN is not set: no signature can be checked. Set it and restart.")
+        refuse("no_token", "TWILIO_AUTH_TOKEN is not set: no signature can be checked. Set it and restart.")
     if not _is_signed_by(token.get_secret_value(), signature or ""):
         reason = f"{SIGNATURE} does not match. Is FLASK_BASE_URL the address that the carrier calls?"
-        _refuse("bad_signature", reason)
+        refuse("bad_signature", reason)
 
 
-def _refuse(kind: str, reason: str) -> NoReturn:
-    _count_refusal(kind)
+def refuse(kind: str, reason: str) -> NoReturn:
+    """403, which the metrics count as of this kind."""
+    count_refusal(kind)
     raise Forbidden(reason)
 
 
-def _count_refusal(kind: str) -> None:
+def count_refusal(kind: str) -> None:
+    """A carrier's request is refused, whatever the answer is."""
     current_app.extensions["metrics"].webhook_rejected.labels(kind).inc()
 
 
@@ -154,80 +159,6 @@ def _signed_url(base: str) -> str:
     return base + urlunsplit(("", "", sent.path, sent.query, ""))
 
 
-# ------------------------------------------------------------------------ Exotel, which signs nothing
-
-CLOSED = (
-    "Neither EXOTEL_API_KEY and EXOTEL_API_TOKEN nor EXOTEL_ALLOWED_IPS are set: nobody can be told from"
-    " Exotel. Set one of them and restart."
-)
-
-
-def check_exotel_socket() -> None:
-    """Before the handshake is answered: from one of Exotel's addresses, and with our key and token.
-
-    What is not configured is not asked for; with neither nobody but this machine is let in.
-    Source: Exotel's "Stream & Voicebot applet" (``wss://KEY:TOKEN@host``, or a list of addresses).
-
-    Raises:
-        Forbidden: another address, or nothing to go by.
-        Unauthorized: key and token are missing or wrong.
-    """
-    key, addresses = settings().exotel_api_key, settings().exotel_allowed_ips
-    if is_local() and "Authorization" not in request.headers:
-        return
-    if not (key or addresses):
-        _refuse("no_token", CLOSED)
-    if addresses and not _is_exotel_address() and not (key and is_local()):
-        _refuse("bad_address", "This address is none of EXOTEL_ALLOWED_IPS.")
-    if key and not _is_exotel_key():
-        _count_refusal("bad_key")
-        challenge = WWWAuthenticate("basic", {"realm": "Exotel"})
-        raise Unauthorized("EXOTEL_API_KEY and EXOTEL_API_TOKEN are asked for.", www_authenticate=challenge)
-
-
-def check_exotel_callback() -> None:
-    """A request of an applet's over HTTP: our key and token, or one of Exotel's addresses, says whose it is.
-
-    Raises:
-        Forbidden: neither, or credentials that are wrong.
-    """
-    key, addresses = settings().exotel_api_key, settings().exotel_allowed_ips
-    is_given = "Authorization" in request.headers
-    if is_local() and not is_given:
-        return
-    if not (key or addresses):
-        _refuse("no_token", CLOSED)
-    if key and is_given:
-        if not _is_exotel_key():
-            _refuse("bad_key", "This is not EXOTEL_API_KEY with EXOTEL_API_TOKEN.")
-    elif not _is_exotel_address():
-        _refuse("not_exotel", "Neither EXOTEL_API_KEY and EXOTEL_API_TOKEN nor one of EXOTEL_ALLOWED_IPS.")
-
-
-def _is_exotel_key() -> bool:
-    known, given = settings(), request.authorization
-    token = known.exotel_api_token.get_secret_value() if known.exotel_api_token else ""
-    if not token or given is None or given.type != "basic":
-        return False
-    said = f"{given.username or ''}:{given.password or ''}".encode()
-    return hmac.compare_digest(said, f"{known.exotel_api_key}:{token}".encode())
-
-
-def _is_exotel_address() -> bool:
-    """Whether the peer (behind TRUSTED_PROXIES: whom they name) is one of EXOTEL_ALLOWED_IPS."""
-    try:
-        peer = ipaddress.ip_address((request.remote_addr or "").partition("%")[0])
-    except ValueError:
-        return False
-    peer = getattr(peer, "ipv4_mapped", None) or peer
-    return any(peer in network for network in _networks(settings().exotel_allowed_ips))
-
-
-@lru_cache
-def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    return tuple(ipaddress.ip_network(name.strip()) for name in text.split(",") if name.strip())
-
-
 # ------------------------------------------------------------------------ operators
 
 
@@ -239,14 +170,48 @@ def require_operator(view: View) -> View:
 
     @wraps(view)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        if not (is_local() or is_operator()):
-            if settings().dashboard_password is None:
-                raise Forbidden("DASHBOARD_PASSWORD is not set: only requests from this machine are served.")
-            challenge = WWWAuthenticate("basic", {"realm": "Answerline operator"})
-            raise Unauthorized("Sign in as the operator.", www_authenticate=challenge)
+        check_operator()
         return view(*args, **kwargs)
 
     return checked  # type: ignore[return-value]
+
+
+def operators_page(view: View) -> View:
+    """The same for a page: who has not signed in is led to where he does, and back here afterwards."""
+
+    @wraps(view)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            check_operator()
+        except Unauthorized:
+            if request.method not in SAFE or LOGIN not in current_app.view_functions:
+                raise
+            here = request.full_path.rstrip("?")
+            return redirect(url_for(LOGIN, next=here), 303)
+        return view(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
+def check_operator() -> None:
+    """Let the operator pass, and this machine; but no page of somebody else's that changes something.
+
+    Raises:
+        Forbidden: no password is set, or the request comes from a foreign page.
+        Unauthorized: not signed in, or with another password.
+        TooManyRequests: too many wrong passwords have come from this address.
+    """
+    if not (is_local() or is_operator()):
+        if settings().dashboard_password is None:
+            raise Forbidden("DASHBOARD_PASSWORD is not set: only requests from this machine are served.")
+        raise Unauthorized("Sign in as the operator.", www_authenticate=_challenge())
+    check_same_origin()
+
+
+def _challenge() -> WWWAuthenticate:
+    """For a script of a page of ours a scheme that browsers do not know: they would ask for a password."""
+    is_script = request.headers.get("Sec-Fetch-Dest") == "empty"
+    return WWWAuthenticate("session" if is_script else "basic", {"realm": "Answerline operator"})
 
 
 def is_operator() -> bool:
@@ -255,13 +220,40 @@ def is_operator() -> bool:
 
 
 def has_operators_password() -> bool:
-    """Whether the request carries HTTP Basic ``operator:DASHBOARD_PASSWORD``."""
-    password, given = settings().dashboard_password, request.authorization
-    if password is None:
+    """Whether the request carries HTTP Basic ``operator:DASHBOARD_PASSWORD``.
+
+    Raises:
+        TooManyRequests: too many wrong ones have come from this address.
+    """
+    given = request.authorization
+    if settings().dashboard_password is None or given is None or given.type != "basic":
         return False
-    if given is None or given.type != "basic" or given.username != "operator":
+    return is_password(given.password or "" if given.username == "operator" else "")
+
+
+def is_password(given: str) -> bool:
+    """Whether this is DASHBOARD_PASSWORD; false when there is none. A wrong one counts against its address.
+
+    Raises:
+        TooManyRequests: too many wrong ones have come from there; says when to try again.
+    """
+    known, attempts = settings().dashboard_password, cast(Attempts, current_app.extensions["attempts"])
+    address = request.remote_addr or ""
+    if known is None:
         return False
-    return hmac.compare_digest((given.password or "").encode(), password.get_secret_value().encode())
+    if wait_s := attempts.wait_s(address):
+        raise TooManyRequests(f"Too many wrong passwords. Try again in {wait_s} s.", retry_after=wait_s)
+    if hmac.compare_digest(_keyed("password", given), _keyed("password", known.get_secret_value())):
+        attempts.forgive(address)
+        return True
+    attempts.failed(address)
+    return False
+
+
+def _keyed(what_for: str, text: str) -> str:
+    """A hash that nobody makes without our key: it tells neither the text nor its length."""
+    key = str(current_app.secret_key).encode()
+    return hmac.digest(key, f"{what_for}:{text}".encode("utf-8", "replace"), "sha256").hex()
 
 
 @dataclass(frozen=True)
@@ -280,7 +272,7 @@ class OperatorsSession:
 def sign_in() -> None:
     """The operator has shown the password: the answer's cookie opens everything that is his."""
     until = time.time() + SESSION_LASTS_S
-    session[SESSION] = {"id": secrets.token_urlsafe(16), "until": until}
+    session[SESSION] = {"id": secrets.token_urlsafe(16), "until": until, "of": _password_mark()}
 
 
 def sign_out() -> None:
@@ -306,8 +298,16 @@ def _given_session() -> OperatorsSession | None:
     given = session.get(SESSION)
     if not isinstance(given, dict) or not isinstance(given.get("id"), str):
         return None
-    until = given.get("until")
+    until, mark = given.get("until"), given.get("of")
+    if not isinstance(mark, str) or not hmac.compare_digest(mark.encode(), _password_mark().encode()):
+        return None
     return OperatorsSession(given["id"], float(until)) if isinstance(until, int | float) else None
+
+
+def _password_mark() -> str:
+    """Sessions are of one password: another one ends them."""
+    password = settings().dashboard_password
+    return _keyed("session", password.get_secret_value() if password else "")[:24]
 
 
 # ------------------------------------------------------------------------ pages
@@ -319,3 +319,33 @@ def is_foreign_page() -> bool:
     if page is None:
         return False
     return _netloc(page) not in {request.host.lower(), urlsplit(settings().flask_base_url).netloc.lower()}
+
+
+def check_same_origin() -> None:
+    """Browsers send an operator's cookie and password along with whatever any page asks of us.
+
+    Raises:
+        Forbidden: something is to be changed, and it is not a page of ours that wants it; or a cookie is
+            all that is shown, and neither the browser nor a form's token says whose page it is.
+    """
+    if request.method in SAFE:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if is_foreign_page() or site not in (None, *OUR_SITES):
+        raise Forbidden("Pages of other origins may not do this.")
+    is_named = site is not None or "Origin" in request.headers or "Authorization" in request.headers
+    if not is_named and not is_local() and not has_form_token():
+        raise Forbidden(
+            "The request names no page that it comes from: send Origin, or the form's csrf_token."
+        )
+
+
+def form_token() -> str:
+    """What our forms carry; nobody else can make it for this session."""
+    given = _given_session()
+    return _keyed("form", given.id if given is not None else "")
+
+
+def has_form_token() -> bool:
+    """Whether a form of ours was sent, made for the session that sends it."""
+    return hmac.compare_digest(request.form.get("csrf_token", "").encode(), form_token().encode())

@@ -3,94 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flaskapp import addresses
+from flaskapp.engine_settings import EngineSettings
+from flaskapp.kinds import (
+    AzureUrl,
+    DatabaseUrl,
+    DataKey,
+    EngineUrl,
+    FilePath,
+    Lower,
+    Modules,
+    Networks,
+    Origin,
+    PriceList,
+    RedisUrl,
+    Upper,
+    WebhookSecret,
+    WebhookUrl,
+)
 from flaskapp.phone.cost import FREE, Prices, read_prices
 from flaskapp.phone.errors import ConfigurationError
-from flaskapp.signing import signing_key, webhook_key
+from flaskapp.signing import signing_key
 
 PROJECT = Path(__file__).resolve().parent.parent
 INSTANCE = PROJECT / "instance"
 OPENAI = "OpenAI, or any server that speaks its Realtime API"
 OPENAI_URL = "https://api.openai.com/v1"
 CHAT_MODEL = "gpt-6-luna"  # OpenAI's own; of an Azure resource nobody knows what is deployed there
-LOCAL_SPEECH_MODEL = "local-stand-in"
-SHARED = ("call_webhook_secret", "exotel_api_token")  # others know these, too: nothing is derived from them
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """Where speech is understood and answered.
-
-    Attributes:
-        kind: whose rules apply ("azure" takes deployments for models, and `api-key` headers).
-        base_url: `http(s)://.../v1`, without a trailing slash.
-        api_key: None where the server wants none, or where `token_scope` says to fetch tokens.
-        token_scope: Entra ID scope to ask tokens for; None when a key is used.
-        chat_model: replies to recordings; empty: the realtime model does that too.
-        speech_model: speaks those replies; empty: the realtime model does that too.
-    """
-
-    kind: Literal["azure", "openai", "local"]
-    base_url: str
-    model: str
-    voice: str
-    api_key: SecretStr | None
-    token_scope: str | None
-    transcribe_model: str
-    chat_model: str = ""
-    speech_model: str = ""
+LOCAL_MODEL = "local-stand-in"
+#: Others know these, too, or they are replaced while calls go on: nothing is derived from them.
+SHARED = ("call_webhook_secret", "exotel_api_token", "data_key")
 
 
 def setting(group: str, description: str, default: Any = None, **rules: Any) -> Any:
     """One line of the schema: the group and the description go to .env.example as they are."""
     return Field(default=default, description=description, json_schema_extra={"group": group}, **rules)
-
-
-def _existing_file(path: str) -> str:
-    if path and not Path(path).is_file():
-        raise ValueError("names a file that does not exist; correct the path or leave it empty")
-    return path
-
-
-def _prices(text: str) -> str:
-    read_prices(text)
-    return text
-
-
-def _webhook_secret(secret: SecretStr) -> SecretStr:
-    webhook_key(secret.get_secret_value())
-    return secret
-
-
-def _modules(text: str) -> str:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not all(part.isidentifier() for name in names for part in name.split(".")):
-        raise ValueError(
-            "must be modules as Python imports them, as in mytools.opening_hours, mytools.orders"
-        )
-    return ", ".join(names)
-
-
-Origin = Annotated[str, AfterValidator(addresses.origin)]
-EngineUrl = Annotated[str, AfterValidator(addresses.engine_url)]
-AzureUrl = Annotated[str, AfterValidator(addresses.azure_url)]
-RedisUrl = Annotated[str, AfterValidator(addresses.redis_url)]
-DatabaseUrl = Annotated[str, AfterValidator(addresses.database_url)]
-WebhookUrl = Annotated[str, AfterValidator(addresses.webhook_url)]
-Networks = Annotated[str, AfterValidator(addresses.networks)]
-FilePath = Annotated[str, AfterValidator(_existing_file)]
-PriceList = Annotated[str, AfterValidator(_prices)]
-WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
-Modules = Annotated[str, AfterValidator(_modules)]
-Upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
-Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
 class Settings(BaseSettings):
@@ -167,7 +120,20 @@ class Settings(BaseSettings):
         "The agent", "Python modules whose tools the agent may use, as mytools.hours, mytools.orders", ""
     )
 
-    consent_text: str = setting("Calls", "Spoken before a caller is recorded", "")
+    consent_text: str = setting("Calls", "Spoken before anything of a call is kept", "")
+    record_calls: bool = setting("Calls", "1: keep what both sides of a call sound like", False)
+    audio_dir: str = setting(
+        "Calls", "Folder of that sound, of all processes of one host; empty: instance/audio", ""
+    )
+    data_key: DataKey | None = setting(
+        "Calls", "Encrypts that sound: Fernet keys, the newest first, with commas (`flask phone data-key`)"
+    )
+    retention_days: int = setting(
+        "Calls", "So long calls are kept, sound and words; 0: until `flask phone purge`", 0, ge=0, le=36_500
+    )
+    redact_digits: bool = setting(
+        "Calls", "1: numbers that are spoken or typed are masked in transcripts", False
+    )
     reply_voice: Annotated[Literal["say", "play"], Lower] = setting(
         "Calls", "Answers to recordings: say (the carrier reads them) or play (speech made here)", "say"
     )
@@ -238,6 +204,7 @@ class Settings(BaseSettings):
     dashboard_password: SecretStr | None = setting(
         "Server", "Operator's password; empty: dashboard, API and metrics are local only"
     )
+    flaskapp_dashboard: bool = setting("Server", "0: no dashboard; whoever has pages of his own", True)
     redis_url: RedisUrl = setting(
         "Server", "redis://... shared by the workers; empty: kept inside the one worker", "", repr=False
     )
@@ -296,16 +263,17 @@ class Settings(BaseSettings):
     def _openai(
         self, kind: Literal["openai", "local"], base_url: str, api_key: SecretStr | None
     ) -> EngineSettings:
+        is_unnamed = kind == "local" and "openai_realtime_model" not in self.model_fields_set
         return EngineSettings(
             kind=kind,
             base_url=base_url,
-            model=self.openai_realtime_model,
+            model=LOCAL_MODEL if is_unnamed else self.openai_realtime_model,
             voice=self.openai_realtime_voice,
             api_key=api_key,
             token_scope=None,
             transcribe_model=self.openai_transcribe_model,
             chat_model=self.openai_chat_model or CHAT_MODEL,
-            speech_model=self.openai_speech_model or (LOCAL_SPEECH_MODEL if kind == "local" else ""),
+            speech_model=self.openai_speech_model or (LOCAL_MODEL if kind == "local" else ""),
         )
 
     @property
@@ -357,6 +325,22 @@ def load_settings(
     Raises:
         ConfigurationError: one line per wrong setting, with its remedy and without its value.
     """
+    settings, problems = examined(overrides, env_file, instance)
+    if problems:
+        raise ConfigurationError("\n".join(problems.values()))
+    return settings
+
+
+def examined(
+    overrides: Mapping[str, object] | None = None,
+    env_file: str | Path | None = ".env",
+    instance: Path = INSTANCE,
+) -> tuple[Settings, dict[str, str]]:
+    """As `load_settings`, for whoever goes on all the same: what is wrong is left at its default.
+
+    Returns:
+        The settings, and by field name one line about each that is wrong: its remedy, never its value.
+    """
     values: dict[str, Any] = {name.lower(): value for name, value in (overrides or {}).items()}
     settings, problems = _read(values, env_file)
     problems |= {
@@ -364,9 +348,7 @@ def load_settings(
         for names, is_wrong, remedy in RULES
         if not problems.keys() & set(names) and is_wrong(settings)
     }
-    if problems:
-        raise ConfigurationError("\n".join(problems.values()))
-    return settings.model_copy(update=_derived(settings, instance))
+    return settings.model_copy(update=_derived(settings, instance)), problems
 
 
 def _read(values: dict[str, Any], env_file: str | Path | None) -> tuple[Settings, dict[str, str]]:
@@ -393,6 +375,8 @@ def _derived(settings: Settings, instance: Path) -> dict[str, Any]:
     derived: dict[str, Any] = {}
     if not settings.database_url:
         derived["database_url"] = f"sqlite:///{instance / 'answerline.sqlite3'}"
+    if not settings.audio_dir:
+        derived["audio_dir"] = str(instance / "audio")
     if settings.secret_key is None:
         own = {name: text for name, text in settings.secrets().items() if name not in SHARED}
         derived["secret_key"] = SecretStr(signing_key(own, instance))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec
 from types import ModuleType
 from typing import Any
+
+#: Between two words of a class's name.
+WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @contextmanager
@@ -31,9 +35,10 @@ def without(*names: str) -> Iterator[None]:
 def by_the_piece(*packages: str) -> None:
     """Of these packages only those modules are loaded from now on that are asked for.
 
-    For packages of a library whose ``__init__`` gathers hundreds of modules of which a few are needed. It is
-    carried out all the same, when a name is asked for that no module has; whatever could be had before
-    can be had still. What is loaded already stays. Parents come before their packages.
+    For packages of a library whose ``__init__`` gathers hundreds of modules of which a few are needed. A
+    class is looked for in the module of its name. All of it is carried out when a name is asked for that
+    is in no such module; whatever could be had before can be had still. What is loaded already stays.
+    Parents come before their packages.
     """
     for name in packages:
         spec = None if name in sys.modules else _spec(name)
@@ -56,9 +61,21 @@ class _ByThePiece(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__) is not None:
+        if self._has(name):
             return import_module(f"{self.__name__}.{name}")
+        if (home := _module_of(name)) != name and self._has(home):
+            found = getattr(import_module(f"{self.__name__}.{home}"), name, None)
+            if found is not None:
+                return found
         self.__class__ = ModuleType  # type: ignore[assignment]
         if self.__spec__ is not None and self.__spec__.loader is not None:
             self.__spec__.loader.exec_module(self)
         return getattr(self, name)
+
+    def _has(self, name: str) -> bool:
+        return PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__) is not None
+
+
+def _module_of(name: str) -> str:
+    """Where a class is, in packages with a module for each: ``audio_model`` has ``AudioModel``."""
+    return WORD.sub("_", name).lower()

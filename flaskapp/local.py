@@ -11,12 +11,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flaskapp.children import Child, ChildFailed
-from flaskapp.config import INSTANCE, PROJECT, EngineSettings, Settings, load_settings
+from flaskapp.config import INSTANCE, PROJECT, Settings, load_settings
+from flaskapp.engine_settings import EngineSettings
 from flaskapp.phone.audio import read_wav
 from flaskapp.phone.errors import AudioError, ConfigurationError
 
@@ -50,16 +51,20 @@ def run() -> int:
             f" or use another, as in PORT={settings.port + 1} make run"
         )
     with _running(settings, wanted, INSTANCE / "logs", show=True) as (app, _):
-        print(_what_next(settings), flush=True)
+        print(_what_next(settings, keeps="RECORD_CALLS" in wanted), flush=True)
         while app.is_running():
             time.sleep(0.2)
         raise app.failure("ended by itself")
 
 
 def trial_of(settings: Settings) -> dict[str, str]:
-    """What a server needs besides, so that calls can be recorded on a machine without an account."""
-    is_trial = not settings.twilio_account_sid and "twilio_api_base_url" not in settings.model_fields_set
-    return {"TWILIO_API_BASE_URL": SIMULATED_API} if is_trial else {}
+    """What a server needs besides, where nobody has an account: calls can be recorded, and listened to."""
+    trial = {}
+    if not settings.twilio_account_sid:
+        trial["TWILIO_API_BASE_URL"] = SIMULATED_API
+        if not settings.exotel_api_key:  # else callers are people, who may have to be asked
+            trial["RECORD_CALLS"] = "1"
+    return {name: value for name, value in trial.items() if name.lower() not in settings.model_fields_set}
 
 
 def demo() -> int:
@@ -97,26 +102,58 @@ def _running(
     environment["FLASK_APP"] = "flaskapp.command:app"
     children: list[Child] = []
     try:
-        if settings.engine is None:
-            speech = _python(
-                "The local speech server",
-                ["flaskapp.localai", "--port", "0"],
-                environment,
-                logs / "speech.log",
-            )
-            children.append(speech)
-        _migrate(environment)
-        if settings.engine is None:
-            environment["LOCALAI_URL"] = speech.wait_for_line(SPEECH_READY, SPEECH_PATIENCE_S)
+        with _bar(2) as comes:
+            if settings.engine is None:
+                speech = _python(
+                    "The local speech server",
+                    ["flaskapp.localai", "--port", "0"],
+                    environment,
+                    logs / "speech.log",
+                )
+                children.append(speech)
+            comes("The database is prepared")
+            _migrate(environment)
+            comes("The local speech server loads its models" if settings.engine is None else "")
+            if settings.engine is None:
+                environment["LOCALAI_URL"] = speech.wait_for_line(SPEECH_READY, SPEECH_PATIENCE_S)
         print(f"Engine: {_engine_name(settings.engine)}", flush=True)
         serve = ["gunicorn", "-c", str(PROJECT / "gunicorn.conf.py"), "wsgi:app"]
-        app = _python("The app", serve, environment, None if show else logs / "app.log")
-        children.append(app)
-        app.wait_until(lambda: _is_healthy(settings.port), APP_PATIENCE_S)
+        with _bar(0 if show else 1) as comes:  # what the app itself has to say must not be drawn over
+            comes("The app starts")
+            app = _python("The app", serve, environment, None if show else logs / "app.log")
+            children.append(app)
+            app.wait_until(lambda: _is_healthy(settings.port), APP_PATIENCE_S)
         yield app, environment
     finally:
         for child in reversed(children):
             child.stop()
+
+
+@contextmanager
+def _bar(steps: int) -> Iterator[Callable[[str], None]]:
+    """A bar for who sits at a terminal, gone when all is done; it is told what comes next."""
+    if not steps or not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    bar = Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bar:
+        task, begun = bar.add_task("", total=steps), iter(range(steps + 1))
+        yield lambda what: bar.update(task, completed=next(begun), description=what)
 
 
 def _python(name: str, arguments: list[str], environment: dict[str, str], log: Path | None) -> Child:
@@ -184,18 +221,20 @@ def _engine_name(engine: EngineSettings | None) -> str:
     return f"{engine.kind}, model {engine.model} at {engine.base_url}"
 
 
-def _what_next(settings: Settings) -> str:
+def _what_next(settings: Settings, keeps: bool) -> str:
     base = f"http://{HOST}:{settings.port}"
+    pages = (("talk to it", "/dashboard/phone"), ("live board", "/dashboard/"))
     lines = [
         "",
         f"Answerline is ready at {base}",
+        *(f"  {name:<21} {base}{path}" for name, path in pages if settings.flaskapp_dashboard),
         f"  a carrier's webhook   {base}/phone/incoming-call-streaming",
         f"  try a call            .venv/bin/flask phone dial {base}",
         f"  the same, recorded    .venv/bin/flask phone dial {base} --record-path",
         f"  the same, by Exotel   .venv/bin/flask phone dial {base} --carrier exotel --sample-rate 16000",
     ]
-    pages = (("live board", "/dashboard/"), ("phone in the browser", "/dashboard/phone"))
-    lines += [f"  {name:<21} {base}{path}" for name, path in pages if _status(base + path) == 200]
+    if keeps:
+        lines += [f"Calls are kept with their sound in {settings.audio_dir} (RECORD_CALLS=0: without)."]
     lines += ["Requests from this machine need no password. Stop with Ctrl-C.", ""]
     return "\n".join(lines)
 

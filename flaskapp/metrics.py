@@ -62,6 +62,11 @@ class Metrics:
 
         return generate_latest(self._collected()), CONTENT_TYPE_LATEST
 
+    def dropped(self) -> int:
+        """Frames thrown away by all workers since they began."""
+        told = (each for each in self._collected().collect() if each.name == "phone_dropped_frames")
+        return int(sum(each.value for one in told for each in one.samples if each.name.endswith("_total")))
+
     def _collected(self) -> CollectorRegistry:
         if SHARED_FOLDER not in os.environ:
             return self._registry

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flaskapp.config import Settings
+    from flaskapp.metrics import Metrics
     from flaskapp.phone.agent import Agents
     from flaskapp.phone.endings import Limits
     from flaskapp.phone.engines.turns import TurnEngine
     from flaskapp.phone.fetch import RecordingHost
     from flaskapp.phone.toolbench import Toolbench
+    from flaskapp.store.call_audio import CallAudio
 
 
 def credentials(settings: Settings) -> Any:
@@ -67,6 +69,18 @@ def recording_host(settings: Settings) -> RecordingHost:
         settings.twilio_account_sid,
         token.get_secret_value() if token else "",
     )
+
+
+def call_audio(settings: Settings, metrics: Metrics) -> CallAudio:
+    """Where kept calls lie, sealed with DATA_KEY."""
+    from pathlib import Path
+
+    from flaskapp.store.call_audio import CallAudio
+    from flaskapp.store.sealing import seal_of
+
+    key = settings.data_key.get_secret_value() if settings.data_key else ""
+    lost = metrics.dropped_frames.labels("call_audio").inc
+    return CallAudio(Path(settings.audio_dir), seal_of(key), lost)
 
 
 def origin(settings: Settings) -> str | None:

@@ -42,11 +42,16 @@ class Tickets:
     def for_stream(self, call_sid: str) -> str:
         """The ticket that the call's document carries: the same one when the carrier asks again."""
         given = self._live.recall(call_sid).get("ticket", "")
+        if (good := self.good(call_sid, given)) != given:
+            self._live.remember(call_sid, ticket=good)
+        return good
+
+    def good(self, call_sid: str, given: str) -> str:
+        """The ticket that was given before, if it still opens the call's stream; else a new one."""
         try:
             self.check(given, call_sid)
         except TicketError:
-            given = self.issue(call_sid)
-            self._live.remember(call_sid, ticket=given)
+            return self.issue(call_sid)
         return given
 
     def check(self, ticket: str, call_sid: str) -> str:
@@ -74,9 +79,7 @@ class Tickets:
             TicketError: as ``check``, or used before.
         """
         ticket_id = self.check(ticket, call_sid)
-        if self._live.recall(call_sid).get("ticket") == ticket:
-            self._live.remember(call_sid, ticket="")  # the carrier is given another one
-        if not self._live.spend(ticket_id, TICKET_LASTS_S + 2 * CLOCKS_DIFFER_S):
+        if not self._live.spend(call_sid, ticket, ticket_id, TICKET_LASTS_S + 2 * CLOCKS_DIFFER_S):
             raise TicketError("used before")
 
 

@@ -61,9 +61,6 @@ if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import sys; sys.exit(
 fi
 if [ "$(cat "${files[@]}" | cksum)" != "$(cat "$stamp" 2>/dev/null)" ]; then
     echo "Installing dependencies into $venv (the first time takes a minute or two) ..."
-    arguments=()
-    for each in "${files[@]}"; do arguments+=(-r "$each"); done
-    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --only-binary :all: \
-        "${arguments[@]}" >"$log" 2>&1 || explain
+    "$venv/bin/python" scripts/wheels.py "$log" "${files[@]}" || explain
     cat "${files[@]}" | cksum >"$stamp"
 fi

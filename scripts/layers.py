@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
         "words",
         (
             *(f"flaskapp.phone.{name}" for name in ("events", "commands", "audio", "agent", "transcript")),
-            *(f"flaskapp.phone.{name}" for name in ("errors", "directives", "cost")),
+            *(f"flaskapp.phone.{name}" for name in ("errors", "directives", "cost", "reasons", "ailments")),
         ),
     ),
     (
@@ -36,7 +36,18 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             ),
             *(
                 f"flaskapp.phone.{name}"
-                for name in ("greeting", "keypad", "past", "passed_on", "talk", "exits", "attention")
+                for name in (
+                    "agent_track",
+                    "digits",
+                    "consent",
+                    "greeting",
+                    "keypad",
+                    "past",
+                    "passed_on",
+                    "talk",
+                    "exits",
+                    "attention",
+                )
             ),
             *("flaskapp.phone.chunks", "flaskapp.phone.resampling", "flaskapp.phone.payloads"),
             *("flaskapp.phone.carriers", "flaskapp.phone.carriers.*"),
@@ -52,17 +63,24 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
                 for name in (
                     "wire",
                     "inlet",
+                    "occasional",
                     "handshake",
                     "tls",
                     "reader",
                     "frames",
                     "outbox",
                     "waiting",
+                    "giving_way",
                     "bridge",
                     "feed",
                 )
             ),
-            *("flaskapp.phone.script_leg", "flaskapp.phone.recording", "flaskapp.phone.exotel"),
+            *(
+                "flaskapp.phone.script_leg",
+                "flaskapp.phone.recording",
+                "flaskapp.phone.turn_lines",
+                "flaskapp.phone.exotel",
+            ),
             *(
                 "flaskapp.phone.rtmt_audio_handler",
                 "flaskapp.phone.deeds",
@@ -71,13 +89,16 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
             ),
             *("flaskapp.phone.breaker", "flaskapp.phone.fetch", "flaskapp.phone.leftovers"),
             *("flaskapp.phone.errands", "flaskapp.phone.flow", "flaskapp.phone.payloads"),
-            "flaskapp.phone.playback",
-            "flaskapp.phone.doorstep",
+            *("flaskapp.phone.playback", "flaskapp.phone.post_mortem"),
+            *("flaskapp.phone.doorstep", "flaskapp.phone.tap"),
             *("flaskapp.phone.toolbench", "flaskapp.phone.transfers", "flaskapp.phone.after_call"),
             *("flaskapp.phone.resumption", "flaskapp.phone.turn_tools", "flaskapp.drain"),
-            "flaskapp.phone.troubles",
+            *("flaskapp.phone.troubles", "flaskapp.phone.twilio_rest", "flaskapp.phone.webhook_setup"),
             *("flaskapp.phone.engines.*", "flaskapp.store", "flaskapp.store.*"),
-            *(f"flaskapp.{name}" for name in ("config", "addresses", "signing", "lean")),
+            *(
+                f"flaskapp.{name}"
+                for name in ("config", "engine_settings", "kinds", "addresses", "signing", "lean", "tidying")
+            ),
             *(f"flaskapp.{name}" for name in ("redaction", "metrics", "observability", "tickets", "parts")),
             "flaskapp.log_stream",
         ),
@@ -87,18 +108,34 @@ FLOORS: tuple[tuple[int, str, tuple[str, ...]], ...] = (
         5,
         "web",
         (
-            *("flaskapp", "flaskapp.dashboard", "flaskapp.dashboard.*"),
+            *("flaskapp", "flaskapp.dashboard", "flaskapp.dashboard.*", "flaskapp.api", "flaskapp.api.*"),
             *(
                 f"flaskapp.{name}"
-                for name in ("access", "health", "problems", "command", "local", "children", "worker")
+                for name in (
+                    "access",
+                    "cookies",
+                    "exotel_access",
+                    "health",
+                    "problems",
+                    "command",
+                    "local",
+                    "children",
+                    "worker",
+                )
             ),
             *("flaskapp.phone", "flaskapp.phone.routes", "flaskapp.phone.sockets"),
             *("flaskapp.phone.recorded", "flaskapp.phone.uploads", "flaskapp.phone.registry"),
             *("flaskapp.phone.admission", "flaskapp.phone.transferred", "flaskapp.phone.claims"),
             *("flaskapp.phone.allowance", "flaskapp.phone.server_socket", "flaskapp.phone.room"),
             *("flaskapp.phone.exotel_applets", "flaskapp.phone.coming_back", "flaskapp.phone.viewers"),
-            *("flaskapp.phone.going_on", "flaskapp.phone.exotel_flow"),
-            *("flaskapp.phone.cli", "flaskapp.phone.doctor"),
+            *(f"flaskapp.phone.{name}" for name in ("going_on", "leaving", "exotel_flow", "browser_calls")),
+            *(
+                "flaskapp.phone.cli",
+                "flaskapp.phone.purge",
+                "flaskapp.phone.doctor",
+                "flaskapp.phone.self_report",
+            ),
+            *("flaskapp.phone.checks", "flaskapp.phone.checks.*", "flaskapp.phone.*_commands"),
         ),
     ),
 )

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# The servers and recordings that the tests drive: installs them where it may, else says what is missing.
+# The servers, the browser and the recordings that the tests drive: installs them where it may, else says what is missing.
 # The tests start private ones; nothing is started here, nor left running.
 set -euo pipefail
 
 missing=()
 have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 have_postgres() { have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+have_chromium() { have chromium || have chromium-browser || have google-chrome; }
 have_sounds() { compgen -G '/usr/share/asterisk/sounds/en*/vm-goodbye.wav' >/dev/null; }
 
 have redis-server || missing+=(redis-server)
 have_postgres || missing+=(postgresql)
 have_sounds || missing+=(asterisk-core-sounds-en-wav)
 have nginx || missing+=(nginx)
+have_chromium || missing+=(chromium)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! have apt-get; then

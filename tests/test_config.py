@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flaskapp.config import CHAT_MODEL, PROJECT, Settings, load_settings
+from flaskapp.config import CHAT_MODEL, PROJECT, Settings, examined, load_settings
 from flaskapp.phone.errors import ConfigurationError
 
 AZURE = {"AZURE_OPENAI_REALTIME_DEPLOYMENT": "voice"}
@@ -91,6 +91,9 @@ def test_defaults_of_the_engines():
     openai = settings(OPENAI_API_KEY="key").engine
     assert (azure.model, azure.voice, azure.transcribe_model) == ("voice", "alloy", "gpt-transcribe")
     assert (openai.model, openai.voice) == ("gpt-realtime-2.1", "marin")
+    assert settings(LOCALAI_URL="http://127.0.0.1:8080").engine.model == "local-stand-in"
+    named = settings(LOCALAI_URL="http://127.0.0.1:8080", OPENAI_REALTIME_MODEL="mine").engine
+    assert named.model == "mine"
     assert openai.base_url == "https://api.openai.com/v1"
 
 
@@ -336,3 +339,31 @@ def test_the_example_file_is_up_to_date():
 def test_the_button_asks_only_for_settings_that_there_are():
     asked = json.loads((PROJECT / "app.json").read_text())["env"]
     assert asked.keys() <= {name.upper() for name in Settings.model_fields}
+
+
+def test_what_is_wrong_may_be_looked_at_beside_what_is_right():
+    values = {"PORT": "many", "TWILIO_ACCOUNT_SID": "AC1", "HOST": "::1"}
+    known, wrong = examined(values, env_file=None, instance=Path.cwd())
+    assert set(wrong) == {"port", "twilio_account_sid"}
+    assert (known.port, known.host) == (5001, "::1")
+
+
+def test_a_data_key_is_one_or_several_fernet_keys():
+    keys = [b64encode(bytes([number]) * 32, b"-_").decode() for number in (1, 255)]
+    assert settings(DATA_KEY=", ".join(keys)).data_key.get_secret_value() == ", ".join(keys)
+    for wrong in (SECRET, keys[0][:-4], f"{keys[0]},", "a" * 43):
+        told = refusal(DATA_KEY=wrong)
+        assert told.startswith("DATA_KEY must be Fernet keys")
+        assert "flask phone data-key" in told
+        assert wrong not in told
+
+
+def test_a_new_data_key_signs_nobody_out():
+    key = b64encode(bytes(32)).decode()
+    with_key = settings(DATA_KEY=key, TWILIO_AUTH_TOKEN=SECRET)
+    assert with_key.secret_key == settings(TWILIO_AUTH_TOKEN=SECRET).secret_key
+
+
+def test_call_audio_lies_in_the_instance_unless_it_is_said_otherwise(tmp_path):
+    assert settings(tmp_path).audio_dir == str(tmp_path / "audio")
+    assert settings(tmp_path, AUDIO_DIR="/srv/calls").audio_dir == "/srv/calls"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -182,3 +183,28 @@ def one_call(port: int, engine: FakeRealtime) -> bytes:
         socket.send(json.dumps({"event": "stop", "streamSid": "MZ1", "stop": {}}))
         engine.wait_for(lambda fake: fake.sessions and not fake.sessions[0].is_open)
         return heard
+
+
+def test_the_privacy_pages_commands_do_what_it_says(tmp_path, empty_calls):
+    shutil.copy(empty_calls, tmp_path / empty_calls.name)
+    environment = environment_of(tmp_path, {"AUDIO_DIR": str(tmp_path / "audio")})
+    key, looked, removed = (
+        subprocess.run(
+            [sys.executable, "-m", *block.replace(".venv/bin/", "").split()],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for block in blocks("docs/privacy.md", "")
+    )
+    assert len(base64.urlsafe_b64decode(key)) == 32
+    assert (looked, removed) == (
+        "Would remove 0 calls, 0.0 MB of sound.\n",
+        "Removed 0 calls, 0 rows, 0.0 MB of sound.\n",
+    )
+    page = (PROJECT / "docs/privacy.md").read_text()
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)[`=]", page))
+    assert named <= {name.upper() for name in Settings.model_fields}

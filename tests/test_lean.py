@@ -25,6 +25,9 @@ print(*(name for name in unasked if name in before))
 print(*(name for name in ("openai", "aiohttp") if name in sys.modules))
 print(gc.get_freeze_count() > 10_000)
 print(sum(name.startswith("openai.types.") for name in sys.modules) < 300)
+later = ["flaskapp.phone.doctor"]
+later += [f"openai.resources.{each}" for each in ("audio.transcriptions", "chat.completions")]
+print(*(name for name in later if name not in sys.modules))
 import aiohttp
 from openai.types.responses import Response
 from openai.types import Completion
@@ -40,13 +43,14 @@ def test_a_worker_loads_nothing_for_features_that_it_has_not_and_the_engines_cli
         timeout=120,
         check=False,
     )
-    assert done.stdout.splitlines() == ["", "openai", "True", "True"], done.stderr
+    assert done.stdout.splitlines() == ["", "openai", "True", "True", ""], done.stderr
     assert done.returncode == 0, "what was left out can be had afterwards"
 
 
 PACKAGE = {
-    "__init__.py": "from .one import One\nfrom .two import Two\nALL = 'everything'\n",
+    "__init__.py": "from .one import One\nfrom .two import Two\nfrom .long_name import LongName\nALL = 1\n",
     "one.py": "class One:\n    pass\n",
+    "long_name.py": "class LongName:\n    pass\n",
     "two.py": "from .inner import Inner\nclass Two(Inner):\n    pass\n",
     "inner/__init__.py": "from .part import Inner\nfrom .other import Other\n",
     "inner/part.py": "class Inner:\n    pass\n",
@@ -78,11 +82,21 @@ def test_of_a_package_by_the_piece_only_what_is_asked_for_is_loaded(gathering):
     assert loaded() == ["", ".inner", ".inner.part", ".one"]
 
 
+def test_a_class_is_found_in_the_module_of_its_name(gathering):
+    name, loaded = gathering
+    by_the_piece(name, f"{name}.inner")
+    package = import_module(name)
+    assert package.LongName is import_module(f"{name}.long_name").LongName
+    assert loaded() == ["", ".inner", ".long_name"]
+    assert package.Two.__mro__[1] is import_module(f"{name}.inner").part.Inner
+    assert ".one" not in loaded()
+
+
 def test_what_no_module_of_it_has_can_be_had_all_the_same(gathering):
     name, loaded = gathering
     by_the_piece(name, f"{name}.inner")
     package = import_module(name)
-    assert package.ALL == "everything"
+    assert package.ALL == 1
     assert package.Two.__mro__[1] is import_module(f"{name}.inner").Inner
     assert ".inner.other" in loaded()
     with pytest.raises(AttributeError):

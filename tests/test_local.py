@@ -107,7 +107,22 @@ def test_a_server_without_an_account_looks_for_recordings_where_the_simulated_ca
 )
 def test_whoever_has_an_account_or_names_an_address_keeps_them(configured, is_trial):
     settings = load_settings({"SECRET_KEY": "tests", **configured}, env_file=None)
-    assert bool(trial_of(settings)) == is_trial
+    assert ("TWILIO_API_BASE_URL" in trial_of(settings)) == is_trial
+
+
+@pytest.mark.parametrize(
+    ("configured", "is_kept"),
+    [
+        ({}, True),
+        ({"OPENAI_API_KEY": "sk-1"}, True),
+        ({"RECORD_CALLS": "0"}, False),
+        ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "x"}, False),
+        ({"EXOTEL_API_KEY": "key", "EXOTEL_API_TOKEN": "x"}, False),
+    ],
+)
+def test_the_sound_of_a_trial_is_kept_and_of_people_who_call_only_if_somebody_says_so(configured, is_kept):
+    settings = load_settings({"SECRET_KEY": "tests", **configured}, env_file=None)
+    assert ("RECORD_CALLS" in trial_of(settings)) == is_kept
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -25,7 +25,7 @@ def machine(tmp_path):
             (tmp_path / "bin" / name).chmod(0o755)
     project = tmp_path / "project"
     (project / "scripts").mkdir(parents=True)
-    for name in ("scripts/install.sh", "scripts/servers.sh"):
+    for name in ("scripts/install.sh", "scripts/wheels.py", "scripts/servers.sh"):
         shutil.copy(PROJECT / name, project / name)
     for name in ("requirements.txt", "requirements-local.txt", "requirements-dev.txt"):
         (project / name).write_text("")

@@ -30,6 +30,14 @@ def test_a_ticket_for_a_call_that_is_named_opens_that_call_once(app, token):
         tickets.spend(done.stdout.strip(), "CA1")
 
 
+def test_of_a_call_that_nobody_knows_that_is_said_and_the_ticket_is_given(app, token):
+    app.extensions["history"].write([CallOpened("CA1", "twilio", "+1", "+2", "live", datetime.now(UTC))])
+    assert token("--call", "CA1").stderr == ""
+    done = token("--call", "nope")
+    assert (done.exit_code, "Nobody knows a call nope yet" in done.stderr) == (0, True)
+    app.extensions["tickets"].check(done.stdout.strip(), "nope")
+
+
 def test_without_a_name_it_is_for_the_newest_call(app, token):
     for number in (1, 2):
         app.extensions["history"].write(

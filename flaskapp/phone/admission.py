@@ -42,17 +42,30 @@ LASTS_LONGER_S = 120.0  # than a call may, at most
 REFUSED_KEPT_S = 3600  # no carrier tells of a call again after so long
 
 
+def looked_up(call_sid: str) -> tuple[dict[str, str], Step | None]:
+    """A call comes in: what is known of it, and ``answered_before``; one question to Redis."""
+    live = live_store()
+    try:
+        with live.redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.call(call_sid))
+            pipe.exists(_refusal(call_sid))
+            known, was_refused = pipe.execute()
+    except RedisError as error:
+        _is_away(error, call_sid)
+        known, was_refused = live.recall(call_sid), 0
+    return dict(known), REJECT if was_refused else _answer_at_its_end(call_sid, known)
+
+
 def answered_before(call_sid: str) -> Step | None:
     """What a call that is over is answered with when it is told of again; None for one that is not.
 
     One that was refused is refused again, whatever room there is by now.
     """
-    try:
-        if live_store().redis.exists(_refusal(call_sid)):
-            return REJECT
-    except RedisError as error:
-        _is_away(error, call_sid)
-    if not is_over(call_sid):
+    return looked_up(call_sid)[1]
+
+
+def _answer_at_its_end(call_sid: str, known: dict[str, str]) -> Step | None:
+    if not is_over(call_sid, known):
         return None
     try:
         row = part("history").call(call_sid)

@@ -104,10 +104,14 @@ def transcript(turns: Sequence[Row]) -> list[dict[str, Any]]:
     """The lines as they were heard: an answer that nobody was there to hear is none."""
     told = ("speaker", "start_ms", "end_ms", "interrupted", "mode")
     return [
-        {"text": turn["text"], **{name: turn[name] for name in told}}
-        for turn in turns
-        if turn["text"] and not (turn["speaker"] == AGENT and turn["interrupted"] and turn["mode"] != "live")
+        {"text": turn["text"], **{name: turn[name] for name in told}} for turn in turns if was_heard(turn)
     ]
+
+
+def was_heard(turn: Row) -> bool:
+    """Whether a line has words that the other one was there to hear."""
+    is_lost = turn["speaker"] == AGENT and turn["interrupted"] and turn["mode"] != "live"
+    return bool(turn["text"]) and not is_lost
 
 
 class AfterCall:
@@ -138,6 +142,8 @@ class AfterCall:
         self._post, self._now, self._jitter = post or send, now, jitter
         #: Is told that nothing more is to be expected of a call; possibly more than once.
         self.told: Callable[[str], None] = lambda call_sid: None
+        #: The same; what it raises has the job tried again.
+        self.settled: Callable[[str], None] = lambda call_sid: None
 
     def over(self, call_sid: str) -> None:
         """A call is over for good; said twice, it is so once."""
@@ -162,6 +168,7 @@ class AfterCall:
             least, most = LOOKS_AGAIN_S
             self._history.deliveries.postpone(due, self._in(min(most, max(least, age.total_seconds() / 4))))
             return
+        self.settled(call_sid)
         self.told(call_sid)  # whoever saw the end may not have lived to say so
         if not self._url:
             self._history.deliveries.given_up(due, NO_URL, self._now())

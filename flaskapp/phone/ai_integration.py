@@ -23,6 +23,7 @@ from flaskapp.config import Settings, load_settings
 from flaskapp.phone import audio as sound
 from flaskapp.phone.agent import Agents
 from flaskapp.phone.chunks import TooMuchAudio, as_mulaw
+from flaskapp.phone.digits import masked_line
 from flaskapp.phone.engines.turns import Answer, TurnEngine
 from flaskapp.phone.errors import AudioError, EngineError
 from flaskapp.phone.rtmt_audio_handler import RTMTAudioHandler
@@ -256,6 +257,8 @@ class AIVoiceIntegration:
             for at, (speaker, text) in enumerate(said)
             if text
         ]  # fmt: skip
+        if self.settings.redact_digits:
+            lines = [masked_line(line) for line in lines]
         self._live.keep_lines(call_sid, [{**asdict(line), "mode": "recorded"} for line in lines])
         self._keep(call_sid, lines)
         return answer

@@ -63,7 +63,7 @@ class Attention(Exits):
 
     def _is_pause(self, at: float) -> bool:
         """Whether nobody says or awaits anything."""
-        return self.talk.is_idle(at) and self.tools.running_since is None and not self.keypad.keys
+        return self.talk.is_idle(at) and self.tools.running_since is None and not self.keypad.has_any
 
     def _tool_called(self, event: ev.ToolCalled, at: float) -> list[do.Command]:
         had_words = self.talk.tool_called()
@@ -75,6 +75,8 @@ class Attention(Exits):
         if use is None:
             return []
         told = [self.tools.tell(use)] if self.memory.state in STANDING else []
+        took = {"name": use.name, "took_ms": max(round((at - use.since) * 1000), 0)}
+        told.append(do.TellEvent("tool_answered", {**took, "failed": event.is_error}))
         if event.is_error:
             told.append(do.TellFault("tool_failed", use.name))
         self.talk.quiet_from = at
@@ -109,9 +111,16 @@ class Attention(Exits):
         self.endings.caller_speaks()
         return self.talk.interrupt(at) if self.memory.state is State.LIVE else []
 
+    def _typed(self, event: ev.Typed, at: float) -> list[do.Command]:
+        """A line instead of words; it waits for a session that stands."""
+        self.keypad.types(event.text)
+        self.endings.caller_speaks()
+        return self.talk.interrupt(at) if self.memory.state is State.LIVE else []
+
     def _keys_told(self, at: float) -> list[do.Command]:
+        told = [each for text in self.keypad.take_typed() for each in self.talk.typed(text, at)]
         keys = self.keypad.take(at)
-        return self.talk.keys_pressed(keys, keypad.told(keys), at) if keys else []
+        return [*told, *(self.talk.keys_pressed(keys, keypad.told(keys), at) if keys else [])]
 
     def _speech_started(self, event: ev.SpeechStarted, at: float) -> list[do.Command]:
         self.endings.caller_speaks()

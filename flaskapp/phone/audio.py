@@ -50,6 +50,11 @@ def rms(pcm: bytes) -> int:
     return audioop.rms(pcm, 2)
 
 
+def peak(pcm: bytes) -> float:
+    """The loudest sample of 16-bit PCM: 0.0 is silence, 1.0 the loudest there is."""
+    return audioop.max(pcm, 2) / 32768
+
+
 def voiced_ms(pcm: bytes, rate_hz: int = TELEPHONE_RATE_HZ) -> tuple[int, int]:
     """How much of 16-bit PCM is voice, and how long it has been quiet at the end; both in ms.
 

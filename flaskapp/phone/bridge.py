@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
@@ -31,6 +30,7 @@ from flaskapp.phone.errors import LegClosed, TicketError
 from flaskapp.phone.fast_path import FastPath, Inbox
 from flaskapp.phone.listener import Listener
 from flaskapp.phone.playback import playback
+from flaskapp.phone.tap import CARRIER, ENGINE, Tap, connection
 from flaskapp.phone.waiting import native_lock
 from flaskapp.phone.wire import Wire
 
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 ENGINE_GONE_WITHIN_S = 2.0
 OVER_WITHIN_S = 5.0
 WIRES_EVERY_S = 1.0
-CALM_S = 0.95  # somebody just speaks: so long nobody looks what time has brought
 CROWDED = 500  # reads that wait for the owner of a call
 
 
@@ -71,6 +70,13 @@ class Bridge(Deeds):
     A keeper may follow the call from another thread (``flow.py``).
     """
 
+    __slots__ = (
+        *("calm_until", "on_transcript", "_phone", "_carrier", "_playback", "_engine", "_spec"),
+        *("_breaker", "_session", "_listener", "_admit", "_on_admitted", "_is_admitted", "_on_ending"),
+        *("_errands", "_inbox", "_at_work", "_bell", "_door", "_gone", "_is_paused"),
+        *("_wire", "_fast", "_over", "_sampled_at", "_tap"),
+    )
+
     def __init__(
         self,
         call: Call,
@@ -98,15 +104,16 @@ class Bridge(Deeds):
         self._on_ending, self._errands = on_ending, errands or Errands()
         self._leg: EngineLeg | None = None  # the one whose words count
         self._legs: list[EngineLeg] = []  # and those that are not quite gone
-        self._inbox: Inbox = deque()
+        self._inbox: Inbox = []
         self._at_work = native_lock()
         self._bell = threading.Event()  # something waits in the inbox, or at the door
-        self._door: deque[Sequence[bytes]] | None = deque()  # of a stream that is not admitted; None: it is
+        self._door: list[Sequence[bytes]] | None = []  # of a stream that is not admitted; None: it is
         self._gone: LegClosed | None = None
         self._is_paused = False
         self.calm_until = [0.0]
         self._wire = phone if isinstance(phone, Wire) and phone.can_listen else None
-        self._fast = FastPath(call, carrier, self._playback, phone, self._inbox, self._ring, clock)
+        self._tap = Tap(call, listener.traced)
+        self._fast = FastPath(call, carrier, self._playback, phone, self._inbox, self._ring, clock, self._tap)
         self._over = threading.Event()
         self._sampled_at = clock()
 
@@ -125,8 +132,13 @@ class Bridge(Deeds):
             self._finish()
 
     def _from_carrier(self, messages: Sequence[bytes]) -> None:
-        now, decode = self._clock(), self._carrier.decode
-        events = [event for message in messages if (event := decode(message)) is not None]
+        now, decode, events = self._clock(), self._carrier.decode, []
+        for message in messages:
+            event = decode(message)
+            if type(event) is not ev.CallerAudio:
+                self._tap.took(CARRIER, message, now)
+            if event is not None:
+                events.append(event)
         if not self._is_admitted:
             events = [self._admitted(event) for event in events]
         self._handle(events, now)
@@ -144,7 +156,7 @@ class Bridge(Deeds):
             self._bell.clear()
             while self._door:
                 self._from_carrier(self._door[0])
-                self._door.popleft()
+                self._door.pop(0)
             if self._is_admitted:
                 self._door = None
             self._work_off()
@@ -211,6 +223,12 @@ class Bridge(Deeds):
     # ------------------------------------------------------------------ the engine leg's reader
 
     def _from_engine(self, events: Sequence[ev.Event], now: float, leg: EngineLeg) -> None:
+        for event in events:
+            if type(event) is ev.EngineOpened:
+                self._tap.took(ENGINE, connection("opened"), now)
+            elif type(event) is ev.EngineClosed:
+                closed = connection("closed", reason=event.reason, code=event.code, status=event.status)
+                self._tap.took(ENGINE, closed, now)
         self._handle(events, now, leg)
         self._fast.out_s = self._clock() - now
 
@@ -238,7 +256,7 @@ class Bridge(Deeds):
             self._fast.close()
             try:
                 while self._inbox:
-                    self._step_safely(*self._inbox.popleft())
+                    self._step_safely(*self._inbox.pop(0))
             finally:
                 self._at_rest()
         if self._is_paused and not self._inbox and not self._door:
@@ -248,9 +266,13 @@ class Bridge(Deeds):
         """Tell the call what has only been passed on until now."""
         self._fast.settle()
 
+    def is_still(self) -> bool:
+        return super().is_still() and not self._fast.carrier_reader.heard
+
     def _at_rest(self) -> None:
         """Nobody is at work any more."""
         self.calm_until[0] = 0.0  # whatever was done may have changed what time brings
+        self._has_news = True
         if self._wire is not None and self._door is None:
             self._fast.open(self._leg)
         self._at_work.release()
@@ -283,7 +305,7 @@ class Bridge(Deeds):
         if now < self.calm_until[0] and self._fast.is_open:
             return
         self._handle((), now)
-        self.calm_until[0] = now + CALM_S if self.call.is_calm(now) else 0.0
+        self.calm_until[0] = now + self.call.calm_s(now)
         if now - self._sampled_at < WIRES_EVERY_S and not self.call.is_over:
             return
         self._sampled_at = now

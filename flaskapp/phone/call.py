@@ -20,7 +20,7 @@ from flaskapp.phone.endings import Endings, Limits
 from flaskapp.phone.exits import IN_SESSION, ON_THE_LINE, STANDING, Handler, State
 from flaskapp.phone.greeting import Greeting
 from flaskapp.phone.intake import Intake
-from flaskapp.phone.passed_on import PassedOn
+from flaskapp.phone.passed_on import MEDIA_WITHIN_S, PassedOn
 from flaskapp.phone.past import NOTHING, Past
 from flaskapp.phone.playout import Clip, Sounds
 from flaskapp.phone.recovery import (
@@ -35,11 +35,9 @@ from flaskapp.phone.resume import Lifeline
 from flaskapp.phone.tool_calls import ToolCalls
 from flaskapp.phone.transcript import Transcript
 
-MEDIA_WITHIN_S = 15.0
 FRAMES_BEFORE_START = 50
 STRIKES = {"carrier": 10, "engine": 3}
 REPLY_ATTEMPTS = 2
-RENEWED_FROM = 5 / 6  # of the time that an engine lets a session last: from here on in a pause
 LAST_MOMENT, LAST_MOMENT_S = 0.1, 30.0  # and so long before its end at any moment
 ENGINE_FORMATS = frozenset(BYTES_PER_MS)
 
@@ -266,7 +264,7 @@ class Call(PassedOn):
         age_s = at - since
         if age_s >= limit_s - min(LAST_MOMENT_S, limit_s * LAST_MOMENT):
             return True
-        return age_s >= limit_s * RENEWED_FROM and self._is_pause(at)
+        return at >= self._renewed_from and self._is_pause(at)
 
     def _renew(self, at: float) -> list[do.Command]:
         """Another session in the place of one that the engine would end soon."""
@@ -335,6 +333,7 @@ TRANSITIONS: dict[State, dict[type, Handler]] = {
 WHILE_ON_THE_LINE: dict[type, Handler] = {
     ev.StreamStarted: Call._started_again,
     ev.Digit: Call._pressed,
+    ev.Typed: Call._typed,
     ev.ToolAnswered: Call._tool_answered,
     ev.TransferFailed: Call._transfer_failed,
     ev.MoveAway: Call._moves,

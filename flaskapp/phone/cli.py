@@ -12,15 +12,26 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from flask import current_app
 from flask.cli import AppGroup
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.phone.audio import read_wav
+from flaskapp.phone.call_commands import calls_command, show_command
+from flaskapp.phone.doctor_commands import doctor_command
 from flaskapp.phone.errors import AudioError
+from flaskapp.phone.purge import data_key_command, purge_command
+from flaskapp.phone.webhook_commands import configure_webhook_command
 
 if TYPE_CHECKING:
     from flaskapp.simulator.orders import Order
 
 phone_cli = AppGroup("phone", help="Calls, checks and settings of the telephone line.")
+phone_cli.add_command(doctor_command)
+phone_cli.add_command(configure_webhook_command)
+phone_cli.add_command(calls_command)
+phone_cli.add_command(show_command)
+phone_cli.add_command(purge_command)
+phone_cli.add_command(data_key_command)
 
 CARRIERS = ("twilio", "exotel")
 SAMPLE_RATES = ("8000", "16000", "24000")
@@ -101,7 +112,7 @@ def _by_carrier(command: _Command) -> _Command:
     return cast(_Command, gathering)
 
 
-@phone_cli.command("dial")
+@phone_cli.command("dial", short_help="Place one simulated call, and show what was heard.")
 @click.argument("url")
 @_by_carrier
 @_WAV
@@ -152,7 +163,7 @@ def dial_command(
     sys.exit(dial(order, _turns, out=out, require_transcript=require_transcript, as_json=as_json))
 
 
-@phone_cli.command("load")
+@phone_cli.command("load", short_help="Place many simulated calls at once: percentiles.")
 @click.argument("url")
 @_by_carrier
 @click.option("--calls", type=click.IntRange(1, 1000), default=10, show_default=True)
@@ -182,7 +193,7 @@ def load_command(
     sys.exit(load(order, as_json=as_json))
 
 
-@phone_cli.command("curl")
+@phone_cli.command("curl", short_help="Print the curl line of a webhook, signed.")
 @click.argument("path")
 @click.argument("fields", metavar="[K=V]...", nargs=-1)
 def curl_command(path: str, fields: tuple[str, ...]) -> None:
@@ -198,7 +209,7 @@ def curl_command(path: str, fields: tuple[str, ...]) -> None:
     click.echo(curl_line(url, form, _auth_token()))
 
 
-@phone_cli.command("webhook-secret")
+@phone_cli.command("webhook-secret", short_help="Print what signs messages to CALL_WEBHOOK_URL.")
 def webhook_secret_command() -> None:
     """Print the secret by which a receiver of CALL_WEBHOOK_URL knows that it was us."""
     from flaskapp.phone.after_call import secret
@@ -288,7 +299,7 @@ def _turns(call_sid: str) -> Sequence[dict[str, Any]] | None:
     return turns
 
 
-@phone_cli.command("token")
+@phone_cli.command("token", short_help="Print a short-lived ticket for one call.")
 @click.option("--call", "call_sid", help="Whose ticket [default: the newest call's].")
 def token_command(call_sid: str | None) -> None:
     """Print a ticket for one call: it lasts five minutes, and opens one WebSocket, once.
@@ -308,4 +319,15 @@ def token_command(call_sid: str | None) -> None:
         click.echo(f"for {call_sid}", err=True)
     elif not CALL_SID.fullmatch(call_sid):
         raise click.UsageError("--call must be 1 to 64 letters, digits, '-' or '_'.")
+    elif not _is_known(call_sid):
+        click.echo(f"Nobody knows a call {call_sid} yet: the ticket is good for one that comes.", err=True)
     click.echo(current_app.extensions["tickets"].issue(call_sid))
+
+
+def _is_known(call_sid: str) -> bool:
+    """Whether there is such a call, as far as can be told from here."""
+    own = current_app.extensions
+    try:
+        return own["history"].call(call_sid) is not None or bool(own["live_store"].recall(call_sid))
+    except (SQLAlchemyError, RedisError):
+        return True  # nobody can say that there is none

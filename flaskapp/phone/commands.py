@@ -142,7 +142,8 @@ class TellMessage:
 class TellLine:
     """A transcript line grew or became final; ``position`` is its place in the call.
 
-    ``is_said``: no more words will come; final is it when it is known what of them was heard.
+    ``is_said``: no more words will come; final is it when it is known what of them was heard. The rest is
+    as in ``transcript.Line``.
     """
 
     item_id: str
@@ -155,6 +156,10 @@ class TellLine:
     interrupted: bool = False
     engine_ms: int | None = None
     is_said: bool = False
+    heard_ms: int | None = None
+    noticed_ms: int | None = None
+    words_ms: int | None = None
+    generated: str = ""
 
 
 @dataclass(frozen=True, slots=True)

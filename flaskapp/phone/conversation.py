@@ -118,7 +118,8 @@ class Conversation(Talk):
         """Lines of which no more will come; words whose audio never came were not heard."""
         unfinished = self._unfinished()
         for line in unfinished:
-            line.text = line.text if line.item_id in sounded else ""
+            if line.item_id not in sounded:
+                line.generated, line.text = line.text, ""
             line.interrupted = line.is_final = True
         return [tell(line) for line in unfinished]
 
@@ -131,6 +132,7 @@ class Conversation(Talk):
         told: list[do.Command] = []
         for one in cut:
             line = self.transcript.line(one.item_id, AGENT, self.ms(at))
+            line.generated = line.generated or line.text
             line.text = heard_part(line.text, one.heard_ms, one.received_ms)
             line.end_ms = line.start_ms + one.heard_ms
             line.interrupted = line.is_final = True
@@ -146,6 +148,7 @@ class Conversation(Talk):
             self.owed.turn(at, self.stopped_at)
         line = self._callers_line(event.item_id, at)
         line.end_ms = max(self._stream_ms(end_ms + self.offset_ms), line.start_ms)
+        line.noticed_ms, self.stops[line.item_id] = _ms_between(self.stopped_at, at), self.stopped_at
         swallowed = self.awaited.ends(line.item_id, event.audio_end_ms + self.offset_ms)
         return [command for line_id in swallowed for command in self._take_back(line_id)]
 
@@ -167,12 +170,15 @@ class Conversation(Talk):
         line.is_final = event.is_final
         if event.is_final:
             self.awaited.worded(line.item_id)
+            stopped_at = self.stops.pop(line.item_id, None)
+            line.words_ms = None if stopped_at is None else _ms_between(stopped_at, at)
         self._add_usage(event.usage, "transcription_")
         return _told(line)
 
     def caller_words_lost(self, event: ev.CallerWordsLost, at: float) -> list[do.Command]:
         line = self._callers_line(event.item_id, at)
         self.awaited.worded(line.item_id)
+        self.stops.pop(line.item_id, None)
         return [*self._close(line), do.TellFault("transcription_failed", event.reason)]
 
     # ------------------------------------------------------------------ the agent
@@ -197,16 +203,23 @@ class Conversation(Talk):
         line = self.transcript.line(GREETING, AGENT, self.ms(at))
         line.text, line.end_ms = self.greeting.text, line.start_ms + round(clip.duration_ms)
         first, self.has_answered = not self.has_answered, True
-        self.playout.sent(GREETING, 0, clip.duration_ms, at)
+        self.playout.sent(GREETING, 0, clip.duration_ms, at, clip.payload)
         self.settling.append(GREETING)
         sound: list[do.Command] = [do.Play(clip.payload), do.SetMark(self.playout.mark(), is_last=True)]
         return [*sound, tell(line), do.TellTurn(GREETING, None, first)]
 
     def keys_pressed(self, keys: str, text: str, at: float) -> list[do.Command]:
         """The caller has pressed these keys: a line like any other, and the engine's turn."""
-        line = self.transcript.line(f"keys-{self.transcript.next_position}", CALLER, self.ms(at))
+        return self._unspoken("keys", text, do.TellEvent("dtmf", {"keys": len(keys)}), at)
+
+    def typed(self, text: str, at: float) -> list[do.Command]:
+        """The caller has written this: a line like any other, and the engine's turn."""
+        return self._unspoken("typed", text, do.TellEvent("typed", {"characters": len(text)}), at)
+
+    def _unspoken(self, kind: str, text: str, event: do.TellEvent, at: float) -> list[do.Command]:
+        line = self.transcript.line(f"{kind}-{self.transcript.next_position}", CALLER, self.ms(at))
         line.text, line.is_final, self.is_due, self.quiet_from = text, True, True, at
-        return [tell(line), do.TellEvent("dtmf", {"keys": len(keys)}), do.Recite(CALLER, text)]
+        return [tell(line), event, do.Recite(CALLER, text)]
 
     def interrupt(self, at: float) -> list[do.Command]:
         """The caller wants to be attended to without speaking: the agent falls silent."""
@@ -237,18 +250,20 @@ class Conversation(Talk):
         if self.greeting.reply_id:
             self.greeting.takes(event.payload)
         if event.item_id == self.item_id:
-            self.playout.sent(event.item_id, event.content_index, event.duration_ms, at)
+            self.playout.sent(event.item_id, event.content_index, event.duration_ms, at, event.payload)
             return [play]
         told = self._first_audio(event.item_id, at)
-        self.playout.sent(event.item_id, event.content_index, event.duration_ms, at)
+        self.playout.sent(event.item_id, event.content_index, event.duration_ms, at, event.payload)
         # An early mark tells how far the line lags behind our clock.
-        return [told, play, do.SetMark(self.playout.mark())]
+        mark = self.playout.mark()
+        self.first_mark = (mark, event.item_id, at + event.duration_ms / 1000)
+        return [told, play, do.SetMark(mark)]
 
     def _first_audio(self, item_id: str, at: float) -> do.Command:
         line = self.transcript.line(item_id, AGENT, self.ms(at))
         line.start_ms = line.end_ms = self.ms(at + self.playout.remaining_s(at))
         if self.stopped_at is not None:
-            line.engine_ms = max(round((at - self.stopped_at) * 1000), 0)
+            line.engine_ms = _ms_between(self.stopped_at, at)
         told = do.TellTurn(item_id, line.engine_ms, not self.has_answered)
         self.item_id, self.stopped_at, self.has_answered = item_id, None, True
         self.is_sounding, self.was_cut_off = True, False
@@ -307,7 +322,11 @@ class Conversation(Talk):
     # ------------------------------------------------------------------ the line
 
     def mark_reached(self, event: ev.MarkReached, at: float) -> list[do.Command]:
+        name, item, since = self.first_mark
+        is_due = event.name in self.playout.marks  # else it returned because of a clear
         self.playout.mark_reached(event.name, at)
+        if is_due and name == event.name and item in self.transcript.lines:
+            self.transcript.lines[item].heard_ms = _ms_between(since, at)
         return self.settle(at)
 
     def settle(self, at: float) -> list[do.Command]:
@@ -344,6 +363,10 @@ class Conversation(Talk):
             return []
         line.is_final = True
         return _told(line)
+
+
+def _ms_between(earlier: float, later: float) -> int:
+    return max(round((later - earlier) * 1000), 0)
 
 
 def _told(line: Line) -> list[do.Command]:

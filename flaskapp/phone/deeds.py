@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from flaskapp.phone.breaker import Breaker
+from flaskapp.phone.digits import masked_line, masked_message
 from flaskapp.phone.directives import Message
 from flaskapp.phone.engines.connection import Engine
 from flaskapp.phone.engines.leg import EngineLeg
@@ -20,6 +21,7 @@ from flaskapp.phone.fast_path import FastPath
 from flaskapp.phone.flow import Flow
 from flaskapp.phone.listener import CallEnded, Listener
 from flaskapp.phone.playback import Playback
+from flaskapp.phone.tap import CARRIER, ENGINE, TELL_CLEAR, TELL_MARK, Tap
 from flaskapp.phone.transcript import Line
 from flaskapp.phone.wire import Wire
 
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 class Deeds(Flow):
     """Half of a bridge: what is commanded is done; what happens is seen to by ``bridge.py``."""
+
+    __slots__ = ("_leg", "_legs", "_told")
 
     on_transcript: Callable[[dict[str, Any]], None] | None
     _told: int
@@ -48,6 +52,7 @@ class Deeds(Flow):
     _legs: list[EngineLeg]
     _wire: Wire | None
     _fast: FastPath
+    _tap: Tap
     _over: threading.Event
 
     def _tell(self, hear: Callable[..., None], *what: Any) -> None:
@@ -77,14 +82,14 @@ class Deeds(Flow):
                 sounds.play(command.payload)
             elif isinstance(command, do.SetMark):
                 sounds.mark(command.name, command.is_last)
+                self._tap.gave(CARRIER, TELL_MARK % command.name.encode(), now)
             elif isinstance(command, do.ClearPlayback):
                 sounds.clear()
-            elif isinstance(command, do.Recite):
-                to_engine.append(self._session.recite(command.speaker, command.text))
-            elif isinstance(command, do.ReciteTool):
-                to_engine += self._session.recite_tool(**asdict(command))
-            elif isinstance(command, do.AnswerTool):
-                to_engine.append(self._session.tool_output(command.tool_call_id, command.output))
+                self._tap.gave(CARRIER, TELL_CLEAR, now)
+            elif said := self._told_engine(command):
+                to_engine += said
+                for message in said:
+                    self._tap.gave(ENGINE, message, now)
             else:
                 rest.append(command)
         if to_engine and self._leg is not None:
@@ -93,9 +98,20 @@ class Deeds(Flow):
         for command in rest:
             self._tell(_PERFORM[type(command)], self, command, now)
 
+    def _told_engine(self, command: do.Command) -> list[bytes]:
+        """What must reach the engine between two slices of the caller's audio, in its place."""
+        if isinstance(command, do.Recite):
+            return [self._session.recite(command.speaker, command.text)]
+        if isinstance(command, do.ReciteTool):
+            return self._session.recite_tool(**asdict(command))
+        if isinstance(command, do.AnswerTool):
+            return [self._session.tool_output(command.tool_call_id, command.output)]
+        return []
+
     def _write(self, message: bytes) -> None:
         if self._leg is not None:
             self._leg.send([message])
+            self._tap.gave(ENGINE, message, self._clock())
 
     def _open_engine(self, command: do.OpenEngine, now: float) -> None:
         self._legs = [leg for leg in self._legs if not leg.is_over]
@@ -104,7 +120,7 @@ class Deeds(Flow):
         if self._wire is not None:
             hear = self._fast
             hear.uses(RealtimeSession(audio_format))
-        told = (self._from_engine, self._listener, self._clock, audio_format, hear)
+        told = (self._from_engine, self._listener, self._clock, audio_format, hear, self._tap)
         self._leg = EngineLeg(self._engine, self.call.call_sid, *told)
         self._legs.append(self._leg)
         self._leg.start()
@@ -116,6 +132,8 @@ class Deeds(Flow):
         self._write(self._session.truncate(command.item_id, command.content_index, command.audio_end_ms))
 
     def _tell_line(self, command: do.TellLine, now: float) -> None:
+        if self.hides_digits:
+            command = masked_line(command)
         if self._lines is not None:
             self._lines.append(Line(**asdict(command)))
         self._listener.line(self.call.call_sid, command)
@@ -161,11 +179,15 @@ class Deeds(Flow):
     def _report(self, event: ev.Event) -> None:
         message = event.directive if isinstance(event, ev.ToolAnswered) else None
         if self.call.is_over and isinstance(message, Message):  # left with the caller's last breath
-            self._tell(self._listener.message, self.call.call_sid, message)
+            self._tell(self._leave, message)
         self._handle([event], self._clock())
 
     def _tell_message(self, command: do.TellMessage, now: float) -> None:
-        self._listener.message(self.call.call_sid, command.message)
+        self._leave(command.message)
+
+    def _leave(self, message: Message) -> None:
+        told = masked_message(message) if self.hides_digits else message
+        self._listener.message(self.call.call_sid, told)
 
     def _close_engine(self, command: do.CloseEngine, now: float) -> None:
         leg, self._leg = self._leg, None
@@ -184,6 +206,11 @@ class Deeds(Flow):
             self._phone.close(command.code, command.reason)
             self._over.set()
 
+    def _shown(self, line: Line) -> Line:
+        """As it is kept."""
+        shown = replace(line, text=line.text.strip())
+        return masked_line(shown) if self.hides_digits else shown
+
     def _ended(self, command: do.CloseCarrier, now: float) -> CallEnded:
         talk, intake = self.call.talk, self.call.intake
         return CallEnded(
@@ -193,7 +220,7 @@ class Deeds(Flow):
             self.call.ms(now),
             dict(talk.usage),
             self._phone.dropped + self._playback.dropped + round(intake.dropped_ms / 20),
-            tuple(replace(line, text=line.text.strip()) for line in talk.transcript.spoken()),
+            tuple(self._shown(line) for line in talk.transcript.spoken()),
             self.call.heard_until_ms(now),
             talk.owes_reply,
             command.moves,

@@ -6,6 +6,7 @@ seconds since the stream's leg began, except where they are the call's own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from flaskapp.phone import commands as do
@@ -166,6 +167,17 @@ class Endings:
         elif 0 < self._patience_s <= quiet_s:
             return self._silent(at)
         return []
+
+    def due_from(self, at: float) -> float:
+        """The first moment at which time alone may bring an ending, or a question, if nothing happens."""
+        talk, limits = self._talk, self._limits
+        due_at = talk.began_at + limits.call_s - talk.base_ms / 1000 if limits.call_s else math.inf
+        if talk.listens or not talk.is_idle(at):
+            return due_at
+        if self._may_have_missed:
+            return at
+        patience_s = self._patience_s
+        return min(due_at, talk.quiet_since() + patience_s) if patience_s > 0 else due_at
 
     @property
     def _patience_s(self) -> float:

@@ -3,6 +3,7 @@
 PhoneError
 |-- ConfigurationError     a setting is missing or wrong (told at start, all at once)
 |-- AudioError             bytes that are not the audio they claim to be
+|-- SealError              kept sound that DATA_KEY does not open
 |-- TicketError            a ticket that is missing, spent, expired or another call's
 |-- FetchError             a recording that could not be had
 |   |-- NotReady           not there yet, or too many asked: again later
@@ -33,6 +34,10 @@ class ConfigurationError(PhoneError):
 
 class AudioError(PhoneError):
     """Bytes that are not the audio they claim to be."""
+
+
+class SealError(PhoneError):
+    """Kept sound that is encrypted with another key than we have; the text says what to do."""
 
 
 class TicketError(PhoneError):

@@ -38,7 +38,10 @@ class StreamStarted:
 
 
 class CallerAudio(msgspec.Struct, gc=False):
-    """A slice of what the caller says: base64, and how long it lasts."""
+    """A slice of what the caller says: base64, and how long it lasts.
+
+    Once passed on, there may be many in one piece (``payloads.BETWEEN``).
+    """
 
     payload: bytes
     duration_ms: float
@@ -49,6 +52,13 @@ class Digit:
     """The caller pressed a key (DTMF): 0-9, ``*``, ``#``, A-D."""
 
     digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The caller wrote this instead of saying it: one line, not empty."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +280,7 @@ class MoveAway:
 
 
 Event = (
-    StreamStarted | CallerAudio | Digit | MarkReached | StreamStopped | CarrierClosed | NotAdmitted
+    StreamStarted | CallerAudio | Digit | Typed | MarkReached | StreamStopped | CarrierClosed | NotAdmitted
     | EngineOpened | SessionReady | SpeechStarted | SpeechStopped | SpeechCommitted
     | CallerWords | CallerWordsLost | ReplyStarted | ReplyAudio | ReplyAudioEnded | ReplyWords
     | ToolCalled | ReplyEnded | EngineFault | EngineClosed | Malformed | HangUp

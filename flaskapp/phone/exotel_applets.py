@@ -13,13 +13,12 @@ from flask import Blueprint, Response, abort, current_app, jsonify, request
 
 from flaskapp.access import (
     CALL_SID,
-    check_exotel_callback,
-    check_exotel_socket,
     checked_call_sid,
     origin,
     socket_origin,
 )
 from flaskapp.config import Settings
+from flaskapp.exotel_access import check_exotel_callback, check_exotel_socket
 from flaskapp.observability import bound_call
 from flaskapp.phone import exotel_flow
 from flaskapp.phone.admission import refusal
@@ -27,6 +26,7 @@ from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.carriers.exotel import ExotelStream
 from flaskapp.phone.carriers.exotel_passthru import read
 from flaskapp.phone.coming_back import come_back
+from flaskapp.phone.consent import consent_due
 from flaskapp.phone.doorstep import wait_for_start
 from flaskapp.phone.events import StreamStarted
 from flaskapp.phone.registry import begin, is_over, known_call, live_store, note, part
@@ -147,6 +147,7 @@ def _service(call_sid: str, known: Mapping[str, str]) -> Callable[[Wire], None]:
     handler, past = cast(RTMTAudioHandler, part("rtmt")), past_of(call_sid, live, part("audio"), time.time())
     codec, listens = _codec(), _is_one_way()
     called, caller = known.get("called", ""), known.get("caller", "")
+    consent = consent_due(known, cast(Settings, part("settings")).consent_text)
 
     def admit(started: StreamStarted) -> None:
         with app.app_context():
@@ -156,8 +157,17 @@ def _service(call_sid: str, known: Mapping[str, str]) -> Callable[[Wire], None]:
             exotel_flow.begins_anew(call_sid, named)
 
     def serve(wire: Wire) -> None:
-        numbers = {"called": called, "caller": caller}
-        handler.serve(wire, call_sid, **numbers, carrier=codec, admit=admit, past=past, listens=listens)
+        handler.serve(
+            wire,
+            call_sid,
+            called=called,
+            caller=caller,
+            carrier=codec,
+            admit=admit,
+            past=past,
+            listens=listens,
+            consent=consent,
+        )
 
     return serve
 
@@ -205,10 +215,9 @@ def _let_in(ws: ServerSocket, started: StreamStarted) -> dict[str, str] | None:
         if refusal(call_sid, *numbers, carrier=exotel_flow.EXOTEL) is not None:
             ws.wire.close(1000, "busy")
             return None
-        known = begin(call_sid, "live", exotel_flow.EXOTEL, *numbers)
+        known = begin(call_sid, "live", exotel_flow.EXOTEL, *numbers, wants_stream="1")
         fresh = {"state": "ringing", "needs_fallback": "0", "pending_turn": ""}
-        live_store().remember(call_sid, wants_stream="1", origin=origin(), **fresh)
-        live_store().count(call_sid, "streams")
+        live_store().count(call_sid, "streams", beside={"origin": origin(), **fresh})
     live_store().remember(call_sid, path="live", listens=str(int(_is_one_way())))
     return known
 

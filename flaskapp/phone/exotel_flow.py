@@ -16,20 +16,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, cast
 
 from redis.exceptions import RedisError, WatchError
 
 from flaskapp.phone.admission import answered_before
-from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.carriers.exotel import ExotelStream
 from flaskapp.phone.carriers.exotel_passthru import Passthru
-from flaskapp.phone.going_on import broke_off, expect, may_be_live, may_be_live_again
-from flaskapp.phone.leftovers import HANDED_OVER, TRANSFERRED, UNDER_WAY, Leftovers, closing_status
-from flaskapp.phone.registry import begin, known_call, live_store, note, over, part
+from flaskapp.phone.going_on import broke_off
+from flaskapp.phone.leaving import close, goes_on, leaves
+from flaskapp.phone.leftovers import HANDED_OVER, TRANSFERRED
+from flaskapp.phone.registry import begin, known_call, live_store, note
 from flaskapp.store import keys
-from flaskapp.store.history import CallChanged, EventHappened
+from flaskapp.store.history import EventHappened
 
 log = logging.getLogger(__name__)
 
@@ -147,27 +145,21 @@ def _what_follows(call_sid: str, report: Passthru) -> tuple[str, str]:
             return HANG_UP, ""
         known = _never_came(call_sid, report)
     if report.caller_is_gone:
-        _close(call_sid, known, GONE)
+        close(call_sid, known, GONE)
         return HANG_UP, ""
     state = known.get("state", "")
     if known.get("is_over") or (state == "ended" and known.get("needs_fallback") != "1"):
-        _close(call_sid, known, "")
+        close(call_sid, known, "")
         return HANG_UP, ""
     if state == "transferring":
-        _leaves(call_sid, known, TRANSFERRED)
+        leaves(call_sid, known, TRANSFERRED, EXOTEL)
         return TRANSFER, known.get("destination", "")
     if state == "live":
         known = broke_off(call_sid, known)
-    if _goes_on(call_sid, known):
+    if goes_on(call_sid, known, HANDSHAKES_S):
         return RESUME, ""
-    _leaves(call_sid, known, HANDED_OVER)
+    leaves(call_sid, known, HANDED_OVER, EXOTEL)
     return RECORD, ""
-
-
-def _close(call_sid: str, known: Mapping[str, str], why: str) -> None:
-    """Nothing is left to be done; Exotel sends no word of its own of how a call stands."""
-    note(CallChanged(call_sid, {"status": closing_status(known)}))
-    over(call_sid, why)
 
 
 def _never_came(call_sid: str, report: Passthru) -> dict[str, str]:
@@ -176,43 +168,6 @@ def _never_came(call_sid: str, report: Passthru) -> dict[str, str]:
     live_store().remember(call_sid, wants_stream="1", state="ringing")
     live_store().count(call_sid, "streams")
     return {**known, "wants_stream": "1", "state": "ringing", "streams": "1"}
-
-
-def _goes_on(call_sid: str, known: dict[str, str]) -> bool:
-    """Whether the flow shall join the caller to a stream once more; if so, one is expected."""
-    why = cast(AIVoiceIntegration, part("desk")).why_no_stream()
-    state = known.get("state")
-    # A worker that is about to end does not answer the handshake: another one does.
-    is_served = why in ("", "draining") or (why == "full" and state in UNDER_WAY)
-    if not (may_be_live(known) and is_served) and not (
-        state == "ended" and may_be_live_again(call_sid, known)
-    ):
-        return False
-    live_store().count(call_sid, "streams")
-    if state != "ended":  # of one that ended, what was said is understood already
-        live_store().remember(call_sid, state="moving", needs_fallback="0", pending_turn="")
-    expect(call_sid, somebody=True, within_s=HANDSHAKES_S)
-    return True
-
-
-def _leaves(call_sid: str, known: dict[str, str], why: str) -> None:
-    """The caller is somebody else's from here on: what he said is understood, and the books are closed."""
-    live = live_store()
-    if known.get("state") == "moving":
-        cast(Leftovers, part("leftovers")).fall(call_sid, known, wants_reply=False)
-    ended: dict[str, Any] = {
-        "ended_reason": why,
-        "ended_at": datetime.now(UTC),
-        "duration_ms": live.elapsed_ms(call_sid),
-        "status": closing_status(known),
-    }
-    began = datetime.fromtimestamp(float(known["began"]), UTC) if "began" in known else None
-    note(CallChanged(call_sid, ended, began))
-    if why == HANDED_OVER:  # a transfer is counted where its stream ends
-        part("metrics").calls.labels(EXOTEL, "live", why).inc()
-    live.remember(call_sid, state="ended", needs_fallback="0", reason=why)
-    expect(call_sid, somebody=False)
-    over(call_sid, why)
 
 
 # ---------------------------------------------------------------------- kept, and told once

@@ -16,8 +16,8 @@ slots: ``docs/decisions/frame-path.md`` tells what that gave.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from websockets.frames import apply_mask  # in C where the package has it
@@ -26,12 +26,14 @@ from flaskapp.phone.audio import PCMU
 from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
 from flaskapp.phone.engines.realtime import APPEND_HEAD, APPEND_TAIL, RealtimeSession
-from flaskapp.phone.events import CallerAudio, Event
+from flaskapp.phone.events import CallerAudio, Event, ReplyAudio
 from flaskapp.phone.frames import MASKED_HEADERS, PLAIN_HEADERS, USUAL, masks, more_masks
+from flaskapp.phone.payloads import BETWEEN
 from flaskapp.phone.playback import Playback
 from flaskapp.phone.reader import MASKED_TEXT, PLAIN_TEXT, READ_BYTES, WAIT, Reader
+from flaskapp.phone.tap import CARRIER, ENGINE, Tap
 
-Inbox = deque[tuple[Sequence[Event], float, Any]]
+Inbox = list[tuple[Sequence[Event], float, Any]]
 
 
 class Outlet(Protocol):
@@ -69,19 +71,23 @@ class CarrierReader(Reader):
     Attributes:
         is_open: what is audio may be passed on.
         to: the engine's wire.
-        room_ms: so much may be.
-        heard, heard_at: what was passed on and the call has not been told of yet; when the last of it came.
+        heard, heard_at: what was passed on and the call has not been told of yet, in one piece; when the last
+            of it came.
+        heard_ms, room_ms: where on the stream's clock that ends, and may end.
         wants: how long the next slice takes is to be measured.
     """
 
-    __slots__ = ("_clock", "_path", "audio", "heard", "heard_at", "is_open", "room_ms", "to", "wants")
+    __slots__ = (
+        *("_clock", "_path", "audio", "heard", "heard_at", "heard_ms", "is_open", "room_ms", "to", "wants"),
+    )
 
     def __init__(
         self, path: FastPath, audio: Callable[[bytes], CallerAudio | None], clock: Callable[[], float]
     ) -> None:
         self._path, self.audio, self._clock = path, audio, clock
-        self.is_open, self.wants, self.room_ms, self.heard_at = False, True, 0.0, 0.0
-        self.heard: list[CallerAudio] = []
+        self.is_open, self.wants, self.room_ms, self.heard_ms, self.heard_at = False, True, 0.0, 0.0, 0.0
+        # In one piece: slices by themselves would be fetched into the caches again by each who looks at them.
+        self.heard = bytearray()
         self.to: Any = None
 
     def read(self) -> None:
@@ -103,11 +109,12 @@ class CarrierReader(Reader):
             self._took(data)
             return
         now, payload = self._clock(), audio.payload
-        if (left_ms := self.room_ms - audio.duration_ms) < 0.0:  # the call decides what becomes of it
+        heard_ms = self.heard_ms + audio.duration_ms
+        if heard_ms > self.room_ms:  # the call decides what becomes of it
             self._path.later([audio], now, None)
         elif payload:
-            self.room_ms, self.heard_at = left_ms, now
-            self.heard.append(audio)
+            self.heard_ms, self.heard_at = heard_ms, now
+            self.heard += payload + BETWEEN
             message, to = APPEND_HEAD + payload + APPEND_TAIL, self.to
             size = len(message)
             if size < USUAL and to.is_clear:
@@ -153,8 +160,11 @@ class EngineReader(Reader):
         if voice != self._voice:
             self._voice, self._is_known = voice, False
         self._more, self._began, self._playout = path.session.more, path.call.began, path.call.talk.playout
-        greeting = path.call.talk.greeting
-        self._keep = greeting.takes if greeting.reply_id else None
+        greeting, track = path.call.talk.greeting, self._playout.track
+        keep: Callable[[bytes], None] | None = greeting.takes if greeting.reply_id else None
+        if track is not None:
+            keep = track.keep if keep is None else partial(_both, track.keep, keep)
+        self._keep = keep
         around: tuple[bytes, bytes] = getattr(path.carrier, "around", (b"", b""))
         self._head, self._tail = around
         self.is_open = True
@@ -227,6 +237,7 @@ class FastPath:
         phone: the carrier's wire.
         inbox: what waits for the call's owner: events, when they came, the engine's leg that brought them.
         ring: wakes whoever works the inbox off.
+        tap: is told of what is no audio.
 
     Attributes:
         carrier_reader: of the carrier's socket.
@@ -236,7 +247,7 @@ class FastPath:
 
     __slots__ = (
         *("call", "carrier", "playback", "session", "carrier_reader", "in_s", "out_s"),
-        *("_phone", "_inbox", "_ring", "_clock", "_engine_reader", "_leg"),
+        *("_phone", "_inbox", "_ring", "_clock", "_engine_reader", "_leg", "_tap"),
     )
 
     def __init__(
@@ -248,8 +259,9 @@ class FastPath:
         inbox: Inbox,
         ring: Callable[[], object],
         clock: Callable[[], float],
+        tap: Tap,
     ) -> None:
-        self.call, self.carrier, self.playback = call, carrier, playback
+        self.call, self.carrier, self.playback, self._tap = call, carrier, playback, tap
         self._phone, self._inbox, self._ring, self._clock = phone, inbox, ring, clock
         self.session = RealtimeSession(PCMU)
         self.carrier_reader = CarrierReader(self, getattr(carrier, "audio", _unknown), clock)
@@ -278,7 +290,8 @@ class FastPath:
             leg: the engine's leg whose words count; None: there is none.
         """
         carrier, outlet = self.carrier_reader, leg.outlet if leg is not None else None
-        self._leg, carrier.to, carrier.room_ms = leg, outlet, self.call.hears
+        self._leg, carrier.to = leg, outlet
+        carrier.heard_ms, carrier.room_ms = self.call.intake.received_ms, self.call.hears
         carrier.is_open = outlet is not None and not self._inbox
         self._engine_reader = leg.reader if leg is not None else None
         if self._engine_reader is not None and carrier.is_open and (voice := self.call.speaks) is not None:
@@ -298,8 +311,8 @@ class FastPath:
         """Tell the call what was passed on."""
         carrier = self.carrier_reader
         if heard := carrier.heard:
-            carrier.heard = []
-            self.call.heard(heard, carrier.heard_at)
+            carrier.heard = bytearray()
+            self.call.heard(bytes(heard[: -len(BETWEEN)]), carrier.heard_ms, carrier.heard_at)
 
     def measure(self) -> None:
         """How long the next batch takes, both ways."""
@@ -312,26 +325,27 @@ class FastPath:
     def from_carrier(self, messages: Sequence[bytes]) -> None:
         """What one read of the carrier's socket brought."""
         carrier, now = self.carrier_reader, self._clock()
-        is_open, left_ms, heard, audio_of = carrier.is_open, carrier.room_ms, carrier.heard, carrier.audio
+        is_open, heard_ms, heard, audio_of = carrier.is_open, carrier.heard_ms, carrier.heard, carrier.audio
         passed: list[bytes] = []
         later: list[Event] = []
         for message in messages:
             event: Event | None
             if is_open and (event := audio_of(message)) is not None:
-                left_ms -= event.duration_ms
-                if left_ms >= 0.0:
+                if heard_ms + event.duration_ms <= carrier.room_ms:
                     if event.payload:
+                        heard_ms += event.duration_ms
                         passed.append(APPEND_HEAD + event.payload + APPEND_TAIL)
-                        heard.append(event)
+                        heard += event.payload + BETWEEN
                     continue
             else:
                 event = self.carrier.decode(message)
             is_open = False
+            if type(event) is not CallerAudio:
+                self._tap.took(CARRIER, message, now)
             if event is not None:
                 later.append(event)
-        carrier.room_ms = left_ms
         if passed:
-            carrier.heard_at = now
+            carrier.heard_ms, carrier.heard_at = heard_ms, now
             carrier.to.send(passed, droppable=True)
         if later:
             self.later(later, now, None)
@@ -356,6 +370,8 @@ class FastPath:
             else:
                 event = self.session.decode(message)
             is_open = False
+            if type(event) is not ReplyAudio:
+                self._tap.took(ENGINE, message, now)
             if event is not None:
                 later.append(event)
         if passed:
@@ -370,6 +386,12 @@ class FastPath:
         self._shut()
         self._inbox.append((events, now, leg))
         self._ring()
+
+
+def _both(keep: Callable[[bytes], None], takes: Callable[[bytes], None], payload: bytes) -> None:
+    """A greeting that is kept, in a call that is."""
+    keep(payload)
+    takes(payload)
 
 
 def _unknown(message: bytes) -> CallerAudio | None:

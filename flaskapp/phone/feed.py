@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import RedisError
 
+from flaskapp.phone.giving_way import give_way
 from flaskapp.phone.outbox import Waiting
 from flaskapp.store import keys
 from flaskapp.store.feed_book import unpacked
@@ -32,9 +33,8 @@ FRAME_BYTES = 10
 STUCK_S = 5.0
 LOOKS_EVERY_S = 1.0
 BEHIND_EVERY_S = 0.05
-READERS_AT_ONCE = 50
-#: A pause of no length would not do: gevent looks at its sockets only after many of those.
-PAUSE_S = 1e-6
+#: Put together as one question to Redis, which takes a while by itself.
+PLACES_AT_ONCE = 8
 RESUBSCRIBES_AFTER_S = 0.5
 #: A subscription that is asked for a sign of life, and gives none, is another one's turn.
 ASKED_EVERY_S = 5.0
@@ -222,8 +222,16 @@ class Readers:
                 places.setdefault((reader.call_sid, reader.number), []).append(reader)
         if is_due:
             self._looked_at = now
-        if not places:
-            return
+        wanted = list(places)
+        for at in range(0, len(wanted), PLACES_AT_ONCE):
+            give_way()
+            for found in self._found(wanted[at : at + PLACES_AT_ONCE]):
+                self._give(found, places[found.call_sid, found.number])
+                if len(found.raws) == QUEUE_LINES:
+                    self._hint(found.call_sid)
+
+    def _found(self, places: Sequence[tuple[str, int]]) -> list[Found]:
+        """What follows on these places: each a call and a number."""
         with self._redis.pipeline(transaction=False) as pipe:
             for call_sid, number in places:
                 pipe.lrange(keys.feed(call_sid), number, number + QUEUE_LINES - 1)
@@ -231,17 +239,12 @@ class Readers:
                 pipe.llen(keys.feed(call_sid))  # behind it: nothing follows an end
                 pipe.hexists(keys.call(call_sid), "began")
             answers = iter(pipe.execute())
-        for (call_sid, number), readers in places.items():
-            found = Found(call_sid, number, *(next(answers) for _ in range(4)))
-            self._give(found, readers)
-            if len(found.raws) == QUEUE_LINES:
-                self._hint(call_sid)
+        return [Found(*place, *(next(answers) for _ in range(4))) for place in places]
 
     def _give(self, found: Found, readers: list[Reader]) -> None:
         messages, has_end = found.messages(), found.has_end
-        for at, reader in enumerate(readers, start=1):
-            if at % READERS_AT_ONCE == 0:
-                time.sleep(PAUSE_S)  # under gevent: the calls' frames come first
+        for reader in readers:
+            give_way()
             reader.is_known = reader.is_known or bool(found.last or found.has_begun)
             reader.give(messages, has_end)
             if reader.is_over and not reader.line.waiting.messages:

@@ -1,8 +1,9 @@
 """The fast path of a WebSocket: whole, unfragmented text frames, in and out, without building objects.
 
-Nearly everything on a call is such a frame. All else - fragments, pings,
-closes, whatever breaks the rules - is left to the ``websockets`` package's
-protocol, byte for byte. Source: RFC 6455, section 5.2.
+Nearly everything on a call is such a frame; on a silent one it is our pings and
+their answers. All else - fragments, others' pings, closes, whatever breaks the
+rules - is left to the ``websockets`` package's protocol, byte for byte.
+Source: RFC 6455, section 5.2.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from websockets.frames import apply_mask  # in C where the package has it
 
-TEXT = 0x81  # FIN and the opcode for text, nothing reserved
+TEXT, PING, PONG = 0x81, 0x89, 0x8A  # FIN and the opcode, nothing reserved
 MASKED = 0x80
 MASKS_AT_ONCE = 256
 USUAL = 1024  # bytes: nearly all messages have fewer
@@ -86,11 +87,26 @@ def text_frame(message: bytes, is_masked: bool) -> bytes:
     if not is_masked:
         return (PLAIN_HEADERS[size] if size < USUAL else _header(size, False)) + message
     header = MASKED_HEADERS[size] if size < USUAL else _header(size, True)
-    try:
-        mask = masks.pop()
-    except IndexError:
-        mask = more_masks()
+    mask = _mask()
     return header + mask + apply_mask(message, mask)
+
+
+def ping(is_masked: bool) -> bytes:
+    """One that says nothing; clients mask theirs."""
+    return bytes((PING, MASKED)) + _mask() if is_masked else bytes((PING, 0))
+
+
+def is_pong(data: bytes, at: int, is_masked: bool) -> bool:
+    """Whether the frame at ``at``, whose header is there, answers a ping by the rules."""
+    second = data[at + 1]
+    return data[at] == PONG and second & 0x7F <= 125 and (second >= MASKED) is is_masked
+
+
+def _mask() -> bytes:
+    try:
+        return masks.pop()
+    except IndexError:
+        return more_masks()
 
 
 def _header(size: int, is_masked: bool) -> bytes:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from websockets.frames import OP_BINARY, OP_CONT, OP_PONG, OP_TEXT, Frame
-from websockets.protocol import Protocol, Side, State
+from websockets.protocol import Side, State
 
 from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
+from flaskapp.phone.occasional import Occasional
 
 
 class Inlet:
@@ -39,7 +40,7 @@ class Inlet:
     )
 
     def __init__(
-        self, protocol: Protocol, takes_binary: bool = False, answer: Callable[[], None] = lambda: None
+        self, protocol: Occasional, takes_binary: bool = False, answer: Callable[[], None] = lambda: None
     ) -> None:
         self.messages: list[bytes] = []
         self.over: LegClosed | None = None
@@ -58,6 +59,8 @@ class Inlet:
         # Plain frames are taken while it is calm: open, and between two messages.
         self._is_calm = self.is_open and self._protocol.cur_size is None
         self.is_plain = self._is_calm and not self._owed and not self._carry
+        if self.is_plain:
+            self._protocol.rest()
 
     def feed(self, data: bytes) -> None:
         """What one read brought; nothing is the end."""
@@ -98,6 +101,8 @@ class Inlet:
                 if end > size:
                     break
                 self._deliver(frames.payload(data, start, end, self._is_masked))
+            elif self._is_calm and end <= size and frames.is_pong(data, at, self._is_masked):
+                self.has_pong = True  # all that a silent call brings, thousands of times: no protocol for it
             else:
                 self._owed = max(end - size, 0)
                 self._heed(data[at:end])

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from flaskapp.phone import events as ev
 from flaskapp.phone.audio import BYTES_PER_MS, MULAW_BYTES_PER_MS, PCMU, VOICE_RMS, from_telephone, loudness
+from flaskapp.phone.payloads import BETWEEN
 
 EARLY_MS = 10_000.0  # while nobody listens
 RECENT_MS = 1000.0  # while the engine listens
@@ -33,7 +33,7 @@ class Intake:
         received_ms: all audio that was accepted: the stream's own clock.
         kept: the latest of it, oldest first; ``holds_ms`` at most while nobody listens.
         kept_from_ms: where on the stream's clock that begins.
-        due_ms: at least so much may have come by now.
+        due_ms: at least so much may have come by now, without anybody asking ``takes``.
         flow: what no keeper has taken yet. None: there is no keeper.
         flow_from_ms: where on the stream's clock that begins.
         audio_format: the stream's.
@@ -44,11 +44,11 @@ class Intake:
     received_ms: float = 0.0
     dropped_ms: float = 0.0
     excess_since: float | None = None
-    kept: deque[ev.CallerAudio] = field(default_factory=deque)
+    kept: list[ev.CallerAudio] = field(default_factory=list)
     kept_from_ms: float = 0.0
     due_ms: float = FLOOD_BURST_MS
     holds_ms: float = EARLY_MS
-    flow: deque[ev.CallerAudio] | None = None
+    flow: list[ev.CallerAudio] | None = None
     flow_from_ms: float = 0.0
     audio_format: str = PCMU
 
@@ -56,7 +56,7 @@ class Intake:
         self.began_at = self.last_at = at
         if audio_format != PCMU:  # what came before this stream is mu-law
             self.audio_format = audio_format
-            before = b"".join(base64.b64decode(audio.payload) for audio in self.kept)
+            before = b"".join(base64.b64decode(audio.payload) for audio in self.slices())
             self._keep_slices(before)
 
     def takes(self, audio: ev.CallerAudio, at: float) -> bool:
@@ -72,19 +72,19 @@ class Intake:
             self.flow.append(audio)
         return True
 
-    def took(self, audios: Sequence[ev.CallerAudio], at: float) -> None:
-        """Slices that ``spare_ms`` allowed, the last of which came then."""
+    def took(self, payloads: bytes, until_ms: float, at: float) -> None:
+        """Slices that ``due_ms`` allowed, in one piece, until then; the last of them came ``at``."""
         self.last_at = at
-        for audio in audios:  # one by one, as ``takes`` does: sums of several differ in their last digit
-            self.received_ms += audio.duration_ms
-        self.kept += audios
+        audio = ev.CallerAudio(payloads, until_ms - self.received_ms)
+        self.received_ms = until_ms
+        self.kept.append(audio)
         if self.flow is not None:
-            self.flow += audios
+            self.flow.append(audio)
 
-    @property
-    def spare_ms(self) -> float:
-        """So much may come without anybody asking ``takes``."""
-        return self.due_ms - self.received_ms
+    def slices(self) -> list[ev.CallerAudio]:
+        """All that is kept, slice by slice, as it came."""
+        self.kept = [each for audio in self.kept for each in _slices(audio)]
+        return self.kept
 
     def _is_due(self, received_ms: float, at: float) -> bool:
         """Whether so much may have come, asked when that is more than what was found to be due before."""
@@ -107,19 +107,26 @@ class Intake:
     def hold(self) -> None:
         """Nobody has heard what is kept: what is too much of it is lost."""
         if self.kept_ms > self.holds_ms:
+            if BETWEEN in self.kept[0].payload:  # pieces are what came first
+                self.slices()
             before_ms = self.kept_from_ms
             self.trim(self.holds_ms)
             self.dropped_ms += self.kept_from_ms - before_ms
 
     def gap(self, from_ms: float) -> None:
         """Nobody listens from now on: keep what came since ``from_ms``, and ten seconds more."""
-        while self.kept and self.kept_from_ms + self.kept[0].duration_ms <= from_ms:
-            self.kept_from_ms += self.kept.popleft().duration_ms
+        begun = 0
+        for audio in self.slices():
+            if self.kept_from_ms + audio.duration_ms > from_ms:
+                break
+            self.kept_from_ms += audio.duration_ms
+            begun += 1
+        del self.kept[:begun]
         self.holds_ms = self.kept_ms + EARLY_MS
 
     def has_voice(self, within_ms: float) -> bool:
         """Whether somebody spoke in the latest audio, by its loudness: too dear for a live call."""
-        for audio in reversed(self.kept):
+        for audio in (each for piece in reversed(self.kept) for each in reversed(list(_slices(piece)))):
             if within_ms <= 0:
                 break
             if loudness(base64.b64decode(audio.payload), self.audio_format) >= VOICE_RMS:
@@ -133,10 +140,17 @@ class Intake:
         return self.received_ms - self.kept_from_ms
 
     def trim(self, to_ms: float) -> None:
-        """The oldest that is kept goes."""
-        kept, from_ms, until_ms = self.kept, self.kept_from_ms, self.received_ms
-        while kept and until_ms - from_ms > to_ms:
-            from_ms += kept.popleft().duration_ms
+        """The oldest that is kept goes; of slices in one piece all or none."""
+        from_ms, until_ms = self.kept_from_ms, self.received_ms
+        too_many = 0
+        for audio in self.kept:
+            last_ms = audio.duration_ms if BETWEEN in audio.payload else 0.0
+            if until_ms - from_ms - last_ms <= to_ms:
+                break
+            from_ms += audio.duration_ms
+            too_many += 1
+        if too_many:
+            del self.kept[:too_many]
         self.kept_from_ms = from_ms
 
     def tidy(self) -> None:
@@ -144,7 +158,7 @@ class Intake:
         flow = self.flow
         with contextlib.suppress(IndexError):  # the keeper took it just now
             while flow and self.received_ms - self.flow_from_ms > FLOW_MS:
-                self.flow_from_ms += flow.popleft().duration_ms
+                self.flow_from_ms += flow.pop(0).duration_ms
 
     def before(self, mulaw: bytes) -> None:
         """What the caller said before this stream, not put into words yet: a session hears it first."""
@@ -159,3 +173,19 @@ class Intake:
         for at in range(0, len(sound), SLICE_MS * bytes_per_ms):
             piece = sound[at : at + SLICE_MS * bytes_per_ms]
             self.kept.append(ev.CallerAudio(base64.b64encode(piece), len(piece) / bytes_per_ms))
+
+
+def _slices(audio: ev.CallerAudio) -> Iterator[ev.CallerAudio]:
+    """Each of those that came in one piece: what it lasts follows from its length."""
+    if BETWEEN not in audio.payload:
+        yield audio
+        return
+    payloads = audio.payload.split(BETWEEN)
+    ms = audio.duration_ms / sum(map(_size, payloads))
+    for payload in payloads:
+        yield ev.CallerAudio(payload, _size(payload) * ms)
+
+
+def _size(payload: bytes) -> int:
+    """Of base64 that was checked: how many bytes it stands for."""
+    return len(payload) // 4 * 3 - payload.count(b"=", -2)

@@ -83,6 +83,9 @@ class Listener:
     def fault(self, call_sid: str, at_ms: int, kind: str, detail: str) -> None:
         """Something went wrong."""
 
+    def traced(self, call_sid: str, at_ms: int, leg: str, is_out: bool, message: bytes) -> None:
+        """What a leg's protocol said, but for audio: "carrier" or "engine", by us (``is_out``) or to us."""
+
     def frame_delay(self, in_s: float, out_s: float) -> None:
         """How long the last batch of each direction took through the bridge (sampled)."""
 

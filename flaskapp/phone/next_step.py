@@ -79,6 +79,10 @@ class Path:
         said = (*self._own(self._agent.greeting), *self._own(self._consent), *self._house("after_tone"))
         return Step(said, Then.RECORD)
 
+    def consent(self) -> tuple[Spoken, ...]:
+        """What a caller is told before anything of his call is kept; nothing, where nothing is said."""
+        return self._own(self._consent)
+
     def no_assistant(self) -> Step:
         """Nobody can answer now, and that is known: say so, and take a message."""
         return Step((*self._house("unavailable"), *self._own(self._consent)), Then.MESSAGE)

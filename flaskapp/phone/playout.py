@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from flaskapp.phone.agent_track import AgentTrack
+
 MAX_LAG_S = 2.0
 MANY_SPANS = 128
 CLIP = "(clip)"  # stands for an item's id
@@ -69,25 +71,36 @@ class Heard:
 
 @dataclass(slots=True)
 class Playout:
-    """The agent's audio on its way to the caller's ear."""
+    """The agent's audio on its way to the caller's ear.
+
+    Attributes:
+        track: is told of it, where somebody keeps it; None: nobody does.
+    """
 
     spans: list[Span] = field(default_factory=list)
     ends_at: float = 0.0
     lag: float = 0.0
     marks: dict[str, float] = field(default_factory=dict)
     marks_made: int = 0
+    track: AgentTrack | None = None
 
-    def sent(self, item_id: str, content_index: int, duration_ms: float, now: float) -> None:
-        """Audio of an item was handed to the carrier."""
+    def sent(
+        self, item_id: str, content_index: int, duration_ms: float, now: float, payload: bytes = b""
+    ) -> None:
+        """Audio of an item was handed to the carrier; ``payload`` for the track, unless others tell it."""
         seconds = duration_ms / 1000
         last = self.spans[-1] if self.spans else None
         if last and now <= self.ends_at and (last.item_id, last.content_index) == (item_id, content_index):
             last.seconds += seconds
         else:
             self._forget_old(item_id, now)
+            if self.track is not None and (now > self.ends_at or last is None):
+                self.track.begins(max(self.ends_at, now))
             self.ends_at = max(self.ends_at, now)
             self.spans.append(Span(item_id, content_index, self.ends_at, seconds))
         self.ends_at += seconds
+        if payload and self.track is not None:
+            self.track.keep(payload)
 
     def goes_on(self, seconds: float, now: float) -> None:
         """More audio of the part whose was the last."""
@@ -153,6 +166,8 @@ class Playout:
         self.spans.clear()
         self.marks.clear()
         self.ends_at = min(self.ends_at, now - self.lag)  # the line is silent from now on
+        if self.track is not None:
+            self.track.cut(now, self.lag)
         return cut
 
     def _forget_old(self, item_id: str, now: float) -> None:

@@ -28,6 +28,7 @@ from flaskapp.phone.claims import (
     recording_key,
     turn_book,
 )
+from flaskapp.phone.consent import consent_heard
 from flaskapp.phone.directives import EndCall, TransferTo
 from flaskapp.phone.going_on import may_be_live_again
 from flaskapp.phone.next_step import HANG_UP, WAIT_S, Path, Step, Then
@@ -60,29 +61,66 @@ def _agent(known: dict[str, str]) -> Agent:
     return cast(Agents, part("agents")).for_number(called)
 
 
-def perform(call_sid: str, step: Step) -> Response:
-    """A step as the answer to a webhook, and in the call's books."""
+def perform(call_sid: str, step: Step, ticket: str | None = None) -> Response:
+    """A step as the answer to a webhook, and in the call's books.
+
+    Args:
+        ticket: what the carrier was given for a stream before; None: that is to be looked up.
+    """
     live = live_store()
     if step.then is Then.HANG_UP:
         over(call_sid, step.why)
     elif step.then is Then.STREAM:
+        ticket = _ticket(call_sid, ticket)
+        step, told = _with_consent(call_sid, step)
         fresh = {"path": "live", "state": "ringing", "needs_fallback": "0", "pending_turn": ""}
-        live.remember(call_sid, origin=origin(), **fresh)
-        live.count(call_sid, "streams")
+        live.count(call_sid, "streams", beside={"origin": origin(), "ticket": ticket, **fresh, **told})
+        return document(call_sid, step, ticket)
     elif step.then is Then.DIAL:
         live.remember(call_sid, state="dialling", dialled=step.destination)
         live.count(call_sid, "dials")
     elif step.then in (Then.RECORD, Then.MESSAGE):
         agent = _agent(live.recall(call_sid))
         step = replace(step, within_s=allowance.longest_recording_s(call_sid, agent))
+        step = _told_first(call_sid, step)
     return document(call_sid, step)
 
 
-def document(call_sid: str, step: Step) -> Response:
-    """A step as the answer to a webhook that changes nothing."""
+def _with_consent(call_sid: str, step: Step) -> tuple[Step, dict[str, str]]:
+    """A stream begins when the caller knows what is kept of it; who was told once is not told again.
+
+    Returns:
+        The step, and what is to be remembered of the call.
+    """
+    consent = cast(Settings, part("settings")).consent_text
+    known = live_store().recall(call_sid) if consent else {}
+    if not consent or known.get("consented"):
+        return step, {}
+    return replace(step, said=(*step.said, *path(known).consent())), {"consent_said": "1"}
+
+
+def _told_first(call_sid: str, step: Step) -> Step:
+    """Nothing is recorded before it was said; that it was heard is known when the carrier comes back."""
+    if not cast(Settings, part("settings")).consent_text:
+        return step
+    known = live_store().recall(call_sid)
+    consent = path(known).consent()
+    if not (known.get("consent_said") or known.get("consented") or set(consent) <= set(step.said)):
+        step = replace(step, said=(*step.said, *consent))
+    live_store().remember(call_sid, consent_said="1")
+    return step
+
+
+def document(call_sid: str, step: Step, ticket: str = "") -> Response:
+    """A step as the answer to a webhook that changes nothing; ``ticket``: for a stream."""
     where = documents.Addresses(call_sid, origin(), socket_origin(), request.full_path.rstrip("?"))
-    ticket = cast(Tickets, part("tickets"))
-    return Response(documents.render(step, where, lambda: ticket.for_stream(call_sid)), mimetype="text/xml")
+    return Response(documents.render(step, where, lambda: ticket), mimetype="text/xml")
+
+
+def _ticket(call_sid: str, given: str | None) -> str:
+    """What opens the call's stream: what the carrier was given before, as long as that does."""
+    given = live_store().recall(call_sid).get("ticket", "") if given is None else given
+    return cast(Tickets, part("tickets")).good(call_sid, given)
 
 
 def record_instead(call_sid: str, known: dict[str, str], step: Step) -> Response:
@@ -122,6 +160,7 @@ def process_voice(call_sid: str) -> Response:
     call_sid = checked_call_sid(call_sid)
     known = known_call(call_sid)
     admission.goes_on(call_sid, known)
+    consent_heard(call_sid, known, live_store())
     if key := request.args.get("turn", ""):
         try:
             return perform(call_sid, _answer(call_sid, known, key))

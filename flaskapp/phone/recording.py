@@ -22,16 +22,19 @@ from flaskapp.phone import errors
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, Wav, mulaw_to_pcm16
 from flaskapp.phone.cost import FREE, Prices
+from flaskapp.phone.digits import masked, masked_line, masked_message
 from flaskapp.phone.directives import Message
 from flaskapp.phone.engines.turns import Answer, TurnEngine
 from flaskapp.phone.farewell import is_goodbye
 from flaskapp.phone.fetch import Fetched, Recording, RecordingHost
 from flaskapp.phone.next_step import WAIT_S
-from flaskapp.phone.transcript import AGENT, CALLER, Line
+from flaskapp.phone.transcript import Line
 from flaskapp.phone.troubles import AI_BACK_WITHIN_S, TROUBLES, UNDELETED
+from flaskapp.phone.turn_lines import keep_sound, lines_of
 from flaskapp.phone.turn_tools import TurnTools, as_json, from_json
 from flaskapp.store import keys
 from flaskapp.store.audio import AudioBuffer
+from flaskapp.store.call_audio import CallAudio
 from flaskapp.store.feed import Feed
 from flaskapp.store.history import CLOSED_RECORDINGS, CallChanged, Entry, History, RecordingChanged, TurnSaved
 from flaskapp.store.live import LiveStore
@@ -71,6 +74,8 @@ class RecordedTurns:
         prices: what the engine's counts cost.
         tools: what the agents may use; None: nothing.
         feed: who reads along is told of the lines; None: nobody does.
+        hides_digits: mask numbers in all that is kept.
+        sounds: keeps what is said in recordings, too; None: nobody does.
     """
 
     def __init__(
@@ -88,6 +93,8 @@ class RecordedTurns:
         prices: Prices = FREE,
         tools: TurnTools | None = None,
         feed: Feed | None = None,
+        hides_digits: bool = False,
+        sounds: CallAudio | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -95,7 +102,8 @@ class RecordedTurns:
         self._host, self._ai, self._agents = host, ai, agents
         self._speaks, self._deletes = speaks, deletes
         self._prices, self._tools, self._feed = prices, tools, feed or Feed()
-        self._sleep, self._now = sleep, now
+        self._sounds = sounds
+        self._hides_digits, self._sleep, self._now = hides_digits, sleep, now
 
     def perform(self, call_sid: str, key: str) -> None:
         """Do what is left to do for one turn; nothing if somebody else is at it."""
@@ -159,6 +167,8 @@ class RecordedTurns:
             return Outcome(FINAL[type(error)], detail=str(error)[:200])
         if sound is None or not sound.has_speech:
             return Outcome("silent", detail=flaw)
+        if self._sounds is not None and turn.source == "recording":  # what was live is kept already
+            keep_sound(self._sounds, turn, sound)
         # An answer that comes late finds nobody; words alone may take as long as they took to say.
         within_s = WITHIN_S if wants_reply else max(UNHURRIED_S, sound.duration_ms / 1000)
         answer = self._ai_or_raise().answer(
@@ -169,7 +179,7 @@ class RecordedTurns:
         spoken = wants_reply and self._spoken(turn, answer, agent)
         return Outcome(
             "answered" if wants_reply else "understood",
-            answer.transcript,
+            masked(answer.transcript) if self._hides_digits else answer.transcript,
             answer.response if wants_reply else "",
             flaw,
             is_goodbye(answer.transcript),
@@ -276,7 +286,9 @@ class RecordedTurns:
         """
         sid, known = turn.call_sid, self._live.recall(turn.call_sid)
         is_on = bool(known) and not self._live.is_forgotten(sid)
-        lines = self._lines(turn, outcome, self._is_heard(turn, known))
+        lines = lines_of(turn, outcome, self._is_heard(turn, known))
+        if self._hides_digits:
+            lines = [masked_line(line) for line in lines]
         mode = "unheard" if turn.source == "buffer" and not turn.wants_reply else "recorded"
         entries: list[Entry] = [
             TurnSaved(sid, line.item_id, line.position, line.speaker, line.text, line.start_ms, line.end_ms,
@@ -334,7 +346,7 @@ class RecordedTurns:
             left = Message(outcome.transcript)
         if left is None:
             return []
-        told = asdict(left)
+        told = asdict(masked_message(left) if self._hides_digits else left)
         if known:
             self._live.remember(turn.call_sid, message=json.dumps(told))
         row = self._history.call(turn.call_sid) or {}
@@ -365,19 +377,6 @@ class RecordedTurns:
             "duration_ms": turn.duration_ms or None,
         }
         return RecordingChanged(turn.call_sid, turn.key, {**about, **fields})
-
-    def _lines(self, turn: Turn, outcome: Outcome, is_heard: bool) -> list[Line]:
-        end_ms = turn.at_ms + turn.duration_ms
-        lines = []
-        if outcome.transcript:
-            lines.append(Line(turn.key, turn.position, CALLER, outcome.transcript, turn.at_ms, end_ms, True))
-        if outcome.response:
-            item = f"{turn.key}-reply"
-            answer = Line(
-                item, turn.position + 1, AGENT, outcome.response, end_ms, end_ms, True, not is_heard
-            )
-            lines.append(answer)
-        return lines
 
     def _is_deleted(self, turn: Turn) -> bool:
         """Whether the carrier's copy is gone, or will never be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -44,21 +45,26 @@ def whole(text: str, most: int) -> int:
 
 
 def begin(
-    call_sid: str, mode: str, carrier: str = TWILIO, caller: str | None = None, called: str | None = None
+    call_sid: str,
+    mode: str,
+    carrier: str = TWILIO,
+    caller: str | None = None,
+    called: str | None = None,
+    **more: str,
 ) -> dict[str, str]:
     """A carrier brings a call: its row, and what every worker must know of it.
 
     Args:
         caller, called: their numbers; by default what Twilio's webhook says.
+        more: is known of it beside.
     """
     caller = request.values.get("From", "") if caller is None else caller
     called = request.values.get("To", "") if called is None else called
     note(CallOpened(call_sid, carrier, caller, called, mode, datetime.now(UTC)))
-    live_store().begin(call_sid)
-    known = {"called": called, "caller": caller, "path": mode, "carrier": carrier}
+    known = {"called": called, "caller": caller, "path": mode, "carrier": carrier, **more}
     if mode == "recorded":
         known["was_recorded"] = "1"
-    live_store().remember(call_sid, **known)
+    live_store().begin(call_sid, **known)
     return known
 
 
@@ -74,9 +80,13 @@ def known_call(call_sid: str) -> dict[str, str]:
     return {} if row is None or _has_ended(row) else taken_up_again(call_sid, row)
 
 
-def is_over(call_sid: str) -> bool:
-    """Whether this call ended long ago: a webhook that comes again changes nothing."""
-    if live_store().recall(call_sid):
+def is_over(call_sid: str, known: Mapping[str, str] | None = None) -> bool:
+    """Whether this call ended long ago: a webhook that comes again changes nothing.
+
+    Args:
+        known: what is known of it, if that was asked already.
+    """
+    if live_store().recall(call_sid) if known is None else known:
         return False
     row = _row(call_sid)
     return row is not None and _has_ended(row)

@@ -78,7 +78,7 @@ class Lifeline:
             told.append(do.Recite("note", self.note))
             self.note, talk.is_due = "", True
         talk.joins(ready, intake.kept_from_ms, at)
-        told += [command for audio in intake.kept for command in talk.hear(audio, at)]
+        told += [command for audio in intake.slices() for command in talk.hear(audio, at)]
         reopened = [do.TellEngine(is_again=True)] if is_again else []
         return [*told, *self._first_words(at), *reopened]
 
@@ -184,7 +184,7 @@ class Lifeline:
         if clip is None or not self._is_kept_waiting(at):
             return []
         self.recovery.has_held = True
-        playout.sent(CLIP, 0, clip.duration_ms, at)
+        playout.sent(CLIP, 0, clip.duration_ms, at, clip.payload)
         return [do.Play(clip.payload), do.TellEvent("hold")]
 
     def _is_kept_waiting(self, at: float) -> bool:

@@ -14,7 +14,7 @@ from flaskapp.phone.past import Past
 from flaskapp.phone.transcript import CALLER, Line, heard_part
 from flaskapp.store.audio import AudioBuffer
 from flaskapp.store.history import OpenLinesWithdrawn, TurnSaved
-from flaskapp.store.live import LiveStore
+from flaskapp.store.live import LiveStore, Seen
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +27,18 @@ SAVED_FIELDS = {each.name for each in fields(TurnSaved)} - {"call_sid", "item", 
 Kept = dict[str, Any]
 
 
-def past_of(call_sid: str, live: LiveStore, audio: AudioBuffer, now: float) -> Past:
+def past_of(call_sid: str, live: LiveStore, audio: AudioBuffer, now: float, seen: Seen | None = None) -> Past:
     """What a stream that comes now is told of its call; nothing is changed by asking.
 
     Args:
         now: seconds since 1970.
+        seen: the call as it has just been looked at.
     """
-    known = live.recall(call_sid)
+    seen = seen or live.look(call_sid)
+    known = seen.known
     if not known:
         return Past()
-    lines = mended(live.lines(call_sid), _until_ms(call_sid, known, live))
+    lines = mended(seen.lines, _until_ms(seen, now))
     is_resumed = known.get("state") in BROKEN_OFF
     return Past(
         lines=tuple(_line(each) for each in lines if each["text"]),
@@ -52,9 +54,10 @@ def past_of(call_sid: str, live: LiveStore, audio: AudioBuffer, now: float) -> P
 
 def take_up(call_sid: str, live: LiveStore, note: Callable[..., None]) -> None:
     """The stream was let in: what it was told is written down, and told to no other."""
-    known = live.recall(call_sid)
-    if any(map(_is_open, live.lines(call_sid))):
-        write_down(call_sid, live, note)
+    seen = live.look(call_sid)
+    known = seen.known
+    if any(map(_is_open, seen.lines)):
+        _write_down(call_sid, seen, live, note)
     spent: dict[str, str] = {}
     if known.get("note"):
         spent["note"] = ""
@@ -68,8 +71,12 @@ def take_up(call_sid: str, live: LiveStore, note: Callable[..., None]) -> None:
 
 def write_down(call_sid: str, live: LiveStore, note: Callable[..., None]) -> None:
     """A leg broke off: mend its lines, and have all of the call's written, as its worker may not have."""
-    kept = live.lines(call_sid)
-    lines = mended(kept, _until_ms(call_sid, live.recall(call_sid), live))
+    _write_down(call_sid, live.look(call_sid), live, note)
+
+
+def _write_down(call_sid: str, seen: Seen, live: LiveStore, note: Callable[..., None]) -> None:
+    kept = seen.lines
+    lines = mended(kept, _until_ms(seen, live.now()))
     live.keep_lines(call_sid, [new for old, new in zip(kept, lines, strict=True) if new is not old])
     note(
         OpenLinesWithdrawn(call_sid, tuple(each["item_id"] for each in lines)),
@@ -102,15 +109,16 @@ def _closed(line: Kept, until_ms: int) -> Kept:
     heard_ms = min(max(until_ms - start_ms, 0), end_ms - start_ms)
     text = heard_part(line["text"], heard_ms, end_ms - start_ms) if heard_ms else ""
     was_cut = line["interrupted"] or text != line["text"]
-    return {**line, "text": text, "end_ms": start_ms + heard_ms, "interrupted": was_cut, "is_final": True}
+    mended = {**line, "text": text, "end_ms": start_ms + heard_ms, "interrupted": was_cut, "is_final": True}
+    return {**mended, "generated": line.get("generated") or line["text"]} if was_cut else mended
 
 
-def _until_ms(call_sid: str, known: Mapping[str, str], live: LiveStore) -> int:
+def _until_ms(seen: Seen, now: float) -> int:
     """When the call's leg was last heard of, in ms of the call; now, if nobody knows."""
-    seen = live.last_sign(call_sid)
-    if seen is None or "began" not in known:
-        return live.elapsed_ms(call_sid)
-    return max(0, round((seen - float(known["began"])) * 1000))
+    if "began" not in seen.known:
+        return 0
+    until = now if seen.last_sign is None else seen.last_sign
+    return max(0, round((until - float(seen.known["began"])) * 1000))
 
 
 def _unheard(call_sid: str, known: Mapping[str, str], audio: AudioBuffer) -> bytes:

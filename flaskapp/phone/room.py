@@ -45,9 +45,9 @@ class Streams:
 
 
 #: Coming in takes many short works in a row. Between those of so few streams others' frames pass in time.
-AT_ONCE = 8
+AT_ONCE = 2
 #: Whoever takes longer waits for somebody else - the carrier, Redis - and is in nobody's way.
-INSIDE_S = 0.2
+INSIDE_S = 0.1
 #: Carriers give up soon after.
 AT_THE_DOOR_S = 5.0
 LOOKS_EVERY_S = 0.02

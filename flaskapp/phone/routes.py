@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort, request
 
 from flaskapp.access import carrier_signed, checked_call_sid
 from flaskapp.phone import allowance
-from flaskapp.phone.admission import answered_before, refusal
+from flaskapp.phone.admission import looked_up, refusal
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.ai_integration import AIVoiceIntegration
 from flaskapp.phone.going_on import broke_off, expect, may_be_live
@@ -63,21 +63,22 @@ def incoming_call_streaming() -> Response:
     call_sid = checked_call_sid(request.values.get("CallSid"))
     caller = mask_number(request.values.get("From", ""))
     log.info("Received streaming call from %s", caller, extra={"call_sid": call_sid})
-    if (before := answered_before(call_sid)) is not None:
+    known, before = looked_up(call_sid)
+    if before is not None:
         return perform(call_sid, before)
     if part("drain").is_set():
         return ask_again(call_sid, {})
     numbers = (request.values.get("From", ""), request.values.get("To", ""))
     if (refused := refusal(call_sid, *numbers)) is not None:
         return perform(call_sid, refused)
-    known = begin(call_sid, "live")
-    live_store().remember(call_sid, wants_stream="1")
+    ticket = known.get("ticket", "")
+    known = begin(call_sid, "live", wants_stream="1")
     if why := cast(AIVoiceIntegration, part("desk")).why_no_stream():
         log.error("No live service (%s): the call is recorded", why, extra={"call_sid": call_sid})
         part("metrics").fallbacks.labels(why).inc()
         opening = path(known).no_assistant() if why == "no_engine" else path(known).opening()
         return record_instead(call_sid, known, opening)
-    return perform(call_sid, JOIN)
+    return perform(call_sid, JOIN, ticket=ticket)
 
 
 @hooks.post("/stream-ended/<call_sid>")

@@ -26,12 +26,14 @@ from flaskapp.phone.bridge import Bridge, PhoneLeg
 from flaskapp.phone.call import Call, free
 from flaskapp.phone.carriers.base import Carrier
 from flaskapp.phone.carriers.twilio import TwilioStream
+from flaskapp.phone.consent import telling
 from flaskapp.phone.cost import Prices
 from flaskapp.phone.endings import Limits
 from flaskapp.phone.engines.connection import AZURE_SCOPE, Endpoint, Engine, endpoint
 from flaskapp.phone.engines.realtime import SessionSpec
 from flaskapp.phone.errands import Errands
 from flaskapp.phone.events import StreamStarted
+from flaskapp.phone.giving_way import give_way, pause
 from flaskapp.phone.listener import Listener
 from flaskapp.phone.past import NOTHING, Past
 from flaskapp.phone.playout import Clip, Sounds
@@ -45,13 +47,18 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 KEEPS_WITHIN_S = 20.0  # as long as a greeting is at most
 BUSY_S = 0.0004  # so long the pulse lets time pass before it lets others
-MOMENT_S = 1e-6
 CLIPS = Path(__file__).parent / "clips"
 TRANSCRIBE_MODEL = "gpt-transcribe"
 
 
 class Keeper(Protocol):
-    """Follows calls from a thread of its own (``store/keeper.py``)."""
+    """Follows calls from a thread of its own (``store/keeper.py``).
+
+    Attributes:
+        keeps_sound: it wants to have both sides' sound (``Flow.take_heard``).
+    """
+
+    keeps_sound: bool
 
     def follow(self, call_sid: str, source: Bridge) -> None:
         """The call's stream was admitted: take its audio and lines from time to time."""
@@ -97,6 +104,7 @@ class RTMTAudioHandler:
         greetings: keeps how the engine speaks them, so that the next caller hears one at once.
         limits: what a call may take; an agent's own come first.
         prices: what usage costs.
+        hides_digits: mask numbers in all that is kept and told; the engine hears and reads them.
 
     Attributes:
         sessions: open calls by call SID.
@@ -123,6 +131,7 @@ class RTMTAudioHandler:
         greetings: Greetings | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         prices: Prices | None = None,
+        hides_digits: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = Engine(_endpoint(endpoint, scope), deployment, credentials)
@@ -133,7 +142,7 @@ class RTMTAudioHandler:
         self.keeper = keeper
         self.breaker = breaker or Breaker(lambda wants_reply: probe(self.engine, wants_reply))
         self.tools, self._transfer, self._greetings = tools or Toolbench(), transfer, greetings
-        self._limits, self._prices = limits, prices
+        self._limits, self._prices, self._hides_digits = limits, prices, hides_digits
         self.sessions: dict[str, Bridge] = {}
         self._bridges: dict[
             Bridge, list[float]
@@ -155,6 +164,7 @@ class RTMTAudioHandler:
         admit: Callable[[StreamStarted], None] = _welcome,
         past: Past = NOTHING,
         listens: bool = False,
+        consent: str = "",
     ) -> None:
         """Serve one call on this leg; blocks until the call is over and the leg closed.
 
@@ -165,8 +175,9 @@ class RTMTAudioHandler:
             admit: raises ``TicketError`` to refuse the stream when it starts.
             past: what was said and done on this call before this leg.
             listens: the leg takes no audio: what is said on it is written down, and nobody answers.
+            consent: the agent's first words, before which no sound is kept; empty: the caller knows.
         """
-        agent, carrier = self.agents.for_number(called), carrier or TwilioStream()
+        agent, carrier = telling(self.agents.for_number(called), consent), carrier or TwilioStream()
         phone: PhoneLeg = leg if isinstance(leg, Wire) else ScriptLeg(leg)
         call = self._call(call_sid, agent, past, listens)
         bridge = Bridge(
@@ -184,8 +195,9 @@ class RTMTAudioHandler:
             self.on_transcript,
             self._clock,
         )
+        bridge.consent, bridge.hides_digits = consent, self._hides_digits
         if self.keeper is not None:
-            bridge.keeps()
+            bridge.keeps(self.keeper.keeps_sound)
         self._enter(bridge)
         try:
             bridge.run()
@@ -278,6 +290,8 @@ class RTMTAudioHandler:
 
     def _release(self, call_sid: str) -> None:
         """Of a call whose stream was replaced the keeper follows two: the older one ends first."""
+        if threading.current_thread() is not self._pulse:  # all calls wait for the pulse
+            give_way()  # many may end at once
         if self.keeper is not None:
             self.keeper.release(call_sid)
 
@@ -298,9 +312,7 @@ class RTMTAudioHandler:
                     continue
                 now = self._clock()
                 if now - began >= BUSY_S:
-                    time.sleep(
-                        MOMENT_S
-                    )  # under gevent: the calls' frames come first, as after no time at all
+                    pause()
                     began = now = self._clock()
                 try:
                     bridge.tick(now)

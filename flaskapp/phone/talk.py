@@ -35,6 +35,9 @@ class Talk:
     is_speaking: bool = False
     has_asked: bool = False  # a reply was asked for by us, not by voice activity
     stopped_at: float | None = None  # when the engine was given the caller's last word
+    stops: dict[str, float] = field(default_factory=dict)  # the same, of his lines that wait for their words
+    # behind the first audio of a reply: its name, the reply's item, when it returns if no line delays it
+    first_mark: tuple[str, str, float] = ("", "", 0.0)
     owed: Owed = field(default_factory=Owed)
     reply_id: str = ""  # the response that is being made
     is_sounding: bool = False  # it has begun to speak

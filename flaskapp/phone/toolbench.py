@@ -14,6 +14,7 @@ from flaskapp.phone import events as ev
 from flaskapp.phone.agent import Agent, Agents
 from flaskapp.phone.built_in import RESERVED, toolbox
 from flaskapp.phone.errors import ConfigurationError
+from flaskapp.phone.giving_way import give_way
 from flaskapp.phone.tools import FAILED, CallContext, Result, Tool, Toolbox
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class Toolbench:
         """
 
         def run() -> None:
+            give_way()
             done(self.perform(call, tool_call_id, name, arguments_json))
 
         try:
@@ -155,6 +157,7 @@ class Toolbench:
     def _run(self, tool: Tool, call: CallContext, arguments_json: str, result: Future[Result]) -> None:
         outcome = Result(FAILED, is_error=True)  # of one that ends its thread
         try:
+            give_way()
             outcome = tool.perform(call, arguments_json)
         finally:
             self._places.give_back(call.call_sid)

@@ -15,9 +15,15 @@ CALLER, AGENT = "caller", "agent"
 
 @dataclass(slots=True)
 class Line:
-    """One speaker's utterance; times are ms since the call's first second.
+    """One speaker's utterance; times are ms since the call's first second, lengths are ms.
 
-    ``is_said``: the engine has told all of its words; what of them was heard is only known once it is final.
+    Attributes:
+        is_said: the engine has told all of its words; what of them was heard is only known once it is final.
+        engine_ms: of an agent's line, from the caller's last word to its first audio.
+        heard_ms: from there until its first audio was played, as the carrier's mark says.
+        noticed_ms: of a caller's line, from his last word until the engine took him to have stopped.
+        words_ms: from his last word until his words were there.
+        generated: all the words that there were of an agent's line of which less was heard.
     """
 
     item_id: str
@@ -30,6 +36,10 @@ class Line:
     interrupted: bool = False
     engine_ms: int | None = None
     is_said: bool = False
+    heard_ms: int | None = None
+    noticed_ms: int | None = None
+    words_ms: int | None = None
+    generated: str = ""
 
 
 @dataclass(slots=True)

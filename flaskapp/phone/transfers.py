@@ -14,6 +14,7 @@ from flaskapp.config import Settings
 from flaskapp.phone import documents
 from flaskapp.phone.agent import Agents
 from flaskapp.phone.next_step import Step, Then
+from flaskapp.phone.twilio_rest import twilio_client
 from flaskapp.redaction import mask_number
 from flaskapp.store.live import LiveStore
 
@@ -22,10 +23,6 @@ log = logging.getLogger(__name__)
 ANSWERS_WITHIN_S = 3.0
 MOST_TWIML = 4000  # characters; source: the same page
 OVER = 20404
-
-#: Told of every request, headers and all, at INFO; nobody wants to know.
-_quiet = logging.getLogger(f"{__name__}.client")
-_quiet.setLevel(logging.WARNING)
 
 
 class Transfers:
@@ -117,14 +114,4 @@ class Transfers:
         return self._known
 
     def _dialled_up(self) -> Any:
-        """The package's client; a connection of its own for each request, so that none is stale."""
-        from twilio.http.http_client import TwilioHttpClient
-        from twilio.rest import Client
-
-        token = self._settings.twilio_auth_token
-        http = TwilioHttpClient(pool_connections=False, timeout=ANSWERS_WITHIN_S, logger=_quiet)
-        client = Client(
-            self._settings.twilio_account_sid, token.get_secret_value() if token else "", http_client=http
-        )
-        client.api.base_url = self._settings.twilio_api_base_url
-        return client
+        return twilio_client(self._settings, ANSWERS_WITHIN_S)

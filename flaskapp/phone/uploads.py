@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from werkzeug.datastructures import FileStorage, WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
 
-from flaskapp.access import checked_call_sid, is_local, is_operator, settings
+from flaskapp.access import check_same_origin, checked_call_sid, is_local, is_operator, settings
 from flaskapp.phone.ai_integration import (
     AIVoiceIntegration,
     AnsweredElsewhere,
@@ -65,6 +65,8 @@ def for_call(view: View) -> View:
             raise Unauthorized(
                 "Send the call's ticket, or sign in as the operator.", www_authenticate=_challenge()
             )
+        else:
+            check_same_origin()
         return view(call_sid, **kwargs)
 
     return checked  # type: ignore[return-value]

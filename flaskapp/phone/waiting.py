@@ -43,6 +43,27 @@ def waiter(sock: Socket, for_writing: bool = False) -> Waiter:
     return _GreenletWaiter(sock, for_writing) if is_cooperative() else _ThreadWaiter(sock, for_writing)
 
 
+class LateWaiter:
+    """One for reading, made when somebody waits: a socket that the event loop watches needs none."""
+
+    __slots__ = ("_sock", "_waiter")
+
+    def __init__(self, sock: Socket) -> None:
+        self._sock = sock
+        self._waiter: Waiter | None = None
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """As every waiter does."""
+        self._waiter = self._waiter or waiter(self._sock)
+        return self._waiter.wait(timeout_s)
+
+    def close(self) -> None:
+        """Free what waiting needs, until somebody waits again."""
+        if self._waiter is not None:
+            self._waiter.close()
+            self._waiter = None
+
+
 class _ThreadWaiter:
     def __init__(self, sock: Socket, for_writing: bool) -> None:
         self._poll = select.poll()

@@ -26,10 +26,11 @@ from flaskapp.phone import frames
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.handshake import shake_hands
 from flaskapp.phone.inlet import Inlet
+from flaskapp.phone.occasional import Occasional
 from flaskapp.phone.outbox import Outbox, Waiting
 from flaskapp.phone.reader import READ_BYTES, WAIT, Reader
 from flaskapp.phone.tls import TlsSocket
-from flaskapp.phone.waiting import Watcher, is_cooperative, native_lock, waiter
+from flaskapp.phone.waiting import LateWaiter, Watcher, is_cooperative, native_lock, waiter
 
 PING_EVERY_S = 20.0
 PONG_WITHIN_S = 20.0
@@ -46,7 +47,6 @@ class Wire:
         protocol: ``ServerProtocol`` or ``ClientProtocol`` in state OPEN.
         queue_bytes: what may wait for a slow peer; beyond it the oldest droppable goes.
         takes_binary: binary messages are read like text; otherwise they close with 1003.
-        clock: seconds, monotonic.
 
     Attributes:
         is_clear: it is open and nothing waits: whoever works in the event loop may ``put`` a frame by itself.
@@ -73,15 +73,15 @@ class Wire:
         sock.settimeout(0.0)
         with contextlib.suppress(OSError):  # not every socket is TCP
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self._sock, self._protocol, self._clock = sock, protocol, clock
+        self._sock, self._protocol, self._clock = sock, Occasional(protocol), clock
         self._ssl = sock if isinstance(sock, ssl.SSLSocket) else None  # the server's own, if it does TLS
         self._tls = sock if isinstance(sock, TlsSocket) else None
         # gevent's own methods know how to wait, which a non-blocking socket never does: past them.
         plain = sock if self._ssl or self._tls else getattr(sock, "_sock", sock)
         self._recv, self.put = plain.recv, plain.send
-        self._reader = waiter(sock)
+        self._reader = LateWaiter(sock)
         self._lock = native_lock()  # nothing below waits with it held
-        self._inlet = Inlet(protocol, takes_binary, self._answer)
+        self._inlet = Inlet(self._protocol, takes_binary, self._answer)
         self._is_client = protocol.side is Side.CLIENT
         self._watcher: Watcher | None = None
         self._hear: Callable[[Sequence[bytes]], None] = lambda messages: None
@@ -115,7 +115,7 @@ class Wire:
             InvalidHandshake, InvalidStatus: as the protocol found it (``websockets.exceptions``).
             TimeoutError: no answer in time.
         """
-        protocol = cast(ClientProtocol, self._protocol)
+        protocol = cast(ClientProtocol, self._protocol.there())
         protocol.send_request(request)
         self._flush()
         answer = shake_hands(protocol, self._read, within_s, self._clock)
@@ -197,6 +197,7 @@ class Wire:
         if self._ended is not None:
             if reader is None or self._max_size < READ_BYTES:  # a lone frame may be too long
                 reader = Reader()
+            self._reader.close()
             self._watcher = Watcher(self._sock, reader.reads(self._recv, self._inlet, self._took))
 
     def pause(self, is_paused: bool) -> None:
@@ -205,10 +206,8 @@ class Wire:
             self._watcher.pause(is_paused)
 
     def _took(self, data: bytes) -> None:
-        inlet = self._inlet
-        inlet.feed(data)
-        if inlet.messages or inlet.over is not None:
-            self._tell()
+        self._inlet.feed(data)
+        self._tell()
 
     def _tell(self) -> None:
         inlet = self._inlet
@@ -239,7 +238,7 @@ class Wire:
                 self._write(frames.text_frames(messages, self._is_client), len(messages), droppable)
 
     def left(self, frame: bytes, sent: int, error: Exception | None = None) -> None:
-        """Of a droppable frame that was ``put``: what the socket did not take goes out as soon as it does."""
+        """Of a droppable frame that was ``put``: what the socket did not take follows."""
         if error is not None and not isinstance(error, WAIT):
             self.abort()
         self._keep(frame, sent, 1, True)
@@ -339,9 +338,8 @@ class Wire:
         elif now - self._pinged_at >= PING_EVERY_S and self._pong_by is None:
             self._pinged_at, self._pong_by, self._inlet.has_pong = now, now + PONG_WITHIN_S, False
             with self._lock:
-                if self._protocol.state is State.OPEN:
-                    self._protocol.send_ping(b"")
-                    self._flush()
+                if self._inlet.is_open and not self._is_dead:  # by itself: no protocol is made for it
+                    self._write(frames.ping(self._is_client), 0, False)
 
     def _is_overdue(self, now: float) -> bool:
         """Whether the peer failed to answer a close or a ping, or stopped reading, for too long."""

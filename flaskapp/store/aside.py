@@ -22,9 +22,18 @@ def aside(work: Callable[Given, Result], *given: Given.args, **named: Given.kwar
         work: lets go of the interpreter while it takes its time. What runs in Python there takes turns
             with the event loop, five milliseconds each.
     """
+    return _done("", work, given, named)
+
+
+def at_the_disk(work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
+    """The same for the disk that sound is kept on, in threads of its own: when it hangs, others do not."""
+    return _done("sound", work, given, named)
+
+
+def _done(pool: str, work: Callable[..., Result], given: tuple[Any, ...], named: dict[str, Any]) -> Result:
     if not is_cooperative():
         return work(*given, **named)
-    result, error = _threads().apply(_tried, (work, given, named))
+    result, error = _threads(pool).apply(_tried, (work, given, named))
     if error is not None:
         raise error
     return cast(Result, result)
@@ -41,7 +50,7 @@ def _tried(
 
 
 @cache
-def _threads() -> Any:
+def _threads(pool: str) -> Any:
     from gevent.threadpool import ThreadPool
 
     return ThreadPool(THREADS)

@@ -18,6 +18,8 @@ from flaskapp.store.aside import aside
 # Whoever writes asks again after sleeping.
 SQLITE_WAIT_MS = 20
 BEGIN_WRITING = "BEGIN IMMEDIATE"
+#: An execution option, true: SQLite reads so much for its first row that frames would wait for it.
+LONG = "reads_much"
 CHECKOUT_S = 2
 CONNECT_S = 3
 BUSY = ("database is locked", "database table is locked", "database schema is locked")
@@ -67,7 +69,7 @@ def prepare(engine: Engine) -> None:
         return
     event.listen(engine, "connect", _open_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    event.listen(engine, "do_execute", _begin_aside)
+    event.listen(engine, "do_execute", _long_aside)
 
 
 @contextmanager
@@ -99,9 +101,10 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(BEGIN_WRITING if writes else "BEGIN")
 
 
-def _begin_aside(cursor: sqlite3.Cursor, statement: str, parameters: Any, _context: Any) -> bool:
-    """Somebody else may be writing; whether this was done here."""
-    if statement != BEGIN_WRITING:
+def _long_aside(cursor: sqlite3.Cursor, statement: str, parameters: Any, context: Any) -> bool:
+    """Somebody else may be writing, or much has to be read first; whether this was done here."""
+    is_long = context is not None and context.execution_options.get(LONG)
+    if statement != BEGIN_WRITING and not is_long:
         return False
-    aside(cursor.execute, statement)
+    aside(cursor.execute, statement, parameters)
     return True

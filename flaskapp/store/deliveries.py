@@ -10,12 +10,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, bindparam, select, update
 
 from flaskapp.store.tables import Call, Delivery
 from flaskapp.store.writing import write
 
 LEASE = timedelta(seconds=60)
+#: Asked every second: made once.
+_DUE = (
+    select(Call.call_sid, Delivery.due_at)
+    .join(Delivery, Delivery.call_id == Call.id)
+    .where(Delivery.due_at <= bindparam("now"))
+    .order_by(Delivery.due_at)
+    .limit(bindparam("most"))
+)
 
 
 @dataclass(frozen=True)
@@ -46,15 +54,9 @@ class Deliveries:
 
     def due(self, now: datetime, limit: int = 100) -> list[tuple[str, datetime]]:
         """Calls about which something is to be done by now, and since when; the longest due first."""
-        query = (
-            select(Call.call_sid, Delivery.due_at)
-            .join(Delivery, Delivery.call_id == Call.id)
-            .where(Delivery.due_at <= now)
-            .order_by(Delivery.due_at)
-            .limit(limit)
-        )
         with self._engine.connect() as connection:
-            return [(row.call_sid, row.due_at) for row in connection.execute(query)]
+            rows = connection.execute(_DUE, {"now": now, "most": limit})
+            return [(row.call_sid, row.due_at) for row in rows]
 
     def of(self, call_sid: str) -> dict[str, Any] | None:
         """One call's row, or None."""

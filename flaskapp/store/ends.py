@@ -82,6 +82,17 @@ class Ends:
         self._redis.zremrangebyscore(keys.ENDED_CALLS, "-inf", until - keys.TURN_KEPT_S)
         return list(self._redis.zrangebyscore(keys.ENDED_CALLS, "-inf", until, 0, limit))
 
+    def erase(self, call_sid: str) -> None:
+        """Drop every entry of a call.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is away.
+        """
+        if gone := [
+            mark for mark in self._redis.zrange(keys.ENDED_CALLS, 0, -1) if call_of(mark) == call_sid
+        ]:
+            self._redis.zrem(keys.ENDED_CALLS, *gone)
+
     def calls(self) -> list[str]:
         """Every call of which there is an entry.
 

@@ -1,7 +1,7 @@
 """The live transcript on its way to whoever reads along, through Redis: from any worker to any worker.
 
 Whoever tells returns at once. One thread for each process (a greenlet under
-gevent) writes what was told at once, all calls in one pipeline, and says on a
+gevent) writes what was told at once, many calls in one pipeline, and says on a
 channel which calls have grown. While Redis is away it keeps what it has, and
 looks once a second whether Redis still has what it was given.
 """
@@ -12,11 +12,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from flaskapp.phone.giving_way import give_way
 from flaskapp.store import keys
 from flaskapp.store.feed_book import Book, Input
 
@@ -36,6 +37,8 @@ RESTORED_AT_ONCE_S = 5.0
 IDLE_S = 300.0
 TOLD_KEPT = 50_000
 BOOKS_KEPT = 2_000
+#: Put together as one question to Redis, which takes a while by itself.
+BOOKS_AT_ONCE = 16
 
 
 class Feed:
@@ -148,6 +151,7 @@ class Feed:
             self._take_back_ends()
             self._learn(now)
             for book in self._books.values():
+                give_way()
                 if book.is_sure:
                     book.arrange(now)
             pause_s = self._write(now)
@@ -182,13 +186,15 @@ class Feed:
         asked = [book for book in books if is_due or not (book.is_sure or book.is_idle)]
         if is_due:
             self._looked_at = now
-        if not asked:
-            return
+        for some in _lots(asked):
+            self._ask(some, now)
+
+    def _ask(self, books: Sequence[Book], now: float) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
-            for book in asked:
+            for book in books:
                 book.ask(pipe)
             answers = pipe.execute()
-        for book, first, raws in zip(asked, answers[::2], answers[1::2], strict=True):
+        for book, first, raws in zip(books, answers[::2], answers[1::2], strict=True):
             if book.learn(first, raws):
                 continue
             book.is_sure = False
@@ -197,7 +203,7 @@ class Feed:
                 self._wake.set()  # to learn what the list is now
 
     def _write(self, now: float) -> float:
-        """All that waits, in one go: so long until lines that only grow are written."""
+        """All that waits: so long until lines that only grow are written."""
         waiting = [book for book in self._books.values() if book.pending and book.is_sure]
         if not waiting:
             return LOOKS_EVERY_S
@@ -205,18 +211,23 @@ class Feed:
         if rest_s > 0 and not any(_is_urgent(book) for book in waiting):
             return rest_s
         self._grew_at = now
-        with self._redis.pipeline(transaction=False) as pipe:
-            for book in waiting:
-                book.send(pipe)
-            for book in waiting:
-                pipe.publish(keys.FEED, book.call_sid)
-            answers = pipe.execute(raise_on_error=False)
-        for book, answer in zip(waiting, answers[::2], strict=False):
-            book.sent(answer)
+        answers = [answer for some in _lots(waiting) for answer in self._send(some)]
         failed = next((each for each in answers if isinstance(each, Exception)), None)
         if failed is not None:
             raise failed
         return 0.0 if not all(book.is_sure for book in waiting) else LOOKS_EVERY_S
+
+    def _send(self, books: Sequence[Book]) -> list[Any]:
+        """What waits of these calls, in one go: what Redis said to each thing."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for book in books:
+                book.send(pipe)
+            for book in books:
+                pipe.publish(keys.FEED, book.call_sid)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+        for book, answer in zip(books, answers[::2], strict=False):
+            book.sent(answer)
+        return answers
 
     def _end(self, now: float) -> None:
         """Calls that are over, once all their words are written."""
@@ -246,6 +257,13 @@ class Feed:
         every = tuple(self._books.values())
         dues = [book.over_due for book in every if book.over_due is not None]
         return dues + [due for book in every if (due := book.order.next_due()) is not None]
+
+
+def _lots(books: Sequence[Book]) -> Iterator[Sequence[Book]]:
+    """So many together; between them frames pass."""
+    for at in range(0, len(books), BOOKS_AT_ONCE):
+        give_way()
+        yield books[at : at + BOOKS_AT_ONCE]
 
 
 def _over(book: Book, now: float) -> None:

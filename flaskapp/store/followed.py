@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -13,6 +13,9 @@ from flaskapp.phone.transcript import Line
 from flaskapp.store.audio import BYTES_PER_MS, CHUNKS_KEPT
 from flaskapp.store.keys import FORGOTTEN_S
 from flaskapp.store.live import leg_key, usage_field
+from flaskapp.store.tape import Tape
+
+log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1000 * BYTES_PER_MS
 CALL_BYTES = CHUNKS_KEPT * CHUNK_BYTES
@@ -27,6 +30,9 @@ class Source(Protocol):
     @property
     def heard_until_ms(self) -> int:
         """Up to here all that the caller said has reached the transcript."""
+
+    def is_still(self) -> bool:
+        """Whether nothing of all this has changed since this was last asked."""
 
     def take_audio(self) -> tuple[int, bytes] | None:
         """Mu-law that came since the last time, and where in the call it begins, in ms."""
@@ -50,12 +56,14 @@ class Source(Protocol):
         """What the call's next leg must know, if that has changed since the last time; JSON can carry it."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Followed:
     """One call's leg.
 
     Attributes:
         source: None: the leg is over, and all of it was taken.
+        tape: where its sound goes to be kept; None: it is not.
+        is_settled: Redis has all that was taken.
         noted: how the call's hash is told of ``usage``.
         told: the fields of the call's hash as they were last written.
         renewed_at: when its keys were last told to stay (monotonic seconds); None: do so with the next write.
@@ -65,7 +73,8 @@ class Followed:
 
     call_sid: str
     source: Source | None
-    chunks: deque[tuple[int, bytes]] = field(default_factory=deque)
+    is_settled: bool = False
+    chunks: list[tuple[int, bytes]] = field(default_factory=list)
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     heard_until_ms: int = 0
     memo: dict[str, Any] | None = None  # one that has still to be written
@@ -82,6 +91,14 @@ class Followed:
     is_late: bool = False
     written: threading.Event = field(default_factory=threading.Event)
     guard: threading.Lock = field(default_factory=threading.Lock)
+    tape: Tape | None = None
+
+    def needs_no_look(self, now: float) -> bool:
+        """Whether a sign of life is all that is to be told of it (monotonic seconds)."""
+        source, renewed_at = self.source, self.renewed_at
+        if source is None or not self.is_settled or renewed_at is None:
+            return False
+        return source.is_still() and now - renewed_at < RENEWED_EVERY_S
 
     def take(self, is_last: bool = False) -> None:
         """Everything that is new at the source."""
@@ -89,6 +106,7 @@ class Followed:
             source = self.source
             if source is None:
                 return
+            self.is_settled = False
             if is_last:
                 self.source = None
             taken = source.take_audio()
@@ -104,6 +122,16 @@ class Followed:
             for at in range(0, len(mulaw), CHUNK_BYTES):
                 self.chunks.append((start_ms + at // BYTES_PER_MS, mulaw[at : at + CHUNK_BYTES]))
             self.waiting += len(mulaw)
+            if self.tape is not None:
+                self._keep(self.tape, source, taken)
+
+    def _keep(self, tape: Tape, source: Any, taken: tuple[int, bytes] | None) -> None:
+        try:
+            tape.take(source, taken)
+        except Exception as error:  # the call's words are worth more than its sound
+            about = {"call_sid": self.call_sid}
+            log.error("A call's sound is kept no longer: %s: %s", type(error).__name__, error, extra=about)
+            self.tape = None
 
     def strike_off(self, chunk: tuple[int, bytes]) -> None:
         """This one is in Redis."""
@@ -114,7 +142,7 @@ class Followed:
 
     def drop_oldest(self) -> None:
         """The oldest chunk waits no longer."""
-        self.waiting -= len(self.chunks.popleft()[1])
+        self.waiting -= len(self.chunks.pop(0)[1])
 
     def batch(self, most_bytes: int, now: float) -> Batch:
         """What waits, with the oldest chunks; they end with the one that is too much (monotonic seconds)."""
@@ -143,6 +171,7 @@ class Followed:
                 if self.lines.get(item) is line:
                     del self.lines[item]
             self.told.update(batch.fields)
+            self.is_settled = not self.chunks and not self.lines and self.memo is None
             if batch.renews:
                 self.renewed_at = now
 

@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import Engine, Select, and_, not_, or_, select
+from sqlalchemy import Engine, Select, and_, delete, func, not_, or_, select
 from sqlalchemy.engine import Connection
 
 from flaskapp.config import INSTANCE, Settings
+from flaskapp.phone.giving_way import pause
 from flaskapp.store import database
 from flaskapp.store.deliveries import Deliveries
 from flaskapp.store.migrations import init_migrations
@@ -29,11 +30,13 @@ from flaskapp.store.statements import (
     OpenLinesWithdrawn,
     RecordingChanged,
     Statement,
+    TraceKept,
     TurnSaved,
     id_of,
     statements,
 )
-from flaskapp.store.tables import Call, Delivery, Event, Recording, Turn, db
+from flaskapp.store.tables import Call, Delivery, Event, Recording, Trace, Turn, db
+from flaskapp.store.wanted import ANY, Wanted
 from flaskapp.store.writing import write
 
 __all__ = [
@@ -49,9 +52,14 @@ __all__ = [
     "History",
     "OpenLinesWithdrawn",
     "RecordingChanged",
+    "TraceKept",
     "TurnSaved",
     "init_history",
 ]
+
+#: Between so many rows frames pass.
+AT_ONCE = 250
+OF_A_CALL: tuple[Any, ...] = (Turn, Event, Recording, Trace, Delivery)
 
 
 class History:
@@ -84,11 +92,17 @@ class History:
         rows = self._rows(select(Call.__table__).where(Call.call_sid == call_sid))
         return rows[0] if rows else None
 
-    def calls(self, after: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """The newest calls first; `after` is the last call_sid of the page before."""
-        query = select(Call.__table__).order_by(Call.id.desc()).limit(limit)
+    def calls(
+        self, after: str | int | None = None, limit: int = 50, wanted: Wanted = ANY
+    ) -> list[dict[str, Any]]:
+        """The newest calls first.
+
+        Args:
+            after: the last call_sid of the page before; or its `id`, which is good if it is removed, too.
+        """
+        query = select(Call.__table__).where(*wanted.conditions()).order_by(Call.id.desc()).limit(limit)
         if after is not None:
-            query = query.where(Call.id < id_of(after))
+            query = query.where(Call.id < (after if isinstance(after, int) else id_of(after)))
         return self._rows(query)
 
     def turns(self, call_sid: str) -> list[dict[str, Any]]:
@@ -107,6 +121,11 @@ class History:
             select(Event.__table__).where(Event.call_id == id_of(call_sid)).order_by(Event.at_ms, Event.id)
         )
         return _without(self._rows(query), "id", "call_id", "digest")
+
+    def trace(self, call_sid: str) -> bytes | None:
+        """What the legs of a call said, as it is packed; None where nothing was kept."""
+        rows = self._rows(select(Trace.body).where(Trace.call_id == id_of(call_sid)))
+        return rows[0]["body"] if rows else None
 
     def recording(self, recording_sid: str) -> dict[str, Any] | None:
         """One recording's columns and its call's `call_sid` and `called`, or None."""
@@ -132,6 +151,30 @@ class History:
         )
         return [row["call_sid"] for row in self._rows(query)]
 
+    def old(self, before: datetime, after_id: int = 0, limit: int = 100) -> list[tuple[int, str]]:
+        """Calls that ended before a moment, the oldest first: each row's id and the call's.
+
+        A row that knows no time is as old as the rows around it.
+
+        Args:
+            after_id: the last id of the page before.
+        """
+        then = func.coalesce(Call.ended_at, Call.started_at)
+        newest = select(func.max(Call.id)).where(then < before).scalar_subquery()
+        is_old = or_(then < before, and_(then.is_(None), Call.id < newest))
+        query = select(Call.id, Call.call_sid).where(is_old, Call.id > after_id).order_by(Call.id)
+        return [(row["id"], row["call_sid"]) for row in self._rows(query.limit(limit))]
+
+    def erase(self, call_sid: str) -> int:
+        """Delete a call and all that is known of it: how many rows.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the database is away, or locked for more than five seconds.
+        """
+        children = [delete(table).where(table.call_id == id_of(call_sid)) for table in OF_A_CALL]
+        todo = [*children, delete(Call).where(Call.call_sid == call_sid)]
+        return write(self._engine, lambda connection: sum(connection.execute(each).rowcount for each in todo))
+
     def _recordings(self, *conditions: Any, limit: int | None = None) -> list[dict[str, Any]]:
         query = (
             select(Recording.__table__, Call.call_sid, Call.called)
@@ -144,7 +187,12 @@ class History:
 
     def _rows(self, query: Select[*tuple[Any, ...]]) -> list[dict[str, Any]]:
         with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            found: list[dict[str, Any]] = []
+            for part in connection.execute(query).mappings().partitions(AT_ONCE):
+                found += [dict(row) for row in part]
+                if len(part) == AT_ONCE:
+                    pause()
+            return found
 
 
 def init_history(app: Flask, settings: Settings) -> None:

@@ -6,14 +6,24 @@ Redis that hangs would cost the caller the sum of it.
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from typing import Any
 
-from redis.connection import Connection, parse_url
+from redis.backoff import NoBackoff
+from redis.connection import Connection, ConnectionPool, parse_url
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
+from redis.retry import Retry
+
+from flaskapp.phone.giving_way import give_way
 
 AWAY_FOR_S = 1.0
+#: Connections that nobody uses are kept for the next burst, so many for good and all others for so long.
+KEPT = 32
+KEPT_FOR_S = 10.0
+AT_ONCE = 8  # more would hold up calls
 #: redis-py gives us a pipeline in pieces of some kB, and would write each of them by itself.
 JOINED = 64
 
@@ -40,6 +50,8 @@ class Impatient:
     """What is added to redis-py's connections; ``silence`` is set by ``impatient``."""
 
     silence: Silence
+    _sock: Any
+    _parser: Any
 
     def connect_check_health(self, *arguments: Any, **options: Any) -> None:
         """Connect, unless it was found silent."""
@@ -49,6 +61,22 @@ class Impatient:
         except NoAnswer:
             self.silence.noticed()
             raise
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Whether something waits, or the connection is closed: asked for each command, before it is sent.
+
+        Under gevent redis-py's way, with a selector, costs as much as the rest of a short question.
+        """
+        plain = getattr(self._sock, "_sock", None)  # gevent's, which never waits
+        if timeout or plain is None or isinstance(self._sock, ssl.SSLSocket):
+            return bool(super().can_read(timeout))  # type: ignore[misc]
+        try:
+            plain.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return bool(self._parser._reader.has_data())
+        except OSError:
+            pass  # redis-py says what that means
+        return bool(super().can_read(timeout))  # type: ignore[misc]
 
     def send_packed_command(self, command: Any, *arguments: Any, **options: Any) -> None:
         """Ask, unless it was found silent; a pipeline in one write, where it is not too long for that."""
@@ -62,15 +90,49 @@ class Impatient:
             raise
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """The answer, waited for."""
+        """The answer, waited for; whoever has it goes on when frames have passed."""
         try:
-            return super().read_response(*arguments, **options)  # type: ignore[misc]
+            answer = super().read_response(*arguments, **options)  # type: ignore[misc]
         except NoAnswer:
             self.silence.noticed()
             raise
+        give_way()
+        return answer
 
 
-def impatient(redis_url: str, silence: Silence) -> type:
-    """The connections that this URL takes (TCP, TLS, a socket file), which share what they know of it."""
+class ShrinkingPool(ConnectionPool):
+    """Gives back what a burst of calls has left: a connection takes memory here, and a client's place there.
+
+    Who comes last is asked first, so the others grow old; whoever brings one back looks after the oldest.
+    """
+
+    kept_for_s = KEPT_FOR_S
+
+    def release(self, connection: Any) -> None:
+        """Nobody uses it any more."""
+        connection.idle_since = now = time.monotonic()
+        super().release(connection)
+        for _ in range(AT_ONCE):
+            if (old := self._oldest(now - self.kept_for_s)) is None:
+                break
+            old.disconnect()
+
+    def _oldest(self, before: float) -> Any:
+        with self._lock:
+            idle = self._available_connections
+            if len(idle) <= KEPT or getattr(idle[0], "idle_since", before) >= before:
+                return None
+            self._created_connections -= 1
+            return idle.pop(0)
+
+
+def impatient(redis_url: str, silence: Silence, **options: Any) -> ShrinkingPool:
+    """The connections that this URL takes (TCP, TLS, a socket file), which share what they know of it.
+
+    Args:
+        options: redis-py's own.
+    """
     usual = parse_url(redis_url).get("connection_class", Connection)
-    return type("ImpatientConnection", (Impatient, usual), {"silence": silence})
+    kind = type("ImpatientConnection", (Impatient, usual), {"silence": silence})
+    once_more = Retry(NoBackoff(), 1)
+    return ShrinkingPool.from_url(redis_url, connection_class=kind, retry=once_more, **options)

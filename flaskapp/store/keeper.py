@@ -19,11 +19,13 @@ from itertools import pairwise
 
 from redis.exceptions import RedisError, ResponseError
 
+from flaskapp.phone.giving_way import pause
 from flaskapp.store import audio, keys
 from flaskapp.store.audio import AudioBuffer
 from flaskapp.store.bundle import Bundle, Courier, Refused
 from flaskapp.store.followed import CALL_BYTES, Batch, Followed, Source
 from flaskapp.store.live import LiveStore, put_lines
+from flaskapp.store.tape import Tape
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +36,10 @@ ALL_BYTES = 256 << 20
 # One bundle: it is put together, sent, and struck off, without a pause.
 AT_ONCE_BYTES = 256 << 10
 AT_ONCE_CALLS = 32
+#: Calls on which nothing happens give no more than signs of life.
+SIGNS_AT_ONCE = 128
 #: So long something is taken of one call after the other: a pause costs as much as half of one.
 BUSY_S = 0.0003
-#: A pause of no length would not do: gevent looks at its sockets only after a whole lot of those.
-PAUSE_S = 1e-6
 
 
 class Keeper:
@@ -47,6 +49,7 @@ class Keeper:
         held_bytes: told after each round how much caller audio is kept for this worker's calls.
         dropped: told how many chunks were lost because Redis was away for too long.
         came_late: told of a call whose last audio was written only after its release had returned.
+        tapes: makes what takes a call's sound (by its SID), to be kept for good; None: it is not kept.
         now: seconds since 1970.
     """
 
@@ -57,9 +60,11 @@ class Keeper:
         held_bytes: Callable[[int], None] = lambda count: None,
         dropped: Callable[[int], None] = lambda count: None,
         came_late: Callable[[str], None] = lambda call_sid: None,
+        tapes: Callable[[str], Tape] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._buffer, self._live, self._now = buffer, live, now
+        self._tapes, self.keeps_sound = tapes, tapes is not None
         self._courier = Courier(buffer.redis)
         self._tell_bytes, self._tell_dropped, self._tell_late = held_bytes, dropped, came_late
         self._followed: list[Followed] = []
@@ -72,8 +77,9 @@ class Keeper:
         """Keep what is said on a call's leg from now on; the leg that it takes the call over from is over."""
         for before in self._legs(call_sid):
             before.take(is_last=True)
+        tape = self._tapes(call_sid) if self._tapes is not None else None
         with self._guard:
-            self._followed.append(Followed(call_sid, source))
+            self._followed.append(Followed(call_sid, source, tape=tape))
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write_for_ever, name="keeper", daemon=True)
                 self._writer.start()
@@ -134,13 +140,19 @@ class Keeper:
         with self._guard:
             every = [each for each in self._followed if is_due or each.source is None]
         began = time.monotonic()
+        todo: deque[Followed] = deque()
+        still: list[str] = []
         for each in every:
-            self._take(each)
+            if each.needs_no_look(began):
+                still.append(each.call_sid)
+            else:
+                self._take(each)
+                todo.append(each)
             if time.monotonic() - began >= BUSY_S:
-                time.sleep(PAUSE_S)  # under gevent: the calls' frames come first
+                pause()
                 began = time.monotonic()
         try:
-            self._write(deque(every))
+            self._write(todo, still)
         except RedisError as error:
             if not self._is_away:
                 log.warning("Redis is away, audio waits in memory: %s", error)
@@ -163,16 +175,25 @@ class Keeper:
             )
             followed.source = None
 
-    def _write(self, todo: deque[Followed]) -> None:
+    def _write(self, todo: deque[Followed], still: list[str]) -> None:
         """Everything that waits, in as many bundles as it takes; a call's chunks stay in order.
+
+        Args:
+            still: calls of which a sign of life is all there is to tell.
 
         Raises:
             redis.exceptions.RedisError: what was not answered waits for the next round.
         """
-        if not todo:
+        if not todo and not still:
             return
         failed: RedisError | None = None
         with self._courier.under_way():
+            for at in range(0, len(still), SIGNS_AT_ONCE):
+                bundle = Bundle()
+                self._put_alive(bundle, still[at : at + SIGNS_AT_ONCE])
+                for why in self._courier.send(bundle).values():
+                    failed = why
+                pause()
             while todo:
                 for batch, refused in self._send(_next_batches(todo, time.monotonic())):
                     try:
@@ -182,7 +203,7 @@ class Keeper:
                         continue
                     if batch.followed.chunks:
                         todo.appendleft(batch.followed)
-                time.sleep(PAUSE_S)
+                pause()
         if failed is not None:
             raise failed
 
@@ -217,14 +238,16 @@ class Keeper:
 
     def _put_signs(self, bundle: Bundle, batches: list[Batch]) -> None:
         """These calls are alive, or are not expected any more."""
-        now = repr(self._now())
-        alive = [word for batch in batches if not batch.is_last for word in (now, batch.followed.call_sid)]
-        if alive:
-            bundle.execute_command("ZADD", keys.LIVE_CALLS, *alive)
+        if alive := [batch.followed.call_sid for batch in batches if not batch.is_last]:
+            self._put_alive(bundle, alive)
         if gone := [batch.followed.call_sid for batch in batches if batch.is_last]:
             bundle.execute_command("ZREM", keys.LIVE_CALLS, *gone)
         if any(batch.renews for batch in batches):
             bundle.expire(keys.LIVE_CALLS, keys.CALL_KEPT_S)
+
+    def _put_alive(self, bundle: Bundle, call_sids: list[str]) -> None:
+        now = repr(self._now())
+        bundle.execute_command("ZADD", keys.LIVE_CALLS, *[word for sid in call_sids for word in (now, sid)])
 
     def _settle(self, batch: Batch, refused: Refused) -> None:
         """Strike off what was written.
@@ -262,7 +285,7 @@ class Keeper:
     def _make_room(self) -> None:
         """Ten minutes of a call, and so much of all: what is older is lost."""
         with self._guard:
-            every = list(self._followed)
+            every = [each for each in self._followed if each.waiting]
         total, dropped = sum(each.waiting for each in every), 0
         while every and (fullest := max(every, key=lambda each: each.waiting)).waiting:
             if fullest.waiting <= CALL_BYTES and total <= ALL_BYTES:

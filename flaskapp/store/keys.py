@@ -44,9 +44,24 @@ def feed(call_sid: str) -> str:
     return f"feed:{call_sid}"
 
 
+def trace(call_sid: str) -> str:
+    """A list: what the call's legs said to each other, message by message, as JSON."""
+    return f"trace:{call_sid}"
+
+
+def speaks(call_sid: str) -> str:
+    """A string: who speaks on a live call, "caller" or "agent"."""
+    return f"speaks:{call_sid}"
+
+
 def signed_out(session_id: str) -> str:
     """A string, as long as the operator's session would have lasted."""
     return f"signed-out:{session_id}"
+
+
+def attempts(party: str) -> str:
+    """A string: how many wrong passwords have come from an address, for some minutes."""
+    return f"attempts:{party}"
 
 
 def audio(call_sid: str) -> str:
@@ -101,6 +116,24 @@ def forget(redis: Any, call_sid: str, seconds: int) -> bool:
         pipe.zrem(LIVE_CALLS, call_sid)
         pipe.execute()
     return True
+
+
+def erase(redis: Any, call_sid: str) -> int:
+    """Delete everything of a call now: how many keys there were.
+
+    Args:
+        redis: a text client.
+
+    Raises:
+        redis.exceptions.RedisError: Redis is away.
+    """
+    own = [name(call_sid) for name in (call, lines, audio, feed, trace, speaks, turns)]
+    for key in redis.smembers(turns(call_sid)):
+        own += [name(call_sid, key) for name in (turn, lease, speech)]
+    with redis.pipeline() as pipe:
+        pipe.delete(*own)
+        pipe.zrem(LIVE_CALLS, call_sid)
+        return int(pipe.execute()[0])
 
 
 def has_open_turns(redis: Any, call_sid: str) -> bool:

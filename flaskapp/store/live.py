@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, WatchError
-from redis.retry import Retry
 
 from flaskapp.store import keys
 from flaskapp.store.impatient import Silence, impatient
@@ -31,6 +29,7 @@ MAX_CONNECTIONS = 1000  # redis-py's own limit of 100 fails the hundred-and-firs
 READ_BYTES = 8192  # each connection keeps so much; a burst of calls leaves a hundred connections behind
 RACES = 20  # others may be quicker so often before we give up
 USAGE = "usage:"
+NO_FIELDS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,21 @@ class Connections:
 
     text: Any
     raw: Any
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A call at one moment.
+
+    Attributes:
+        known: what ``recall`` gives.
+        lines: those so far, in the transcript's order.
+        last_sign: see ``LiveStore.last_sign``.
+    """
+
+    known: dict[str, str]
+    lines: list[dict[str, Any]]
+    last_sign: float | None
 
 
 def connect(redis_url: str) -> Connections:
@@ -55,17 +69,17 @@ def connect(redis_url: str) -> Connections:
 
 
 def _client(redis_url: str, silence: Silence, decode_responses: bool) -> Any:
-    return Redis.from_url(
+    pool = impatient(
         redis_url,
-        connection_class=impatient(redis_url, silence),
+        silence,
         decode_responses=decode_responses,
         driver_info=None,  # it is looked up among all installed packages, for every connection again
         max_connections=MAX_CONNECTIONS,
         socket_timeout=ANSWERS_WITHIN_S,
         socket_connect_timeout=ANSWERS_WITHIN_S,
         socket_read_size=READ_BYTES,
-        retry=Retry(NoBackoff(), 1),
     )
+    return Redis.from_pool(pool)
 
 
 class LiveStore:
@@ -74,13 +88,13 @@ class LiveStore:
     Without Redis a worker goes by what it knows itself, which is enough as
     long as the carrier's next request reaches the same worker.
 
-    Args:
+    Attributes:
         now: seconds since 1970.
     """
 
     def __init__(self, connections: Connections, now: Callable[[], float] = time.time) -> None:
         self.redis = connections.text
-        self._now = now
+        self.now = now
         self._own: dict[str, dict[str, str]] = {}
         self._own_lines: dict[str, dict[str, dict[str, Any]]] = {}
         self._spent: dict[str, float] = {}
@@ -109,13 +123,30 @@ class LiveStore:
             _is_away(error, call_sid)
             return dict(self._own.get(call_sid, {}))
 
-    def count(self, call_sid: str, what: str, by: int = 1) -> int:
-        """One more of something in a call: how many there are now."""
+    def look(self, call_sid: str) -> Seen:
+        """All that the call's next leg must know, as one question; nothing of a call of no one."""
+        try:
+            with self.redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(keys.call(call_sid))
+                pipe.hvals(keys.lines(call_sid))
+                pipe.zscore(keys.LIVE_CALLS, call_sid)
+                known, lines, last_sign = pipe.execute()
+        except RedisError as error:
+            _is_away(error, call_sid)
+            own_lines = self._own_lines.get(call_sid, {}).values()
+            return Seen(dict(self._own.get(call_sid, {})), _in_order(own_lines), None)
+        return Seen(dict(known), _in_order(map(json.loads, lines)), last_sign)
+
+    def count(self, call_sid: str, what: str, by: int = 1, beside: Mapping[str, str] = NO_FIELDS) -> int:
+        """One more of something in a call: how many there are now; and what is to be remembered beside."""
         own = self._own_copy(call_sid)
         own[what] = str(int(own.get(what, "0")) + by)
+        own.update(beside)
         try:
             with self.redis.pipeline() as pipe:
                 pipe.hincrby(keys.call(call_sid), what, by)
+                if beside:
+                    pipe.hset(keys.call(call_sid), mapping=dict(beside))
                 counted = int(self._execute(pipe, call_sid)[0])
         except RedisError as error:
             _is_away(error, call_sid)
@@ -143,7 +174,7 @@ class LiveStore:
 
     def add_usage(self, call_sid: str, usage: Mapping[str, float], key: str = "") -> None:
         """Note what a turn cost; with the turn's ``key``, noting it again changes nothing."""
-        self.remember(call_sid, **usage_field(usage, key or f"{self._now()!r}"))
+        self.remember(call_sid, **usage_field(usage, key or f"{self.now()!r}"))
 
     def usage(self, call_sid: str) -> dict[str, float]:
         """What the call's turns cost together, by the engine's own names for it."""
@@ -155,15 +186,18 @@ class LiveStore:
 
     # ------------------------------------------------------------------ its clock and its transcript
 
-    def begin(self, call_sid: str) -> float:
-        """The second (since 1970) at which the call began: now, if nobody has said so before."""
-        now = repr(self._now())
+    def begin(self, call_sid: str, **fields: str) -> float:
+        """The second (since 1970) at which the call began: now, if nobody has said so; fields beside."""
+        now = repr(self.now())
         own = self._own_copy(call_sid)
         own.setdefault("began", now)
+        own.update(fields)
         try:
             with self.redis.pipeline() as pipe:
                 pipe.hsetnx(keys.call(call_sid), "began", now)
                 pipe.hget(keys.call(call_sid), "began")
+                if fields:
+                    pipe.hset(keys.call(call_sid), mapping=fields)
                 own["began"] = str(self._execute(pipe, call_sid)[1])
         except RedisError as error:
             _is_away(error, call_sid)
@@ -172,16 +206,11 @@ class LiveStore:
     def elapsed_ms(self, call_sid: str) -> int:
         """Milliseconds since the call began; 0 for one of which that is not known."""
         began = self.recall(call_sid).get("began")
-        return max(0, round((self._now() - float(began)) * 1000)) if began else 0
+        return max(0, round((self.now() - float(began)) * 1000)) if began else 0
 
     def lines(self, call_sid: str) -> list[dict[str, Any]]:
         """The call's lines so far, in the transcript's order."""
-        try:
-            known = [json.loads(line) for line in self.redis.hvals(keys.lines(call_sid))]
-        except RedisError as error:
-            _is_away(error, call_sid)
-            known = list(self._own_lines.get(call_sid, {}).values())
-        return sorted(known, key=lambda line: line["position"])
+        return self.look(call_sid).lines
 
     def keep_lines(self, call_sid: str, lines: Iterable[dict[str, Any]]) -> None:
         """Keep lines for the call's next legs; a line with the same ``item_id`` replaces the one before."""
@@ -276,9 +305,9 @@ class LiveStore:
         except RedisError as error:
             _is_away(error, call_sid)
 
-    def keep_on(self, call_sid: str) -> None:
-        """A call that was said to be over goes on: nothing of it goes soon."""
-        if not self.is_forgotten(call_sid):
+    def keep_on(self, call_sid: str, known: Mapping[str, str] | None = None) -> None:
+        """A call that was said to be over goes on, as far as is ``known``: nothing of it goes soon."""
+        if not self.is_forgotten(call_sid, known):
             return
         self._own_copy(call_sid).pop("forgotten", None)
         try:
@@ -288,9 +317,10 @@ class LiveStore:
         except RedisError as error:
             _is_away(error, call_sid)
 
-    def is_forgotten(self, call_sid: str) -> bool:
-        """Whether this call was said to be over."""
-        return "forgotten" in self.recall(call_sid) or "forgotten" in self._own.get(call_sid, {})
+    def is_forgotten(self, call_sid: str, known: Mapping[str, str] | None = None) -> bool:
+        """Whether this call was said to be over; ``known``: what ``recall`` has just said."""
+        known = self.recall(call_sid) if known is None else known
+        return "forgotten" in known or "forgotten" in self._own.get(call_sid, {})
 
     def _execute(self, pipe: Any, call_sid: str) -> list[Any]:
         """Run what the pipe holds, and see to it that the call's hash expires: sooner if it is over."""
@@ -309,14 +339,24 @@ class LiveStore:
 
     # ------------------------------------------------------------------ tickets
 
-    def spend(self, ticket_id: str, seconds: int) -> bool:
-        """Use up a ticket: whether it was still good. It is remembered for ``seconds``."""
+    def spend(self, call_sid: str, ticket: str, ticket_id: str, seconds: int) -> bool:
+        """Use up a ticket: whether it was still good. That it was used is remembered for ``seconds``.
+
+        Where it is the one that the carrier is given for the call, the carrier is given another one.
+        """
         is_new = self._spend_here(ticket_id, time.time() + seconds)
         try:
-            return bool(self.redis.set(f"spent:{ticket_id}", "1", nx=True, ex=seconds)) and is_new
+            with self.redis.pipeline(transaction=False) as pipe:
+                pipe.set(f"spent:{ticket_id}", "1", nx=True, ex=seconds)
+                pipe.hget(keys.call(call_sid), "ticket")
+                was_set, given = pipe.execute()
+            is_good = bool(was_set) and is_new
         except RedisError as error:
             log.warning("Redis is away: %s", error)
-            return is_new
+            given, is_good = self._own.get(call_sid, {}).get("ticket"), is_new
+        if given == ticket:
+            self.remember(call_sid, ticket="")
+        return is_good
 
     def _spend_here(self, ticket_id: str, until: float) -> bool:
         """This worker's own book, for when Redis is away."""
@@ -341,6 +381,10 @@ def put_lines(pipe: Any, call_sid: str, lines: Mapping[str, dict[str, Any]]) -> 
     """Lines by item, into a pipeline of either client."""
     pipe.hset(keys.lines(call_sid), mapping={item: json.dumps(line) for item, line in lines.items()})
     pipe.expire(keys.lines(call_sid), keys.CALL_KEPT_S)
+
+
+def _in_order(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(lines, key=lambda line: line["position"])
 
 
 def _room_for(own: dict[str, dict[str, Any]], call_sid: str) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from flaskapp.config import INSTANCE, Settings, load_settings
@@ -63,7 +65,13 @@ def _migrate(settings: Settings) -> None:
 
 
 def _is_behind(url: str) -> bool:
-    """Asked with as little of the app as possible: the server's start waits for it."""
+    with opened(url) as engine:
+        return migrations.is_behind(engine)
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Engine]:
+    """A database, with as little of the app as possible: the server's start waits for it."""
     database.make_room(url, INSTANCE)
     address = make_url(url)
     if database.is_file(url):
@@ -71,7 +79,7 @@ def _is_behind(url: str) -> bool:
     engine = create_engine(address, **database.engine_options(url))
     database.prepare(engine)
     try:
-        return migrations.is_behind(engine)
+        yield engine
     finally:
         engine.dispose()
 

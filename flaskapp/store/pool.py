@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from flaskapp.phone.giving_way import give_way
+
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8
@@ -50,6 +52,7 @@ class Pool:
                     return
                 job_id, work = self._waiting.popleft()
             try:
+                give_way()
                 work()
             finally:
                 with self._guard:

@@ -25,8 +25,9 @@ from flaskapp.metrics import Metrics
 from flaskapp.phone.commands import TellLine, TellPlace, TellTurn
 from flaskapp.phone.directives import Message
 from flaskapp.phone.events import StreamStarted
+from flaskapp.phone.giving_way import pause
 from flaskapp.phone.listener import CallEnded, Listener
-from flaskapp.phone.transcript import Line
+from flaskapp.phone.transcript import AGENT, Line
 from flaskapp.store.ends import Ends
 from flaskapp.store.feed import Feed
 from flaskapp.store.history import (
@@ -38,6 +39,7 @@ from flaskapp.store.history import (
     TurnSaved,
 )
 from flaskapp.store.live import LiveStore, leg_key
+from flaskapp.store.speaking import Speaking
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,6 @@ ENTRIES_KEPT = 50_000
 ENTRIES_AT_ONCE = 500
 #: One transaction: between its ends no frame passes. What was written is written again without harm.
 ENTRIES_IN_A_ROW = 10
-PAUSE_S = 1e-6
 #: Reasons of a leg's end after which the call may go on: its stream broke; somebody else was dialled.
 BROKE, TRANSFERRED, REPLACED = "carrier_lost", "transferred", "replaced"
 GONE = "caller_hung_up"
@@ -73,7 +74,7 @@ class Scribe(Listener):
     ) -> None:
         self._history, self._metrics, self._live = history, metrics, live
         self._engine, self._model, self._feed = engine, model, feed or Feed()
-        self._ends = Ends(live.redis)
+        self._ends, self._speaking = Ends(live.redis), Speaking(live.redis)
         self._notes: deque[tuple[Entry, str]] = deque(
             maxlen=ENTRIES_KEPT
         )  # each with its mark among the ends
@@ -87,6 +88,8 @@ class Scribe(Listener):
         self._written.set()
         #: Has what the live engine did not understand taken care of: the key of the turn that does it, or "".
         self.left_over: Callable[[CallEnded], str] = lambda ended: ""
+        #: Keeps what the legs' protocols say: see ``Listener.traced``.
+        self.keeps_trace: Callable[[str, int, str, bool, bytes], None] = lambda *told: None
         #: Is told that a call's stream was let in.
         self.came_in: Callable[[str], None] = lambda call_sid: None
         #: Is told that a call is over for good; possibly more than once.
@@ -120,7 +123,7 @@ class Scribe(Listener):
         self._metrics.active_calls.labels(started.carrier).inc()
         known = self._live.recall(call_sid)
         mode = "both" if known.get("was_recorded") else "live"
-        self._live.keep_on(call_sid)
+        self._live.keep_on(call_sid, known)
         fresh = {"needs_fallback": "0", "pending_turn": "", "streams": "0"}
         self._live.remember(call_sid, state="live", leg=mark, **fresh)
         if "forgotten" in known:
@@ -142,8 +145,12 @@ class Scribe(Listener):
 
     def placed(self, call_sid: str, place: TellPlace) -> None:
         self._feed.placed(call_sid, place.item_id, place.position, place.speaker, place.is_over)
+        if not place.is_over:
+            self._speaking.begins(call_sid, place.speaker)
 
     def line(self, call_sid: str, line: TellLine) -> None:
+        if line.is_final:
+            self._speaking.ends(call_sid, line.speaker)
         if line.is_said:  # whoever reads along does not wait until it was heard to its end
             self._feed.line(call_sid, line.item_id, line.position, line.speaker, line.text, True)
         key = (call_sid, line.item_id)
@@ -162,6 +169,10 @@ class Scribe(Listener):
                 line.is_final,
                 line.engine_ms,
                 bridge_ms,
+                line.heard_ms,
+                line.noticed_ms,
+                line.words_ms,
+                line.generated,
             )
         )
 
@@ -177,6 +188,7 @@ class Scribe(Listener):
 
     def turn(self, call_sid: str, turn: TellTurn, bridge_s: float, first_sound_s: float | None) -> None:
         self._bridge_ms[call_sid, turn.item_id] = round(bridge_s * 1000)
+        self._speaking.begins(call_sid, AGENT)
         if turn.engine_ms is not None:
             self._metrics.turn_latency.observe(turn.engine_ms / 1000 + bridge_s)
         if first_sound_s is not None:
@@ -191,6 +203,9 @@ class Scribe(Listener):
         if call_sid in self._legs:  # a stream that was not let in leaves nothing in the call's history
             self.note(EventHappened(call_sid, at_ms, kind, {"fault": True, "detail": detail}))
 
+    def traced(self, call_sid: str, at_ms: int, leg: str, is_out: bool, message: bytes) -> None:
+        self.keeps_trace(call_sid, at_ms, leg, is_out, message)
+
     def frame_delay(self, in_s: float, out_s: float) -> None:
         self._metrics.frame_delay.observe(in_s)
         self._metrics.frame_delay.observe(out_s)
@@ -204,6 +219,7 @@ class Scribe(Listener):
         sid = ended.call_sid
         log.info("Processing streamed audio for call %s", sid, extra={"call_sid": sid})
         self._expect(sid, somebody=True)  # to begin with: this worker may not live to say more
+        self._speaking.ends(sid)
         mark, carrier = self._left(sid)
         self._keep(ended)
         self._live.add_usage(sid, ended.usage, leg_key(ended.base_ms))
@@ -308,7 +324,7 @@ class Scribe(Listener):
             entries = _latest([entry for entry, _ in batch])
             for at in range(0, len(entries), ENTRIES_IN_A_ROW):
                 self._history.write(entries[at : at + ENTRIES_IN_A_ROW])
-                time.sleep(PAUSE_S)
+                pause()
         except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
             waiting = len(batch) + len(self._notes)
             log.error("The database is away, %d notes wait: %s", waiting, type(error).__name__)

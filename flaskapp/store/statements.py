@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Insert, Update, and_, bindparam, case, func, or_, select, true, update
 
-from flaskapp.store.tables import Call, Delivery, Event, Recording, Turn
+from flaskapp.store.tables import Call, Delivery, Event, Recording, Trace, Turn
 
 STATUSES = {"queued": 0, "initiated": 1, "ringing": 2, "in-progress": 3}
 TERMINAL = ("completed", "busy", "failed", "no-answer", "canceled")
@@ -68,6 +68,10 @@ class TurnSaved:
     is_final: bool
     engine_ms: int | None = None
     bridge_ms: int | None = None
+    heard_ms: int | None = None
+    noticed_ms: int | None = None
+    words_ms: int | None = None
+    generated: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,18 @@ class OpenLinesWithdrawn:
     kept: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class TraceKept:
+    """All that the legs of a call said, as ``traces.py`` packs it; a later one replaces it."""
+
+    call_sid: str
+    body: bytes
+
+
 Entry = (
     CallOpened | CallChanged | TurnSaved | EventHappened | RecordingChanged | CallOver | OpenLinesWithdrawn
-)
+    | TraceKept
+)  # fmt: skip
 
 
 Inserter = Callable[[Any], Any]
@@ -123,6 +136,7 @@ OF_CALL = "of_call"
 OPENED = ("call_sid", "carrier", "caller", "called", "mode", "started_at")
 CHANGES_KEPT = 64  # far more than anybody asks for
 SAVED = tuple(each.name for each in fields(TurnSaved) if each.name != "call_sid")
+MEASURED = ("engine_ms", "bridge_ms", "heard_ms", "noticed_ms", "words_ms")
 
 
 def statements(insert: Inserter, entry: Entry) -> Sequence[Statement]:
@@ -182,7 +196,7 @@ def _turn_upsert(insert: Inserter) -> Insert:
     """What is final stays final, and a measured time is not unmeasured."""
     statement = insert(Turn).values(call_id=_bound_id(), **_binds(SAVED))
     changes = {name: statement.excluded[name] for name in SAVED if name != "item"}
-    for name in ("engine_ms", "bridge_ms"):
+    for name in MEASURED:
         changes[name] = func.coalesce(statement.excluded[name], getattr(Turn, name))
     newer = or_(Turn.is_final.is_(False), statement.excluded.is_final.is_(True))
     return statement.on_conflict_do_update(index_elements=["call_id", "item"], set_=changes, where=newer)
@@ -247,6 +261,15 @@ def _withdrawn(insert: Inserter, entry: OpenLinesWithdrawn) -> list[Update]:
     return [update(Turn).where(is_open, Turn.item.not_in(entry.kept)).values(text="", is_final=True)]
 
 
+def _trace(insert: Inserter, entry: TraceKept) -> list[Insert | Prepared]:
+    statement = insert(Trace).values(call_id=id_of(entry.call_sid), body=entry.body)
+    changes = {"body": statement.excluded.body}
+    return [
+        _known(insert, entry.call_sid),
+        statement.on_conflict_do_update(index_elements=["call_id"], set_=changes),
+    ]
+
+
 STATEMENTS: Mapping[type, Callable[[Inserter, Any], Sequence[Statement]]] = {
     CallOpened: _opened,
     CallChanged: _changed,
@@ -255,6 +278,7 @@ STATEMENTS: Mapping[type, Callable[[Inserter, Any], Sequence[Statement]]] = {
     RecordingChanged: _recording,
     CallOver: _over,
     OpenLinesWithdrawn: _withdrawn,
+    TraceKept: _trace,
 }
 
 

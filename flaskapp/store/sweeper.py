@@ -10,12 +10,13 @@ whoever knew it did not live to write it, is written.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,7 +27,7 @@ from flaskapp.store.database import in_short
 from flaskapp.store.history import History, RecordingChanged
 from flaskapp.store.jobs import Jobs
 from flaskapp.store.live import LiveStore
-from flaskapp.store.restore import IN_HANDS, Restorer
+from flaskapp.store.restore import IN_HANDS, OTHERS_WRITE_WITHIN_S, Restorer
 from flaskapp.store.turns import Turn, TurnBook
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,23 @@ ASKED_KEPT = 1000
 HISTORY_EVERY_S = 30.0
 #: The web notes a claim in the history a moment after it is in Redis, or before.
 SETTLED_AFTER_S = 30.0
+REMOVES_EVERY_S = 3600.0
 SILENT_S = 15.0
 #: Who sees a call's end says so within this time; should Redis have forgotten the call, nobody does.
 UNTOLD_FOR_S = (60.0, 7200.0)
 #: Whoever sweeps goes on sweeping; when it is gone, another process takes over this much later.
 OURS_FOR_MS = 2000
+
+
+class Waiting(NamedTuple):
+    """What of Redis' there may be to look after."""
+
+    turns: bool = True
+    calls: bool = True
+    ends: bool = True
+
+
+EVERYTHING = Waiting()
 
 
 class Sweeper:
@@ -55,6 +68,7 @@ class Sweeper:
         on_abandoned: told of a call that was live when its worker was last heard of; it may be
             told twice.
         on_over: told of a call that is over, where nobody else has said so.
+        removes_old: calls are kept for so long only: once an hour those that are older are looked for.
     """
 
     def __init__(
@@ -65,6 +79,8 @@ class Sweeper:
         history: History,
         on_abandoned: Callable[[str], None] = lambda call_sid: None,
         on_over: Callable[[str], None] = lambda call_sid: None,
+        *,
+        removes_old: bool = False,
     ) -> None:
         self._book, self._jobs, self._live, self._history = book, jobs, live, history
         self._on_abandoned, self._on_over = on_abandoned, on_over
@@ -73,6 +89,8 @@ class Sweeper:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._history_due = 0.0
+        self._is_ours = False
+        self._removal_due = 0.0 if removes_old else math.inf
         self._trouble = ""
         self._asked: dict[tuple[str, ...], tuple[int, float]] = {}
 
@@ -86,22 +104,34 @@ class Sweeper:
         """No more rounds; one that is under way is not waited for."""
         self._stopped.set()
 
-    def sweep(self, now: float) -> None:
+    def take_turn(self, now: float) -> None:
+        """One round, if it is this process that sweeps; it raises what ``sweep`` does."""
+        if (waiting := self._look(now)) is not None:
+            self.sweep(now, waiting)
+
+    def sweep(self, now: float, waiting: Waiting = EVERYTHING) -> None:
         """One round. ``now``: seconds since 1970.
+
+        Args:
+            waiting: what of it is to be looked after.
 
         Raises:
             redis.exceptions.RedisError: Redis is away.
             sqlalchemy.exc.SQLAlchemyError: the database is away; Redis' part is done.
         """
-        for call_sid, key in self._book.due(now, TURNS_AT_ONCE):
+        for call_sid, key in self._book.due(now, TURNS_AT_ONCE) if waiting.turns else ():
             self._book.postpone(call_sid, key, TRIED_AGAIN_AFTER_S)
             self._submit(now, ("turn", call_sid, key), "turn", call_sid, key)
-        for call_sid in self._live.untouched_since(now - SILENT_S):
+        for call_sid in self._live.untouched_since(now - SILENT_S) if waiting.calls else ():
             self._look_after(call_sid, now)
-        self._restorer.restore(now)
+        if waiting.ends:
+            self._restorer.restore(now)
         if now >= self._history_due:
             self._history_due = now + HISTORY_EVERY_S
             self._read_history(now)
+        if now >= self._removal_due:
+            self._removal_due = now + REMOVES_EVERY_S
+            self._jobs.run_here("purge")  # nobody else may be there to do it
         for call_sid, due_at in self._history.deliveries.due(_utc(now), DELIVERIES_AT_ONCE):
             mark = ("deliver", call_sid, due_at.isoformat())
             if now - self._asked.get(mark, (0, 0.0))[1] >= TRIED_AGAIN_AFTER_S:
@@ -179,8 +209,7 @@ class Sweeper:
         while not self._stopped.wait(EVERY_S):
             trouble = ""
             try:
-                if self._is_ours():
-                    self.sweep(time.time())
+                self.take_turn(time.time())
             except (RedisError, SQLAlchemyError) as error:
                 trouble = type(error).__name__
             except Exception as error:  # what is left undone today must not stay so for ever
@@ -189,15 +218,19 @@ class Sweeper:
                 log.warning("What is left undone cannot be looked after: %s", trouble)
             self._trouble = trouble
 
-    def _is_ours(self) -> bool:
-        """Whether it is this process that sweeps."""
-        redis = self._live.redis
-        if redis.set(keys.SWEEPING, self._name, nx=True, px=OURS_FOR_MS):
-            return True
-        if redis.get(keys.SWEEPING) != self._name:
-            return False
-        redis.pexpire(keys.SWEEPING, OURS_FOR_MS)
-        return True
+    def _look(self, now: float) -> Waiting | None:
+        """What there is, in one question: nearly always nothing. None if another process sweeps."""
+        with self._live.redis.pipeline(transaction=False) as pipe:
+            pipe.set(keys.SWEEPING, self._name, nx=True, px=OURS_FOR_MS)
+            pipe.get(keys.SWEEPING)
+            pipe.zcount(keys.OPEN_TURNS, "-inf", now)
+            pipe.zcount(keys.LIVE_CALLS, "-inf", f"({now - SILENT_S}")
+            pipe.zcount(keys.ENDED_CALLS, "-inf", now - OTHERS_WRITE_WITHIN_S)
+            if self._is_ours:  # or was a moment ago: then another's time is prolonged, once
+                pipe.pexpire(keys.SWEEPING, OURS_FOR_MS)
+            _, name, turns, calls, marks, *_ = pipe.execute()
+        self._is_ours = name == self._name
+        return Waiting(bool(turns), bool(calls), bool(marks)) if self._is_ours else None
 
 
 def _utc(now: float) -> datetime:

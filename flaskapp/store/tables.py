@@ -11,6 +11,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -84,7 +85,13 @@ class Call(db.Model):  # type: ignore[name-defined]
 
 
 class Turn(db.Model):  # type: ignore[name-defined]
-    """One speaker's turn. Times are milliseconds since the call began, or lengths in milliseconds."""
+    """One speaker's turn. Times are milliseconds since the call began, or lengths in milliseconds.
+
+    Of an agent's: `engine_ms` from the caller's last word to the first audio here, `bridge_ms` until it was
+    sent on, `heard_ms` from there until it was played; `generated`: all the words, where less was heard. Of a
+    caller's, from his last word: `noticed_ms` until the engine saw that he had stopped, `words_ms` until his
+    words were there. Null: not measured.
+    """
 
     __tablename__ = "turns"
     __table_args__ = (UniqueConstraint("call_id", "item"),)
@@ -102,6 +109,10 @@ class Turn(db.Model):  # type: ignore[name-defined]
     is_final: Mapped[bool]
     engine_ms: Mapped[int | None]
     bridge_ms: Mapped[int | None]
+    heard_ms: Mapped[int | None]
+    noticed_ms: Mapped[int | None]
+    words_ms: Mapped[int | None]
+    generated: Mapped[str | None] = mapped_column(Text)
 
 
 class Recording(db.Model):  # type: ignore[name-defined]
@@ -141,6 +152,20 @@ class Event(db.Model):  # type: ignore[name-defined]
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
     # Of the event itself: the same one written twice is still one.
     digest: Mapped[str] = mapped_column(String(32))
+
+
+class Trace(db.Model):  # type: ignore[name-defined]
+    """What the two legs of a call that is over said to each other, but for the audio.
+
+    `body` is zlib's, of lines of JSON: see `store/traces.py`.
+    """
+
+    __tablename__ = "traces"
+    __table_args__ = (UniqueConstraint("call_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    call_id: Mapped[int] = mapped_column(ForeignKey("calls.id", ondelete="CASCADE"))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Delivery(db.Model):  # type: ignore[name-defined]

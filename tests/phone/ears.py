@@ -7,7 +7,6 @@ utterance - loud, if it is played -, nothing is silence. That is its word, too.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from dataclasses import dataclass, field
 
 from flaskapp.phone import commands as do
@@ -83,7 +82,7 @@ class Losing:
     given_up_at: int | None = None
 
     def __post_init__(self) -> None:
-        self.call.intake.flow = deque()  # somebody keeps his audio
+        self.call.intake.flow = []  # somebody keeps his audio
         self._do(START)
         self.opens_at = 0
 

@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -31,7 +32,9 @@ from flaskapp.phone.engines.realtime import RealtimeSession, SessionSpec
 from flaskapp.phone.errands import Errands
 from flaskapp.phone.errors import LegClosed
 from flaskapp.phone.inlet import Inlet
+from flaskapp.phone.intake import RECENT_MS
 from flaskapp.phone.listener import Listener
+from flaskapp.phone.occasional import Occasional
 from flaskapp.phone.playout import Clip
 from flaskapp.phone.reader import Reader
 from flaskapp.phone.wire import Wire
@@ -41,7 +44,8 @@ SLICES = [bytes([65 + number]) * 160 for number in range(20)]
 WITHIN_S = 20.0
 CLIP = Clip(base64.b64encode(b"\x55" * 8000), 1000.0)
 PATIENT = Limits(silence_s=0.0, session_s=0.0)
-NOT_TOLD = ("frame_delay", "engine_opened", "engine_closed")  # measured; told from a thread of the leg's own
+# Measured; told from a thread of the leg's own; told by whoever reads, and one of the lanes is read by hand.
+NOT_TOLD = ("frame_delay", "engine_opened", "engine_closed", "traced")
 
 
 class Kept:
@@ -94,7 +98,7 @@ class Socket:
     """What an event loop finds to be read: all of it comes with one read, as frames."""
 
     def __init__(self, reader: Reader, hear: Callable[[Sequence[bytes]], None], protocol: Protocol) -> None:
-        self._inlet, self._hear, self._data = Inlet(protocol), hear, b""
+        self._inlet, self._hear, self._data = Inlet(Occasional(protocol)), hear, b""
         self._is_masked = protocol.side is Side.SERVER
         self._read = reader.reads(lambda size: self._data, self._inlet, self._took)
 
@@ -333,7 +337,8 @@ class Lane:
     def account(self) -> dict[str, Any]:
         """Everything that there is to know of the call."""
         self.bridge.settle()
-        talk, intake = asdict(self.call.talk), asdict(self.call.intake)
+        talk, intake = asdict(self.call.talk), self._taken_in()
+        talk["given_ms"] = round(talk["given_ms"], 6)  # sums of several differ in their last digit
         return {
             "state": str(self.call.memory.state),
             "talk": talk,
@@ -346,6 +351,16 @@ class Lane:
             "played": self.phone.messages,
             "closed": self.phone.closed_with,
         }
+
+    def _taken_in(self) -> dict[str, Any]:
+        """Slice by slice, in however many pieces it is kept; of what a live session has, the last second."""
+        intake = deepcopy(self.call.intake)
+        slices = intake.slices()
+        if self.call._is_live:
+            intake.trim(RECENT_MS)
+        for audio in slices:
+            audio.duration_ms = round(audio.duration_ms, 6)
+        return asdict(intake)
 
 
 def heard(lane: Lane) -> list[bytes]:

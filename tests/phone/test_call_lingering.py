@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import pytest
 
 from flaskapp.phone import commands as do
@@ -172,7 +170,7 @@ def test_a_stream_in_another_format_is_closed_at_once():
 def in_mid_word(kept: bool = True) -> Scene:
     """He was understood in part, and the engine is gone for good."""
     scene = Scene()
-    scene.call.intake.flow = deque() if kept else None
+    scene.call.intake.flow = [] if kept else None
     scene.hears(START, ev.EngineOpened(), READY)
     ticks(scene, 2.0)
     scene.hears(ev.SpeechStarted("u1", 1500), heard_words("I wou", is_final=False))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from flaskapp.phone import commands as do
 from flaskapp.phone import events as ev
 from tests.phone.scene import audio, frame, heard_words, live, only, speaking, words
@@ -157,7 +155,7 @@ def test_a_piece_of_words_that_were_lost_stays_as_the_line():
 
 def test_a_line_that_others_will_write_holds_no_place_here_any_more():
     scene = live()
-    scene.call.intake.flow = deque()  # a keeper has his audio
+    scene.call.intake.flow = []  # a keeper has his audio
     scene.hears(ev.SpeechStarted("u1", 0))
     assert do.TellPlace("u1", 0, "caller", is_over=True) in scene.hears(ev.HangUp("operator"))
 

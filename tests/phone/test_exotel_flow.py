@@ -93,7 +93,7 @@ def test_a_question_that_took_too_long_ends_nobody_else_s(flow, live, monkeypatc
         live.redis.set(lock, "another's")
         return True
 
-    monkeypatch.setattr("flaskapp.phone.exotel_flow._goes_on", takes_long)
+    monkeypatch.setattr("flaskapp.phone.exotel_flow.goes_on", takes_long)
     assert flow.asks("over")[0] == 302
     assert live.redis.get(lock) == "another's"
     monkeypatch.setattr("flaskapp.phone.exotel_flow.ALONE_MS", 50)

@@ -104,3 +104,18 @@ def test_audio_is_taken_once_and_says_where_in_the_call_it_begins():
     assert made.take_audio() is None
     hears(made, SLICE)
     assert made.take_audio()[0] == 5040
+
+
+def test_a_call_whose_agent_is_still_being_heard_is_not_still_for_whoever_keeps_that():
+    now = [1.0]
+    call = Call("CA1", SILENT, 0.0)
+    made = Flow(call, lambda: now[0])
+    made.keeps(both_sides=True)
+    hears(made, START, ev.EngineOpened(), READY, ev.ReplyStarted("r1"))
+    hears(made, ev.ReplyAudio("r1", "a1", 0, b64encode(bytes(16_000)), 2000.0))
+    made.is_still()  # what has happened by now is known
+    made.take_heard()
+    assert not made.is_still()
+    now[0] = 9.0
+    assert sum(len(sound) for _, sound in made.take_heard()) == 16_000
+    assert made.is_still()

@@ -266,6 +266,8 @@ def test_a_session_that_opens_too_late_is_not_the_calls(engine, witness):
 class Keeper:
     """Takes once, when it is released."""
 
+    keeps_sound = False
+
     def __init__(self, witness: Ear) -> None:
         self.witness, self.log, self.sources = witness, [], {}
         self.audio: tuple[int, bytes] | None = None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaskapp.phone.payloads import base64_size, decoded
+from flaskapp.phone.payloads import BETWEEN, base64_size, decoded
 
 
 def test_each_payload_is_what_it_is_alone():
@@ -20,7 +20,7 @@ def test_each_payload_is_what_it_is_alone():
     assert decoded([]) == []
 
 
-@pytest.mark.parametrize("odd", [b"QU\nJD", b'QUJD","QUJD', b"QUJD==", b'"', b"QU\\JD"])
+@pytest.mark.parametrize("odd", [b"QU\nJD", b'QUJD" , "QUJD', b"QUJD==", b'"', b"QU\\JD"])
 def test_an_odd_one_is_read_as_it_would_be_alone(odd):
     try:
         alone = base64.b64decode(odd)
@@ -29,6 +29,12 @@ def test_an_odd_one_is_read_as_it_would_be_alone(odd):
             decoded([b"QUJD", odd])
     else:
         assert decoded([b"QUJD", odd]) == [b"ABC", alone]
+
+
+def test_several_in_one_piece_are_read_as_if_they_were_not():
+    pieces = [b"one", b"", b"three", b"fo", b"five!"]
+    texts = [base64.b64encode(piece) for piece in pieces]
+    assert decoded([texts[0], BETWEEN.join(texts[1:4]), texts[4]]) == pieces
 
 
 @settings(derandomize=True, deadline=None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flaskapp.config import EngineSettings
+from flaskapp.engine_settings import EngineSettings
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.audio import Wav, mulaw_to_pcm16, pcm16_to_mulaw, read_wav
 from flaskapp.phone.engines import realtime_turn

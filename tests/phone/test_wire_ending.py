@@ -65,6 +65,23 @@ def test_a_peer_that_answers_pings_is_kept():
             assert wire.receive(0.05) == []
 
 
+@pytest.mark.parametrize("client", [False, True])
+def test_pings_and_their_answers_make_no_protocol(client):
+    clock = Clock()
+    with joined(clock=clock, client=client) as (wire, peer):
+        for answer in (b"", b"as you said"):
+            clock.now += PING_EVERY_S
+            wire.tick(clock.now)
+            seen = len(peer.of_kind(Opcode.PING))
+            peer.reads(lambda peer, seen=seen: len(peer.of_kind(Opcode.PING)) > seen)
+            assert wire._protocol._protocol is None
+            peer.says(PONG, answer)
+            wire.receive(0.05)
+            assert wire._protocol._protocol is None
+            wire.tick(clock.now + PONG_WITHIN_S + 0.25)  # it was heard: nobody gives the peer up
+            assert wire.is_clear
+
+
 def test_a_peer_that_takes_nothing_for_ten_seconds_is_given_up():
     clock = Clock()
     with joined(clock=clock) as (wire, _):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flaskapp.phone.waiting import is_cooperative
+from flaskapp.phone.waiting import is_cooperative, waiter
 from tests.phone.wires import LISTENS, Heard, joined
 
 FILES = ("test_wire_*.py", "test_tls*.py")
@@ -44,7 +44,7 @@ def test_the_wire_does_the_same_under_gevent(listens):
 @pytest.mark.skipif(not is_cooperative(), reason="asked in the process that is patched")
 def test_in_a_patched_process_the_wire_is_waited_for_by_greenlets():
     with joined() as (wire, _):
-        assert type(wire._reader).__name__ == "_GreenletWaiter"
+        assert type(waiter(wire._sock)).__name__ == "_GreenletWaiter"
 
 
 @pytest.mark.skipif(not os.environ.get(LISTENS), reason="asked where the event loop reads")

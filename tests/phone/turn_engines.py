@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flaskapp.config import EngineSettings
+from flaskapp.engine_settings import EngineSettings
 from flaskapp.phone.engines.turns import TurnEngine, turn_engine
 from flaskapp.phone.errors import EngineError
 from tests.fake_turns import FakeTurns

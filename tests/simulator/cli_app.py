@@ -8,6 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+if os.environ.get("STUB_PATCHED"):  # before anything else, as servers do it
+    from gevent import monkey
+
+    monkey.patch_all()
+
 from flask import Flask
 from pydantic import SecretStr
 
@@ -23,10 +28,6 @@ class FileHistory:
 
 
 def create_app() -> Flask:
-    if os.environ.get("STUB_PATCHED"):
-        from gevent import monkey
-
-        monkey.patch_all()
     app = Flask(__name__)
     token = os.environ.get("STUB_TOKEN")
     app.extensions["settings"] = SimpleNamespace(

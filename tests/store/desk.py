@@ -25,6 +25,10 @@ class Bridge:
         self.new = bytearray()
         self.lines: list[Line] = []
         self.asked = 0
+        self.has_news = True
+
+    def is_still(self) -> bool:
+        return not self.has_news
 
     def say(self, mulaw: bytes) -> None:
         self.new += mulaw
@@ -64,3 +68,13 @@ class Desk:
         """Wait for so many rounds to end."""
         aim = len(self.bytes) + count
         servers.wait_until(lambda: len(self.bytes) >= aim, "the keeper rests")
+
+    def close(self) -> None:
+        """Its writer writes into nobody else's Redis: a call that goes on is followed no longer."""
+        with self.keeper._guard:
+            self.keeper._followed.clear()
+            writer = self.keeper._writer
+        self.keeper._hurry.set()
+        if writer is not None:
+            writer.join(60)
+            assert not writer.is_alive(), "the keeper goes on"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flaskapp.store.aside import aside
+from flaskapp.store.aside import THREADS, aside
 from tests.conftest import PROJECT, environment_of, flask
 
 # Frames, in the place of a call's: each is sent when the one before has come. Who holds the loop stops them.
@@ -103,6 +103,22 @@ def said_by(script: str, *arguments: str, environment: dict[str, str] | None = N
 
 def test_frames_pass_while_something_waits_aside():
     assert int(said_by(WAITING)) > 10
+
+
+def test_a_disk_that_hangs_keeps_the_database_from_nothing():
+    script = f"""
+from gevent import monkey; monkey.patch_all()
+import gevent, os
+from flaskapp.store.aside import aside, at_the_disk
+never, end = os.pipe()
+read = monkey.get_original("os", "read")
+hung = [gevent.spawn(at_the_disk, read, never, 1) for _ in range({THREADS})]
+gevent.sleep(0.1)
+with gevent.Timeout(60):
+    print(aside(divmod, 7, 2), flush=True)
+os._exit(0)
+"""
+    assert said_by(script) == "(3, 1)"
 
 
 def test_whoever_begins_to_write_into_sqlite_holds_no_frame_up(tmp_path):

@@ -387,3 +387,35 @@ def test_the_scribe_passes_lines_on_and_withdraws_what_a_dead_worker_left_open(f
         ("half", "Good", True),
         ("next", "Hello?", True),
     ]
+
+
+class Asked:
+    """A Redis of which is known how many things it was asked at once."""
+
+    def __init__(self, redis) -> None:
+        self._redis = redis
+        self.most = 0
+
+    def pipeline(self, **options):
+        pipe = self._redis.pipeline(**options)
+        execute = pipe.execute
+
+        def counted(**manners):
+            self.most = max(self.most, len(pipe))
+            return execute(**manners)
+
+        pipe.execute = counted
+        return pipe
+
+    def __getattr__(self, name):
+        return getattr(self._redis, name)
+
+
+def test_many_calls_are_not_one_long_piece_of_work(redis):
+    asked = Asked(redis)
+    feed, calls = Feed(asked), [f"{Names.sid}{number}" for number in range(100)]
+    for call_sid in calls:
+        feed.line(call_sid, "item", 0, "caller", "words", True)
+    until(lambda: all(redis.exists(keys.feed(call_sid)) for call_sid in calls))
+    assert feed.settle(30)
+    assert 0 < asked.most <= 3 * 16, "frames wait until a question for all calls is put together"

@@ -81,6 +81,7 @@ def test_turns_are_told_in_order_with_their_fields(history):
     assert second == {
         **{"position": 1, "speaker": "agent", "text": "hi", "item": "b", "start_ms": 0, "end_ms": 900},
         **{"mode": "live", "interrupted": False, "is_final": True, "engine_ms": 400, "bridge_ms": 3},
+        **{"heard_ms": None, "noticed_ms": None, "words_ms": None, "generated": ""},
     }
 
 

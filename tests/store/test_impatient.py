@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from flaskapp.store import impatient
 from flaskapp.store.live import ANSWERS_WITHIN_S, LiveStore, connect
 from flaskapp.store.turns import Turn, TurnBook
+from tests.servers import wait_until
 from tests.stalling import StallingLine
 
 pytestmark = pytest.mark.system
@@ -53,7 +54,7 @@ def test_a_redis_that_is_back_is_asked_again(line):
     [
         ("redis://127.0.0.1/0", Connection),
         ("rediss://127.0.0.1/0", SSLConnection),
-        ("unix:///tmp/redis.sock", UnixDomainSocketConnection),
+        ("unix:///run/redis.sock", UnixDomainSocketConnection),
     ],
 )
 def test_every_kind_of_address_has_its_own_kind_of_connection(url, kind):
@@ -80,3 +81,20 @@ def test_a_pipeline_leaves_in_one_write(line, monkeypatch):
     assert [redis.get(f"key{number}") for number in range(20)] == [
         bytes([number]) * 8000 for number in range(20)
     ]
+
+
+def test_what_a_burst_has_left_is_given_back_when_nobody_has_used_it_for_long(redis_server):
+    live = connect(redis_server).text
+    pool = live.connection_pool
+    for each in [pool.get_connection() for _ in range(impatient.KEPT + 20)]:
+        pool.release(each)
+    live.ping()
+    assert len(pool._available_connections) == impatient.KEPT + 20, "the next burst may come at once"
+    before = len(live.client_list())
+    pool.kept_for_s = 0.0
+    live.ping()
+    assert len(pool._available_connections) == impatient.KEPT + 20 - impatient.AT_ONCE, "calls wait for it"
+    live.ping(), live.ping()
+    assert len(pool._available_connections) == pool._created_connections == impatient.KEPT
+    wait_until(lambda: len(live.client_list()) <= before - 20, "the server has them still")
+    assert live.ping()

@@ -6,12 +6,14 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from flaskapp.phone.transcript import CALLER, Line
 from flaskapp.store import followed, keeper, keys
-from flaskapp.store.live import connect, leg_key
+from flaskapp.store.live import Connections, connect, leg_key
 from tests import servers
 from tests.store.desk import SECOND, Bridge, Desk
 
@@ -22,8 +24,21 @@ def _quick(monkeypatch):
 
 
 @pytest.fixture
-def desk(connections) -> Desk:
-    return Desk(connections)
+def open_desk() -> Iterator[Callable[[Connections], Desk]]:
+    """Opens desks that are closed when the test is over."""
+    with ExitStack() as closing:
+
+        def opened(connections: Connections) -> Desk:
+            desk = Desk(connections)
+            closing.callback(desk.close)
+            return desk
+
+        yield opened
+
+
+@pytest.fixture
+def desk(open_desk, connections) -> Desk:
+    return open_desk(connections)
 
 
 def words(number: int) -> bytes:
@@ -186,9 +201,9 @@ def test_one_calls_trouble_is_not_the_others(desk, caplog):
     assert desk.sound("CAodd") == words(1)
 
 
-def test_through_an_outage_nothing_is_lost_and_nothing_doubled(caplog):
+def test_through_an_outage_nothing_is_lost_and_nothing_doubled(open_desk, caplog):
     port = servers.free_port()
-    desk = Desk(connect(f"redis://127.0.0.1:{port}/0"))
+    desk = open_desk(connect(f"redis://127.0.0.1:{port}/0"))
     bridges = {f"CA{number}": Bridge() for number in range(3)}
     for call_sid, bridge in bridges.items():
         desk.keeper.follow(call_sid, bridge)
@@ -207,10 +222,10 @@ def test_through_an_outage_nothing_is_lost_and_nothing_doubled(caplog):
     assert desk.dropped == []
 
 
-def test_what_a_release_could_not_write_follows_and_it_is_told(monkeypatch):
+def test_what_a_release_could_not_write_follows_and_it_is_told(open_desk, monkeypatch):
     monkeypatch.setattr(keeper, "RELEASED_WITHIN_S", 0.2)
     port = servers.free_port()
-    desk = Desk(connect(f"redis://127.0.0.1:{port}/0"))
+    desk = open_desk(connect(f"redis://127.0.0.1:{port}/0"))
     bridge = Bridge()
     desk.keeper.follow("CA1", bridge)
     bridge.say(words(1))
@@ -223,11 +238,11 @@ def test_what_a_release_could_not_write_follows_and_it_is_told(monkeypatch):
         servers.wait_until(lambda: 0 < redis.ttl(keys.audio("CA1")) <= keys.FORGOTTEN_S, "it stays for a day")
 
 
-def test_a_redis_that_hangs_holds_no_release_up():
+def test_a_redis_that_hangs_holds_no_release_up(open_desk):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        desk = Desk(connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
+        desk = open_desk(connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
         bridge = Bridge()
         desk.keeper.follow("CA1", bridge)
         bridge.say(words(1))
@@ -236,11 +251,11 @@ def test_a_redis_that_hangs_holds_no_release_up():
         assert time.monotonic() - began < keeper.RELEASED_WITHIN_S + 5
 
 
-def test_ten_minutes_of_a_call_wait_and_the_oldest_are_dropped_and_counted(monkeypatch):
+def test_ten_minutes_of_a_call_wait_and_the_oldest_are_dropped_and_counted(open_desk, monkeypatch):
     monkeypatch.setattr(keeper, "CALL_BYTES", 5 * SECOND)
     monkeypatch.setattr(keeper, "ALL_BYTES", 8 * SECOND)
     port = servers.free_port()
-    desk = Desk(connect(f"redis://127.0.0.1:{port}/0"))
+    desk = open_desk(connect(f"redis://127.0.0.1:{port}/0"))
     first, second = Bridge(), Bridge()
     desk.keeper.follow("CA1", first)
     first.say(b"".join(map(words, range(7))))
@@ -260,8 +275,8 @@ def test_ten_minutes_of_a_call_wait_and_the_oldest_are_dropped_and_counted(monke
         assert len(desk.sound("CA1") + desk.sound("CA2")) == 8 * SECOND
 
 
-def test_a_redis_without_room_is_waited_for(redis_server):
-    desk = Desk(connect(redis_server))
+def test_a_redis_without_room_is_waited_for(open_desk, redis_server):
+    desk = open_desk(connect(redis_server))
     desk.connections.raw.flushall()
     bridge = Bridge()
     desk.connections.raw.config_set("maxmemory", 1)
@@ -312,8 +327,8 @@ def test_the_log_tells_once_per_call_that_audio_is_stored(desk, caplog):
     assert caplog.text.count("Stored audio chunk for call CA1") == 1
 
 
-def test_what_is_known_is_not_written_again_until_it_is_time(real_connections):
-    desk = Desk(real_connections)
+def test_what_is_known_is_not_written_again_until_it_is_time(open_desk, real_connections):
+    desk = open_desk(real_connections)
     calls = {f"CA{number}": Bridge() for number in range(20)}
     for call_sid, bridge in calls.items():
         bridge.heard_until_ms, bridge.cost_usd, bridge.usage = 100, 0.5, {"input_tokens": 3}
@@ -364,3 +379,22 @@ def test_what_is_left_at_the_end_stays_no_longer_than_a_day(desk):
 
 def test_keys_are_renewed_well_before_a_call_that_is_said_to_be_over_goes():
     assert 2 * (followed.RENEWED_EVERY_S + keeper.EVERY_S) < keys.FORGOTTEN_S
+
+
+def test_a_call_on_which_nothing_happens_is_left_alone_but_for_its_signs_of_life(desk):
+    bridge = Bridge()
+    desk.keeper.follow("CA-still", bridge)
+    desk.rounds()
+    bridge.has_news = False
+    desk.rounds()
+    asked, before = bridge.asked, time.time()
+    servers.wait_until(lambda: (desk.live.last_sign("CA-still") or 0) > before, "it seems dead")
+    desk.rounds()
+    assert bridge.asked == asked
+    bridge.say(words(1))
+    bridge.has_news = True
+    desk.rounds()
+    assert desk.sound("CA-still") == words(1)
+    bridge.has_news = False
+    assert desk.keeper.release("CA-still")
+    assert desk.live.last_sign("CA-still") is None

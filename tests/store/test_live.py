@@ -44,7 +44,7 @@ def test_lines_come_back_in_the_transcripts_order_and_newer_ones_replace_older_o
 
 def test_a_call_begins_once(either):
     clock = [1000.0]
-    either._now = lambda: clock[0]
+    either.now = lambda: clock[0]
     assert either.elapsed_ms("CA1") == 0
     assert either.begin("CA1") == 1000.0
     clock[0] = 1002.5
@@ -119,7 +119,7 @@ def test_every_key_expires(live):
     live.keep_lines("CA1", [line("a", 0)])
     live.count("CA3", "streams")
     live.at_least_position("CA4", 3)
-    live.spend("ticket", 60)
+    live.spend("CA1", "whole", "ticket", 60)
     assert all(live.redis.ttl(name) > 0 for name in live.redis.scan_iter())
 
 

@@ -57,7 +57,7 @@ class House:
         """What a round submits so much later."""
         self.now += seconds
         self.jobs.submitted.clear()
-        self.sweeper.sweep(self.now)
+        self.sweeper.take_turn(self.now)
         return self.jobs.submitted
 
 
@@ -290,7 +290,7 @@ def test_of_several_processes_one_sweeps_and_another_follows_it(real_connections
     rounds: list[int] = []
     every = [house.another() for _ in range(3)]
     for number, each in enumerate(every):
-        monkeypatch.setattr(each, "sweep", lambda now, number=number: rounds.append(number))
+        monkeypatch.setattr(each, "sweep", lambda now, waiting, number=number: rounds.append(number))
         each.start()
     servers.wait_until(lambda: len(rounds) > 5, "nobody sweeps")
     first = rounds[0]
@@ -306,7 +306,7 @@ def test_trouble_is_told_once_and_sweeping_goes_on(real_connections, history, mo
     house = House(real_connections, history)
     rounds: list[float] = []
 
-    def stumble(now: float) -> None:
+    def stumble(now: float, waiting: sweeper.Waiting) -> None:
         rounds.append(now)
         raise RuntimeError("odd")
 
@@ -326,3 +326,12 @@ def test_how_a_call_ended_is_written_where_its_worker_is_gone(house):
     house.after(3)
     assert house.history.call("CA1")["ended_at"] == over.at
     assert house.history.deliveries.of("CA1")["event_id"] == "evt_1"
+
+
+def test_calls_that_are_too_old_are_looked_for_every_hour_where_there_is_a_limit(house):
+    house.after(4000)
+    assert house.jobs.here == []
+    house.sweeper = Sweeper(house.book, house.jobs, house.live, house.history, removes_old=True)
+    for seconds in (0, 1800, 3601, 3700):
+        house.sweeper.sweep(house.now + seconds)
+    assert house.jobs.here == [("purge",), ("purge",)]

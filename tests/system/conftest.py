@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from flaskapp.simulator.report import CallReport
 from flaskapp.simulator.spec import CallSpec
 from flaskapp.simulator.twilio.account import Account
 from tests import servers
-from tests.conftest import PROJECT, RunningApp
+from tests.conftest import PROJECT, RunningApp, environment_of
 from tests.fake_turns import FakeTurns
 from tests.fakes import FakeRealtime, Session
 from tests.front_door import FrontDoor
@@ -39,6 +40,24 @@ def exchange() -> Iterator[BackgroundNetwork]:
 def engine() -> Iterator[FakeRealtime]:
     with FakeRealtime().running() as fake:
         yield fake
+
+
+@pytest.fixture
+def speech_server(tmp_path) -> Iterator[str]:
+    """Base URL of a local speech server of our own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flaskapp.localai", "--port", "0"],
+        cwd=PROJECT,
+        env=environment_of(tmp_path, {}),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.search(r"http://\S+", line)
+    assert found, f"no address in {line!r}"
+    yield found[0]
+    servers.stop(process)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from flaskapp.phone.audio import MULAW_BYTES_PER_MS
 from flaskapp.simulator.person import Script, Utterance
+from flaskapp.simulator.report import CallReport
+from flaskapp.store import audio_parts
+from flaskapp.store.audio_parts import AGENT, CALLER, Record
+from flaskapp.store.call_audio import CallAudio
+from flaskapp.store.sealing import Seal
 from tests import servers
 from tests.fakes import tone
 from tests.system import ledger
@@ -21,6 +27,9 @@ pytestmark = pytest.mark.system
 CALLS = 5
 SECONDS = 45
 GONE_WITHIN_S = 25
+FRAME_MS = 20
+#: What the caller said into a stream that was being closed just then is lost.
+ON_ITS_WAY_MS = 1000
 TURNS = "select turns.*, call_sid from turns join calls on calls.id = call_id order by call_id, position"
 FORM = "CallSid=CA1&From=%2B15550001111&To=%2B15552223333"
 FORM_TYPE = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -84,8 +93,12 @@ def assert_nothing_happened(place, reports, ended_at: float, moved_at_least: int
     print("longest silence:", max(report.longest_silence_ms for report in reports), "ms")
 
 
-def test_calls_of_a_worker_that_is_told_to_end_go_on_in_its_sibling(office, redis_of_our_own):
-    place = office({"WEB_CONCURRENCY": "2", "REDIS_URL": redis_of_our_own, "AGENT_GREETING": "Hello."})
+def test_calls_of_a_worker_that_is_told_to_end_go_on_in_its_sibling(office, redis_of_our_own, tmp_path):
+    kept = CallAudio(tmp_path / "kept", Seal())
+    keeps = {"RECORD_CALLS": "1", "AUDIO_DIR": str(kept.folder)}
+    place = office(
+        {"WEB_CONCURRENCY": "2", "REDIS_URL": redis_of_our_own, "AGENT_GREETING": "Hello.", **keeps}
+    )
     futures = place_calls(place, place.app.url)
     leaver, _ = ledger.workers_of(place.app.process.pid)
     ended_at = time.monotonic()
@@ -93,6 +106,31 @@ def test_calls_of_a_worker_that_is_told_to_end_go_on_in_its_sibling(office, redi
     assert gone_after_s(leaver, ended_at) < GONE_WITHIN_S
     reports = [future.result(SECONDS + 120) for future in futures]
     assert_nothing_happened(place, reports, ended_at, moved_at_least=1)
+    for report in reports:
+        if len(report.stream_sids) > 1:
+            assert_kept_in_one_piece(kept, report)
+
+
+def assert_kept_in_one_piece(kept: CallAudio, report: CallReport) -> None:
+    """Of what was sent and heard nothing is missing, and the hand-over has no more room than it took time."""
+    records = audio_parts.records_of(kept.folder, report.call_sid)
+    assert len({each.path for each in records}) == len(report.streams), "each leg has a part"
+    callers = [each for each in records if each.track == CALLER]
+    kept_ms = audible_ms(callers)
+    assert kept_ms >= report.pacing.frames * FRAME_MS - ON_ITS_WAY_MS
+    assert audible_ms([each for each in records if each.track == AGENT]) >= sum(
+        turn.heard_ms for turn in report.turns
+    )
+    first, *_, last = report.streams
+    holes_ms = (callers[-1].end - callers[0].first) // MULAW_BYTES_PER_MS - kept_ms
+    assert holes_ms <= last.started_ms - first.ended_ms + ON_ITS_WAY_MS
+    sound = kept.open(report.call_sid)
+    assert sound is not None
+    assert sound.duration_ms == max(each.end for each in records) // MULAW_BYTES_PER_MS
+
+
+def audible_ms(records: list[Record]) -> int:
+    return sum(each.end - each.first for each in records) // MULAW_BYTES_PER_MS
 
 
 def test_new_workers_take_over_the_calls_of_old_ones(office, redis_of_our_own):

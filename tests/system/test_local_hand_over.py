@@ -9,11 +9,8 @@ from flaskapp.phone.audio import Wav, pcm16_to_mulaw
 from flaskapp.simulator.person import Script, Utterance
 from flaskapp.simulator.spec import DialOutcome
 from tests.system.conftest import Office
-from tests.system.test_local_speech import speech_server
 
 pytestmark = pytest.mark.system
-
-__all__ = ["speech_server"]
 PERSON = "+15550100002"
 EVENTS = "select kind from events join calls on calls.id = events.call_id where call_sid = ?"
 

@@ -1,19 +1,13 @@
-"""Ten real telephone recordings, three calls at a time, answered by the local speech server."""
+"""Ten real telephone recordings, two calls at a time, answered by the local speech server."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flaskapp.simulator.person import Script, Utterance
 from flaskapp.simulator.sounds import bundled, from_wav
-from tests import servers
-from tests.conftest import PROJECT, environment_of
 from tests.system.conftest import Office
 
 pytestmark = pytest.mark.system
@@ -31,25 +25,9 @@ RECORDINGS = (
     "call-forwarding",
     "queue-thankyou",
 )
-AT_ONCE = 3
-
-
-@pytest.fixture
-def speech_server(tmp_path) -> Iterator[str]:
-    """Base URL of a local speech server of our own."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flaskapp.localai", "--port", "0"],
-        cwd=PROJECT,
-        env=environment_of(tmp_path, {}),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    found = re.search(r"http://\S+", line)
-    assert found, f"no address in {line!r}"
-    yield found[0]
-    servers.stop(process)
+AT_ONCE = 2
+#: On a busy machine the words are found so late that the caller is asked to wait: he does, for the answer.
+WAITS = Utterance(silent_s=6.0)
 
 
 @pytest.fixture
@@ -64,7 +42,7 @@ def test_ten_recorded_voices_are_heard_and_answered(desk):
     assert missing == []
     for first in range(0, len(RECORDINGS), AT_ONCE):
         names = RECORDINGS[first : first + AT_ONCE]
-        scripts = [Script((Utterance(from_wav(SOUNDS / f"{name}.wav"), name=name),)) for name in names]
+        scripts = [Script((Utterance(from_wav(SOUNDS / f"{name}.wav"), name=name), WAITS)) for name in names]
         reports = desk.exchange.place_calls([desk.spec(script=script) for script in scripts])
         for name, report in zip(names, reports, strict=True):
             assert not report.failed, f"{name}: {report.reason}"

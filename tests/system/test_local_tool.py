@@ -10,11 +10,8 @@ from flaskapp.simulator.person import Script
 from flaskapp.simulator.sounds import bundled
 from tests.conftest import PROJECT
 from tests.system.conftest import Office
-from tests.system.test_local_speech import speech_server
 
 pytestmark = pytest.mark.system
-
-__all__ = ["speech_server"]
 
 
 def test_the_simulated_caller_asks_for_the_opening_hours_and_a_tool_answers(

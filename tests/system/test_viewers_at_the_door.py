@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 import urllib.request
 
@@ -74,7 +75,10 @@ def cookie(until: float, session_id: str = "one", key: str = "tests") -> dict[st
     app = Flask("any")
     app.secret_key = key
     serializer = SecureCookieSessionInterface().get_signing_serializer(app)
-    return {"Cookie": "session=" + serializer.dumps({"operator": {"id": session_id, "until": until}})}
+    of = hmac.digest(key.encode(), f"session:{PASSWORD}".encode(), "sha256").hex()[:24]
+    return {
+        "Cookie": "session=" + serializer.dumps({"operator": {"id": session_id, "until": until, "of": of}})
+    }
 
 
 def in_an_hour() -> float:

@@ -18,6 +18,7 @@ from flaskapp.phone.carriers.base import NOTHING, Number, Repeats, unexpected
 from flaskapp.phone.payloads import SHORT, base64_size, unquoted
 
 FORMATS = {("audio/x-mulaw", "8000", "1"): "audio/pcmu"}
+LONGEST_TEXT = 500
 MAX_PAYLOAD = 10_664  # base64 of a second of mu-law, in whole groups of four
 
 
@@ -48,6 +49,15 @@ class _Dtmf(msgspec.Struct, gc=False):
     digit: str | int = ""
 
 
+class _Text(msgspec.Struct, gc=False):
+    body: str
+
+
+class _TextMessage(msgspec.Struct, gc=False):
+    event: Literal["text"]
+    text: _Text
+
+
 class _Message(msgspec.Struct, gc=False):
     event: str
     streamSid: str | None = ""
@@ -63,6 +73,7 @@ class _MediaMessage(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Message).decode
+_decode_text = msgspec.json.Decoder(_TextMessage).decode
 _decode_media = msgspec.json.Decoder(_MediaMessage).decode
 _KNOWN = {"connected", "start", "media", "dtmf", "mark", "stop"}
 
@@ -139,6 +150,7 @@ class TwilioStream:
             FORMATS.get(media_format, ""),
             account_id=start.accountSid or "",
             parameters={name: str(value) for name, value in (start.customParameters or {}).items()},
+            carrier=self.name,
         )
 
     def media(self, payload: bytes) -> list[bytes]:
@@ -153,6 +165,30 @@ class TwilioStream:
 
     def clear(self) -> bytes:
         return b'{"event":"clear","streamSid":' + self._stream + b"}"
+
+
+class BrowserStream(TwilioStream):
+    """The browser phone's: Twilio's messages, and ``text`` for what is typed; it dials nobody."""
+
+    __slots__ = ()
+
+    name = "browser"
+    takes_orders = False
+
+    def decode(self, message: bytes) -> ev.Event | None:
+        """As Twilio's, and ``{"event":"text","streamSid":...,"text":{"body":"..."}}``."""
+        event = super().decode(message)
+        return _typed(message) if event is None else event
+
+
+def _typed(message: bytes) -> ev.Typed | None:
+    """What was typed, on one line; None where the message is another."""
+    try:
+        body = _decode_text(message).text.body
+    except (ValueError, RecursionError):
+        return None
+    text = " ".join("".join(each if each.isprintable() else " " for each in body).split())
+    return ev.Typed(text[:LONGEST_TEXT]) if text else None
 
 
 def _whole(number: str | int | float | None) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from flaskapp.addresses import AZURE_PATHS, azure_url, engine_url
 from flaskapp.phone.errors import EngineError, EngineRejected, EngineUnreachable
+from flaskapp.phone.giving_way import give_way
 from flaskapp.phone.tls import InMemory
 from flaskapp.phone.wire import Wire
 
@@ -154,9 +155,14 @@ class Engine:
                 if not self.at.base_url.startswith("http:"):
                     self._in_memory = InMemory()
                 key = Tokens(self._credentials, self.at.scope) if token else self._key()
-                self._client = OpenAI(base_url=self.at.base_url, api_key=key, max_retries=0)
+                http = self._http_client()
+                self._client = OpenAI(base_url=self.at.base_url, api_key=key, max_retries=0, http_client=http)
                 _ = self._client.default_headers  # what system this is: some programs are run to find out
             return self._client
+
+    def _http_client(self) -> Any:
+        """What plain requests go through; None: the package's own."""
+        return None
 
 
 def _rejected(error: Any) -> EngineRejected:
@@ -182,6 +188,7 @@ class _Connection:
     ) -> None:
         """Ask for the upgrade; raises what ``websockets`` raises if it is not granted in time."""
         self.recv_events_thread.start()
+        give_way()
         request = self._protocol.connect()
         request.headers.update(headers or {})
         if user_agent is not None:

@@ -18,8 +18,10 @@ from flaskapp.phone.audio import PCMU
 from flaskapp.phone.engines.connection import Engine
 from flaskapp.phone.engines.realtime import RealtimeSession
 from flaskapp.phone.errors import EngineRejected, EngineUnreachable, LegClosed
+from flaskapp.phone.giving_way import give_way
 from flaskapp.phone.listener import Listener
 from flaskapp.phone.reader import Reader
+from flaskapp.phone.tap import ENGINE, Tap
 from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class EngineLeg:
         listener: hears of connections that stand and are gone.
         audio_format: of what the session speaks.
         hear: takes messages as they come, in the event loop; None: a thread reads and reports them.
+        tap: is told by that thread of what is no audio.
 
     Attributes:
         is_given_up: nobody wants it any more.
@@ -60,11 +63,13 @@ class EngineLeg:
         clock: Callable[[], float],
         audio_format: str = PCMU,
         hear: Hears | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self.is_given_up = False
         self.reader: Any = None
         self._engine, self._call_sid, self._audio_format = engine, call_sid, audio_format
         self._report, self._listener, self._clock, self._hear = report, listener, clock, hear
+        self._tap = tap
         self._wire: Wire | None = None
         self._gone = threading.Event()
 
@@ -111,7 +116,9 @@ class EngineLeg:
     def _serve(self) -> None:
         """Open the session; then the event loop reads it, or this thread does."""
         try:
+            give_way()
             wire = self._engine.open()
+            give_way()
         except Exception as error:  # the call's edge: nothing may leave the caller in silence
             self._end(error)
             return
@@ -139,7 +146,13 @@ class EngineLeg:
         while True:
             messages = wire.receive()
             now = self._clock()
-            events = [event for message in messages if (event := decode(message)) is not None]
+            events = []
+            for message in messages:
+                event = decode(message)
+                if self._tap is not None and type(event) is not ev.ReplyAudio:
+                    self._tap.took(ENGINE, message, now)
+                if event is not None:
+                    events.append(event)
             if events:
                 self._report(events, now, self)
 

@@ -16,7 +16,7 @@ from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from flaskapp.config import EngineSettings
+from flaskapp.engine_settings import EngineSettings
 from flaskapp.phone.agent import Agent
 from flaskapp.phone.audio import TELEPHONE_RATE_HZ, Wav, write_wav
 from flaskapp.phone.directives import Directive
@@ -74,6 +74,10 @@ class TurnEngine:
 
     def __init__(self, service: BatchEngine, voice: str = "") -> None:
         self._service, self._voice = service, voice
+
+    def prepare(self) -> None:
+        """Load now what the first recording would."""
+        self._service.load()
 
     def answer(
         self,

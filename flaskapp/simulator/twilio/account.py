@@ -22,6 +22,8 @@ class PhoneNumber:
     voice_fallback_method: str = "POST"
     status_callback: str = ""
     status_callback_method: str = "POST"
+    voice_application_sid: str = ""
+    trunk_sid: str = ""
     friendly_name: str = ""
     sid: str = field(default_factory=lambda: new_sid("PN"))
 

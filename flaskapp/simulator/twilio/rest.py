@@ -13,6 +13,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -161,6 +162,9 @@ class RestServer:
         if number is None:
             return _not_found(request)
         form = await request.post()
+        wrong = [name for name in _ADDRESSES if not _is_address(str(form.get(name, "")))]
+        if wrong:
+            return _error(400, BAD_REQUEST, f"{wrong[0]} is not valid")
         for name, attribute in _NUMBER_FIELDS.items():
             if name in form:
                 setattr(number, attribute, str(form[name]))
@@ -179,8 +183,20 @@ _NUMBER_FIELDS = {
     "VoiceFallbackMethod": "voice_fallback_method",
     "StatusCallback": "status_callback",
     "StatusCallbackMethod": "status_callback_method",
+    "VoiceApplicationSid": "voice_application_sid",
+    "TrunkSid": "trunk_sid",
     "FriendlyName": "friendly_name",
 }
+
+
+_ADDRESSES = ("VoiceUrl", "VoiceFallbackUrl", "StatusCallback")
+LONGEST_HOST = 253
+
+
+def _is_address(url: str) -> bool:
+    """Whether it is one that can be called; an empty one is none, and takes back what was there."""
+    parts = urlsplit(url)
+    return not url or (parts.scheme in ("http", "https") and 0 < len(parts.hostname or "") <= LONGEST_HOST)
 
 
 def _update(call: TwilioCall, form: Mapping[str, str]) -> None:
