@@ -47,6 +47,8 @@ for _name in [name for name in os.environ if _is_a_setting(name)]:
     del os.environ[_name]
 
 
+#: In the environment of a process that one test has to itself.
+ALONE = "TESTED_ALONE"
 #: Where tests take long, longest first: whole files are given out, and none shall be waited for at the end.
 SLOW = ("tests/system", "tests/test_", "tests/simulator", "tests/localai", "tests/recorded", "tests/store")
 
@@ -55,6 +57,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: next((at for at, each in enumerate(SLOW) if each in str(item.path)), len(SLOW))
     )
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Marked "alone": in a new process, where no earlier test's app still tries to reach its database."""
+    if ALONE in os.environ or pyfuncitem.get_closest_marker("alone") is None or _is_of_gevent():
+        return None
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(
+        [*command, pyfuncitem.nodeid],
+        cwd=PROJECT,
+        env={**os.environ, ALONE: "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if done.returncode or " passed" not in done.stdout:
+        pytest.fail(done.stdout[-6000:] + done.stderr[-2000:], pytrace=False)
+    return True
+
+
+def _is_of_gevent() -> bool:
+    """Whether this is a process that a test has started and patched for its own files."""
+    from flaskapp.phone.waiting import is_cooperative
+
+    return is_cooperative()
 
 
 def pytest_sessionfinish() -> None:

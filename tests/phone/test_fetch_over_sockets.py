@@ -226,6 +226,7 @@ def test_the_environments_proxies_and_passwords_are_nobodys_business(monkeypatch
     assert base64.b64decode(host.asked[0].headers["authorization"].removeprefix("Basic ")) == b"AC1:secret"
 
 
+@pytest.mark.alone
 def test_many_at_once_leave_no_connection_and_no_thread_behind():
     with fake.host(fake.well(0.2)) as host:
         shared, got = client(host), []

@@ -119,6 +119,7 @@ def test_the_subscriber_of_a_call_hears_it_to_its_end(engine):
     assert {each["call_sid"] for each in told} == {"CA-three"}
 
 
+@pytest.mark.alone
 def test_a_caller_who_hangs_up_leaves_no_thread_behind(engine):
     import threading
 

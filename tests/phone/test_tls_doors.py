@@ -143,6 +143,7 @@ def test_a_handshake_that_comes_to_nothing_is_given_up_in_time(trusted, serve):
     assert time.monotonic() - began < OPEN_WITHIN_S * 5
 
 
+@pytest.mark.alone
 def test_connections_that_come_to_nothing_leave_no_socket_open(trusted):
     import gc
     import os

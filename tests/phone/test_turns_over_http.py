@@ -324,6 +324,7 @@ def test_an_identity_that_takes_its_time_takes_none_of_the_callers(fake):
     assert seconds < 20
 
 
+@pytest.mark.alone
 def test_work_that_nobody_waits_for_ends_by_itself(fake):
     fake.always = {"transcribe": Fault(drip_s=0.3)}
     ready = engine(fake)

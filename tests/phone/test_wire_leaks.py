@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.phone.wires import close_payload, ending, joined, tcp_pair
 
 TEXT, CLOSE = 1, 8
@@ -66,6 +68,7 @@ def settled(before: dict[str, int]) -> dict[str, int]:
     return now
 
 
+@pytest.mark.alone
 def test_two_hundred_connections_leave_nothing_behind():
     for how in ENDINGS:  # whatever is made once, is made now
         connect_and_end(how)
