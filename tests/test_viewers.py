@@ -303,8 +303,9 @@ def test_sockets_are_counted_from_their_handshake_to_their_end(app, monkeypatch)
 
 
 def serve(stack: ExitStack, house: House, right: Right = ALL, clock: Clock | None = None, **how):
-    wire, peer = stack.enter_context(joined())
-    viewer = Viewer(wire, right, house.tickets, house.readers, clock=clock or Clock(), **how)
+    clock = clock or Clock()
+    wire, peer = stack.enter_context(joined(clock=clock))  # one time for both, however long the machine is up
+    viewer = Viewer(wire, right, house.tickets, house.readers, clock=clock, **how)
 
     def run() -> None:
         with suppress(LegClosed):
