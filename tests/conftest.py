@@ -100,7 +100,7 @@ def config(tmp_path, monkeypatch) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def apps_fall_silent(monkeypatch):
-    """An app tries to write until it can; its database goes first here, and it would complain in other tests."""
+    """An app tries to write until it can; here its database goes first, and other tests would read of it."""
     import flaskapp
 
     made, equip = [], flaskapp.equip
