@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import gevent
+from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import sock
@@ -44,7 +45,8 @@ except ConfigurationError as error:
 
 OWN_FOLDER = "answerline-metrics-"
 LAST_CHANCE_S = 1.0
-LOOKS_EVERY_S = 0.1
+BEATS_EVERY_S = 1.0
+LOOKS_EVERY_S = 0.1  # while it leaves
 # Questions that have waited in front of the door since the server was started are answered first.
 WARMS_UP_AFTER_S = 0.1
 # After a signal to the whole server, each worker has had its own so soon.
@@ -71,7 +73,7 @@ class CallWorker(GeventWorker):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self._idle = set()
-        self._is_leaving = False
+        self._told_to_leave = Event()
         self._servers = []
 
     @contextmanager
@@ -90,11 +92,11 @@ class CallWorker(GeventWorker):
 
         It may come twice: hosts that end a whole process group tell us, and so does the master then.
         """
-        self._is_leaving = True
+        self._told_to_leave.set()
 
     def handle_request(self, listener_name, req, client, addr):
         """One request; a worker that is about to end keeps no connection for another one."""
-        if self._is_leaving:
+        if self._told_to_leave.is_set():
             self.cfg.set("keepalive", 0)
         give_way()
         return super().handle_request(listener_name, req, client, addr)
@@ -115,12 +117,8 @@ class CallWorker(GeventWorker):
             self._servers.append(server)
         if is_first:
             gevent.spawn_later(WARMS_UP_AFTER_S, self._warm_up)
-        beats_at = 0.0
-        while self.alive and not self._is_leaving:
-            if time.monotonic() >= beats_at:
-                self.notify()
-                beats_at = time.monotonic() + 1.0
-            gevent.sleep(LOOKS_EVERY_S)
+        while self.alive and not self._told_to_leave.wait(BEATS_EVERY_S):
+            self.notify()
         if self.alive:
             self._leave()
 

@@ -94,7 +94,7 @@ def watch_process(metrics: Metrics, every_s: float = 1.0) -> None:
 def resident_bytes() -> int:
     """Memory of this process now; its peak where the system does not tell."""
     try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
+        with open("/proc/self/statm", "rb", buffering=0) as statm:
+            return int(statm.read(100).split()[1]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
