@@ -73,14 +73,15 @@ class Speaking:
 class Choir:
     """So many places for callers, who may come one by one; counted only while it is measured.
 
-    While they do not speak, each says a frame now and then, after a rest at first.
+    While they do not speak, each says a frame as it joins, or an app that owes it a greeting would take its
+    engine for dead, and then one now and then, after a rest at first.
     """
 
     def __init__(self, places: int) -> None:
         self.places: list[Caller | None] = [None] * places
         self._waits, self._lags, self._unmeasured = Histogram(), Histogram(), Histogram()
         self._turns: list[Histogram] = []
-        self._is_measured = False
+        self._is_measured = self._is_resting = False
         self._speaking: Speaking | None = None
         self._unsent = 0
 
@@ -91,10 +92,13 @@ class Choir:
     def join(self, place: int, caller: Caller) -> None:
         self._measure(caller)
         self.places[place] = caller
+        if self._is_resting:
+            caller.speak(monotonic())
 
     def rest(self, stirs_every_s: float = _STIRS_EVERY_S) -> None:
         """Now and then a frame."""
         self.end()
+        self._is_resting = True
         if self.places:
             begins_in_s = min(_REST_S, _LONGEST_S - stirs_every_s)
             self._speaking = Speaking(self.places, Histogram(), stirs_every_s, begins_in_s)
@@ -102,7 +106,7 @@ class Choir:
     def begin(self, is_measured: bool) -> None:
         """All speak."""
         self.end()
-        self._is_measured = is_measured
+        self._is_measured, self._is_resting = is_measured, False
         if is_measured:
             self._turns.append(Histogram())
         for caller in self.callers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from typing import Any
 
@@ -23,6 +24,8 @@ AWAY_FOR_S = 1.0
 #: Connections that nobody uses are kept for the next burst, so many for good and all others for so long.
 KEPT = 32
 KEPT_FOR_S = 10.0
+#: A connection is had by others this long at the most, unless Redis hangs: then they give it back earlier.
+WAITS_S = 10.0
 AT_ONCE = 8  # more would hold up calls
 #: redis-py gives us a pipeline in pieces of some kB, and would write each of them by itself.
 JOINED = 64
@@ -90,32 +93,65 @@ class Impatient:
             raise
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """The answer, waited for; whoever has it goes on when frames have passed."""
+        """The answer, waited for."""
         try:
-            answer = super().read_response(*arguments, **options)  # type: ignore[misc]
+            return super().read_response(*arguments, **options)  # type: ignore[misc]
         except NoAnswer:
             self.silence.noticed()
             raise
-        give_way()
-        return answer
 
 
 class ShrinkingPool(ConnectionPool):
-    """Gives back what a burst of calls has left: a connection takes memory here, and a client's place there.
+    """In a burst of calls who comes late waits for a connection; those that it leaves are given back.
 
-    Who comes last is asked first, so the others grow old; whoever brings one back looks after the oldest.
+    redis-py's own refuses whoever comes when all are in use, and to us a refusal says that Redis is away.
+    A connection takes memory here, and a client's place there. Who was used last is asked first, so the
+    others grow old; whoever brings one back looks after the oldest.
     """
 
     kept_for_s = KEPT_FOR_S
+    waits_s = WAITS_S
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._room = threading.Condition()
+        self._waiting = 0
+        super().__init__(*arguments, **options)
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        """One that is connected, in turn.
+
+        Raises:
+            redis.exceptions.ConnectionError: it cannot be connected, or others had all of them for too long.
+        """
+        if self._waiting or self._is_full():
+            self._wait()
+        return super().get_connection(*arguments, **options)
+
+    def _is_full(self) -> bool:
+        return len(self._in_use_connections) >= self.max_connections
+
+    def _wait(self) -> None:
+        with self._room:
+            self._waiting += 1
+            try:
+                has_room = self._room.wait_for(lambda: not self._is_full(), self.waits_s)
+            finally:
+                self._waiting -= 1
+        if not has_room:
+            raise NoConnection(f"{self.max_connections} questions wait for Redis' answers")
 
     def release(self, connection: Any) -> None:
-        """Nobody uses it any more."""
+        """Nobody uses it any more: whoever had it goes on with the answer when frames have passed."""
         connection.idle_since = now = time.monotonic()
         super().release(connection)
+        if self._waiting:
+            with self._room:
+                self._room.notify()
         for _ in range(AT_ONCE):
             if (old := self._oldest(now - self.kept_for_s)) is None:
                 break
             old.disconnect()
+        give_way()
 
     def _oldest(self, before: float) -> Any:
         with self._lock:

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 ANSWERS_WITHIN_S = 1.0
 OWN_CALLS_KEPT = 2000
-MAX_CONNECTIONS = 1000  # redis-py's own limit of 100 fails the hundred-and-first call
-READ_BYTES = 8192  # each connection keeps so much; a burst of calls leaves a hundred connections behind
+MAX_CONNECTIONS = 100  # of each client; whoever comes then waits for the others' answers
+READ_BYTES = 8192  # each connection keeps so much; a burst of calls opens a hundred of them
 RACES = 20  # others may be quicker so often before we give up
 USAGE = "usage:"
 NO_FIELDS: Mapping[str, str] = {}

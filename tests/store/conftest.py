@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 
 import pytest
 from flask import Flask
 
 from flaskapp.config import load_settings
+from flaskapp.store.feed import Feed
 from flaskapp.store.history import init_history
 from flaskapp.store.live import Connections, connect
 from flaskapp.store.tables import db
+from tests.store.feeds import Names
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -48,3 +51,15 @@ def real_connections(redis_server) -> Connections:
     connections = connect(redis_server)
     connections.text.flushall()
     return connections
+
+
+@pytest.fixture
+def redis(connections):
+    """That of one call's feed, whose name nobody else has."""
+    Names.sid = f"CA{secrets.token_hex(6)}"
+    return connections.text
+
+
+@pytest.fixture
+def feed(redis) -> Feed:
+    return Feed(redis)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from urllib.parse import urlsplit
 
 import pytest
+from redis import Redis
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 
 from flaskapp.store import impatient
@@ -98,3 +101,62 @@ def test_what_a_burst_has_left_is_given_back_when_nobody_has_used_it_for_long(re
     assert len(pool._available_connections) == pool._created_connections == impatient.KEPT
     wait_until(lambda: len(live.client_list()) <= before - 20, "the server has them still")
     assert live.ping()
+
+
+@pytest.fixture
+def narrow(redis_server):
+    """A client of two connections."""
+    client = connect(redis_server).text
+    client.connection_pool.max_connections = 2
+    yield client
+    client.connection_pool.disconnect()
+
+
+def test_more_questions_at_once_than_connections_are_answered_one_after_the_other(narrow, one_redis):
+    with Redis.from_url(one_redis) as other:
+        other.client_pause(300)
+    answers: list[object] = []
+
+    def ask(number: int) -> None:
+        answers.append(narrow.set(f"asked:{number}", number))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
+    assert answers == [True] * 20
+    assert narrow.connection_pool._created_connections == 2
+
+
+def test_who_waits_for_a_connection_in_vain_is_told_what_for(narrow):
+    pool = narrow.connection_pool
+    pool.waits_s = 0.05
+    held = [pool.get_connection() for _ in range(2)]
+    with pytest.raises(NoConnection, match="2 questions wait"):
+        narrow.ping()
+    pool.release(held[0])
+    assert narrow.ping()
+
+
+def test_who_waits_while_redis_hangs_waits_no_longer_than_those_before_him(line):
+    client = connect(f"redis://127.0.0.1:{line.port}/0").text
+    client.connection_pool.max_connections = 2
+    client.ping()
+    line.stall()
+    failed: list[RedisError] = []
+
+    def ask() -> None:
+        try:
+            client.ping()
+        except RedisError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    began = time.monotonic()
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert len(failed) == 20
+    assert time.monotonic() - began < 8 * ANSWERS_WITHIN_S  # not ten times, one after the other
