@@ -15,6 +15,7 @@ from typing import Any
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool, parse_url
 from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import MaxConnectionsError
 from redis.exceptions import TimeoutError as NoAnswer
 from redis.retry import Retry
 
@@ -112,29 +113,40 @@ class ShrinkingPool(ConnectionPool):
     kept_for_s = KEPT_FOR_S
     waits_s = WAITS_S
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._room = threading.Condition()
-        self._waiting = 0
-        super().__init__(*arguments, **options)
+    def reset(self) -> None:
+        """Nothing is connected, nobody waits: at first, and in a process that was forked."""
+        self._room, self._waiting = threading.Condition(), 0
+        super().reset()
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
-        """One that is connected, in turn.
+        """One that is connected.
 
         Raises:
             redis.exceptions.ConnectionError: it cannot be connected, or others had all of them for too long.
         """
-        if self._waiting or self._is_full():
-            self._wait()
-        return super().get_connection(*arguments, **options)
+        self._checkpid()
+        give_up_at = time.monotonic() + self.waits_s
+        while True:
+            if self._waiting or self._is_full():
+                self._wait(give_up_at)
+            try:
+                return super().get_connection(*arguments, **options)
+            except MaxConnectionsError:  # another thread was quicker
+                if time.monotonic() >= give_up_at:
+                    raise
 
     def _is_full(self) -> bool:
         return len(self._in_use_connections) >= self.max_connections
 
-    def _wait(self) -> None:
+    def _wait(self, give_up_at: float) -> None:
         with self._room:
             self._waiting += 1
             try:
-                has_room = self._room.wait_for(lambda: not self._is_full(), self.waits_s)
+                patience_s = max(give_up_at - time.monotonic(), 0.0)
+                has_room = self._room.wait_for(lambda: not self._is_full(), patience_s)
+            except BaseException:  # he is sent away, perhaps when it was his turn
+                self._room.notify()
+                raise
             finally:
                 self._waiting -= 1
         if not has_room:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ from redis.exceptions import RedisError
 from flaskapp.store import impatient
 from flaskapp.store.live import ANSWERS_WITHIN_S, LiveStore, connect
 from flaskapp.store.turns import Turn, TurnBook
+from tests.conftest import PROJECT
 from tests.servers import wait_until
 from tests.stalling import StallingLine
 
@@ -160,3 +163,66 @@ def test_who_waits_while_redis_hangs_waits_no_longer_than_those_before_him(line)
         each.join(60)
     assert len(failed) == 20
     assert time.monotonic() - began < 8 * ANSWERS_WITHIN_S  # not ten times, one after the other
+
+
+#: Of two who wait under gevent, the first is sent away just as it is his turn.
+SENT_AWAY = """
+from gevent import monkey; monkey.patch_all()
+import sys, gevent
+from flaskapp.store.live import connect
+
+client = connect(sys.argv[1]).text
+pool = client.connection_pool
+pool.max_connections, pool.waits_s = 1, 3600
+held = pool.get_connection()
+first, second = gevent.spawn(client.ping), gevent.spawn(client.ping)
+gevent.idle()
+assert pool._waiting == 2
+first.kill(block=False)
+pool.release(held)
+assert second.get(timeout=60) is True
+"""
+#: A process is forked while all connections are in use.
+FORKED = """
+import os, sys
+from flaskapp.store.live import connect
+
+client = connect(sys.argv[1]).text
+client.connection_pool.max_connections = 1
+held = client.connection_pool.get_connection()
+client.connection_pool.waits_s = 3600
+child = os.fork()
+if not child:
+    os._exit(0 if client.ping() else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize("script", [SENT_AWAY, FORKED], ids=["sent away", "forked"])
+def test_nobody_waits_for_a_connection_that_is_free(script, redis_server):
+    command = [sys.executable, "-c", script, redis_server]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_threads_that_are_in_each_others_way_are_all_answered(narrow):
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    failed: list[RedisError] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(100):
+                narrow.ping()
+        except RedisError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    try:
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(120)
+    finally:
+        sys.setswitchinterval(usual)
+    assert failed == []
