@@ -241,13 +241,12 @@ def is_password(given: str) -> bool:
     address = request.remote_addr or ""
     if known is None:
         return False
-    if wait_s := attempts.wait_s(address):
+    is_right = hmac.compare_digest(_keyed("password", given), _keyed("password", known.get_secret_value()))
+    if wait_s := attempts.wait_s(address) if is_right else attempts.failed(address):
         raise TooManyRequests(f"Too many wrong passwords. Try again in {wait_s} s.", retry_after=wait_s)
-    if hmac.compare_digest(_keyed("password", given), _keyed("password", known.get_secret_value())):
+    if is_right:
         attempts.forgive(address)
-        return True
-    attempts.failed(address)
-    return False
+    return is_right
 
 
 def _keyed(what_for: str, text: str) -> str:

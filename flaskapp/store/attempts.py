@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,11 @@ ONE_PARTY = 64
 class Attempts:
     """How many wrong passwords an address has sent; ``MOST`` in five minutes, and it has to wait.
 
+    Whoever has compared a password asks here what to answer. Redis counts and answers in one step, so of
+    any number that come at once ``MOST`` wrong ones are told that they are wrong, and a right one passes
+    only if fewer came before it. Right ones take nobody's place, however many there are. Right or wrong, the
+    same is asked of Redis: whoever has to wait cannot tell which it was, not even by how long it took.
+
     While Redis is away each worker counts for itself.
 
     Args:
@@ -35,47 +41,51 @@ class Attempts:
     def __init__(self, redis: Any, now: Callable[[], float] = time.monotonic) -> None:
         self._redis, self._now = redis, now
         self._own: dict[str, tuple[int, float]] = {}  # how many, and until when that matters
+        self._guard = threading.Lock()
 
     def wait_s(self, address: str) -> int:
-        """For so many seconds no password from there is looked at; 0: it is."""
-        party = _party(address)
-        count, until = self._own.get(party, (0, 0.0))
-        own_s = max(math.ceil(until - self._now()), 0)
-        if count >= MOST and own_s:
-            return own_s
-        try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                pipe.get(keys.attempts(party))
-                pipe.ttl(keys.attempts(party))
-                known, left_s = pipe.execute()
-        except RedisError as error:
-            log.warning("Redis is away: %s", type(error).__name__)
-            return 0
-        return max(int(left_s), 1) if int(known or 0) >= MOST else 0
+        """For so many seconds not even the right password from there is accepted; 0: it is."""
+        return self._count(address, 0)
 
-    def failed(self, address: str) -> None:
-        """One more wrong password has come from there."""
-        party, now = _party(address), self._now()
-        self._forget_old(now)
-        count, until = self._own.get(party, (0, 0.0))
-        self._own[party] = (count + 1, until) if until > now else (1, now + WITHIN_S)
-        try:
-            with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(keys.attempts(party), 0, ex=WITHIN_S, nx=True)
-                pipe.incr(keys.attempts(party))
-                pipe.execute()
-        except RedisError as error:
-            log.warning("Redis is away: %s", type(error).__name__)
+    def failed(self, address: str) -> int:
+        """One more wrong password has come from there; as ``wait_s``, 0: it is told that it is wrong."""
+        return self._count(address, 1)
 
     def forgive(self, address: str) -> None:
-        """The right one came after all."""
+        """The right one came after all, and was accepted."""
         party = _party(address)
-        if self._own.pop(party, None) is None:
+        with self._guard:
+            count, _ = self._own.pop(party, (0, 0.0))
+        if not count:
             return  # what others count is soon over; to ask here each time would cost more than it is worth
         try:
             self._redis.delete(keys.attempts(party))
         except RedisError as error:
             log.warning("Redis is away: %s", type(error).__name__)
+
+    def _count(self, address: str, wrong: int) -> int:
+        party = _party(address)
+        count, left_s = self._count_here(party, wrong)
+        try:
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.set(keys.attempts(party), 0, ex=WITHIN_S, nx=True)
+                pipe.incrby(keys.attempts(party), wrong)
+                pipe.ttl(keys.attempts(party))
+                _, count, left_s = pipe.execute()
+        except RedisError as error:
+            log.warning("Redis is away: %s", type(error).__name__)
+        return max(math.ceil(left_s), 1) if count - wrong >= MOST else 0
+
+    def _count_here(self, party: str, wrong: int) -> tuple[int, float]:
+        """How many this worker knows of, and for how many seconds more that matters."""
+        with self._guard:
+            now = self._now()
+            self._forget_old(now)
+            count, until = self._own.get(party, (0, 0.0))
+            if until <= now:
+                count, until = 0, now + WITHIN_S
+            self._own[party] = (count + wrong, until)
+            return count + wrong, until - now
 
     def _forget_old(self, now: float) -> None:
         if len(self._own) >= ADDRESSES_KEPT:
