@@ -20,6 +20,7 @@ from flaskapp.config import INSTANCE, PROJECT, Settings, load_settings
 from flaskapp.engine_settings import EngineSettings
 from flaskapp.phone.audio import read_wav
 from flaskapp.phone.errors import AudioError, ConfigurationError
+from flaskapp.store import audio_parts
 
 HOST = "127.0.0.1"
 SPEECH_READY = r"^localai listening on (http://\S+)"
@@ -51,7 +52,8 @@ def run() -> int:
             f" or use another, as in PORT={settings.port + 1} make run"
         )
     with _running(settings, wanted, INSTANCE / "logs", show=True) as (app, _):
-        print(_what_next(settings, keeps="RECORD_CALLS" in wanted), flush=True)
+        keeps = settings.record_calls or "RECORD_CALLS" in wanted
+        print(_what_next(settings, keeps), flush=True)
         while app.is_running():
             time.sleep(0.2)
         raise app.failure("ended by itself")
@@ -234,9 +236,19 @@ def _what_next(settings: Settings, keeps: bool) -> str:
         f"  the same, by Exotel   .venv/bin/flask phone dial {base} --carrier exotel --sample-rate 16000",
     ]
     if keeps:
-        lines += [f"Calls are kept with their sound in {settings.audio_dir} (RECORD_CALLS=0: without)."]
+        lines += [_where_kept(settings.audio_dir)]
     lines += ["Requests from this machine need no password. Stop with Ctrl-C.", ""]
     return "\n".join(lines)
+
+
+def _where_kept(folder: str) -> str:
+    """Whether they can be, tried out."""
+    try:
+        audio_parts.try_out(Path(folder))
+    except OSError as error:
+        why = error.strerror or error
+        return f"Calls are kept without their sound, for AUDIO_DIR={folder} takes none ({why}): name another."
+    return f"Calls are kept with their sound in {folder} (RECORD_CALLS=0: without)."
 
 
 def _is_healthy(port: int) -> bool:

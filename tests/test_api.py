@@ -291,7 +291,7 @@ def test_sound_that_nobody_kept_is_not_there_and_the_answer_says_why(client, his
     open_calls(history, 1)
     answer = client.get("/api/calls/CA000/audio.wav")
     assert answer.status_code == 404
-    assert "RECORD_CALLS" in answer.get_json()["detail"]
+    assert "RECORD_CALLS was not on, AUDIO_DIR took nothing" in answer.get_json()["detail"]
 
 
 def test_sound_that_our_keys_do_not_open_is_a_problem_that_says_what_to_do(app, client, sound, tmp_path):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from flaskapp.config import load_settings
-from flaskapp.local import trial_of
+from flaskapp.local import _what_next, trial_of
 from tests import servers
 from tests.conftest import environment_of
 
@@ -123,6 +123,20 @@ def test_whoever_has_an_account_or_names_an_address_keeps_them(configured, is_tr
 def test_the_sound_of_a_trial_is_kept_and_of_people_who_call_only_if_somebody_says_so(configured, is_kept):
     settings = load_settings({"SECRET_KEY": "tests", **configured}, env_file=None)
     assert ("RECORD_CALLS" in trial_of(settings)) == is_kept
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("audio", "Calls are kept with their sound in {}"),
+        ("taken/audio", "Calls are kept without their sound, for AUDIO_DIR={} takes none (Not a directory)"),
+    ],
+)
+def test_the_sound_of_calls_is_promised_only_where_it_can_be_kept(tmp_path, folder, said):
+    (tmp_path / "taken").touch()
+    path = str(tmp_path / folder)
+    text = _what_next(load_settings({"SECRET_KEY": "tests", "AUDIO_DIR": path}, env_file=None), keeps=True)
+    assert said.format(path) in text
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -23,7 +23,10 @@ ROWS_AT_ONCE = 50
 CHUNK_BYTES = 64 << 10
 TOOL_CALLED, TOOL_ANSWERED = "tool_called", "tool_answered"
 NO_SUCH_CALL = "No such call."
-NO_AUDIO = "No sound is kept of this call: RECORD_CALLS was not on, or it has been deleted since."
+NO_AUDIO = (
+    "No sound of this call is here: RECORD_CALLS was not on, AUDIO_DIR took nothing (`flask phone doctor`"
+    " says why), or it has been deleted since."
+)
 
 
 def history() -> History:

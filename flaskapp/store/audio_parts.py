@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -89,6 +90,20 @@ def _bound(head: bytes, call_sid: str) -> bytes:
 
 
 # ---------------------------------------------------------------------- the disk
+
+
+def try_out(folder: Path) -> None:
+    """Make a file where calls would be kept, and leave nothing of it.
+
+    Folders that are not there the first call makes: then the nearest one that is there must take a file.
+
+    Raises:
+        OSError: no call can be kept there.
+    """
+    way = (folder.absolute(), *folder.absolute().parents)
+    nearest = next(each for each in way if each.is_symlink() or each.exists())
+    with tempfile.TemporaryFile(dir=nearest, buffering=0) as file:
+        file.write(b"\0")
 
 
 def append_all(folder: Path, written: Sequence[tuple[str, str, bytes]]) -> dict[int, OSError]:

@@ -51,6 +51,11 @@ def is_file(url: str) -> bool:
     return address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:")
 
 
+def file_of(url: str, instance: Path) -> Path | None:
+    """The SQLite file that is meant, whether or not it is there; None: the database is no file."""
+    return instance / str(make_url(url).database) if is_file(url) else None
+
+
 def in_short(error: Exception) -> str:
     """An error as a log may tell it: a database's words may be a caller's, so of its errors only the kind."""
     kind = type(error).__name__
@@ -59,15 +64,21 @@ def in_short(error: Exception) -> str:
 
 def make_room(url: str, instance: Path) -> None:
     """The folder that an SQLite file lies in."""
-    if is_file(url):
-        (instance / str(make_url(url).database)).parent.mkdir(parents=True, exist_ok=True)
+    if file := file_of(url, instance):
+        file.parent.mkdir(parents=True, exist_ok=True)
 
 
-def prepare(engine: Engine) -> None:
-    """SQLite with readers beside its one writer, foreign keys, and transactions that SQLAlchemy begins."""
+def prepare(engine: Engine, changes: bool = True) -> None:
+    """SQLite with readers beside its one writer, foreign keys, and transactions that SQLAlchemy begins.
+
+    Args:
+        changes: else its file stays as it is, though readers may then have to wait for the writer.
+    """
     if engine.dialect.name != "sqlite":
         return
     event.listen(engine, "connect", _open_sqlite)
+    if changes:
+        event.listen(engine, "connect", _have_a_log)
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "do_execute", _long_aside)
 
@@ -90,10 +101,14 @@ def _open_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _have_a_log(connection: Any, _record: Any) -> None:
+    """The file remembers it."""
+    connection.execute("PRAGMA journal_mode = WAL").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

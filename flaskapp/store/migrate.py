@@ -70,14 +70,19 @@ def _is_behind(url: str) -> bool:
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Engine]:
-    """A database, with as little of the app as possible: the server's start waits for it."""
-    database.make_room(url, INSTANCE)
+def opened(url: str, changes: bool = True) -> Iterator[Engine]:
+    """A database, with as little of the app as possible: the server's start waits for it.
+
+    Args:
+        changes: else no folder is made for an SQLite file, and one that is there stays as it is.
+    """
+    if changes:
+        database.make_room(url, INSTANCE)
     address = make_url(url)
-    if database.is_file(url):
-        address = address.set(database=str(INSTANCE / str(address.database)))
+    if file := database.file_of(url, INSTANCE):
+        address = address.set(database=str(file))
     engine = create_engine(address, **database.engine_options(url))
-    database.prepare(engine)
+    database.prepare(engine, changes)
     try:
         yield engine
     finally:

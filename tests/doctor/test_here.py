@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sqlite3
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
 from redis import Redis
 
-from flaskapp.config import examined
+from flaskapp.config import Settings, examined
 from flaskapp.phone import doctor
 from flaskapp.simulator.background import BackgroundNetwork
 from flaskapp.simulator.twilio.account import Account, PhoneNumber
@@ -105,8 +107,30 @@ def test_a_shared_redis_without_a_background_worker_is_told(redis_server):
     assert told(found)[::2] == ("warning", ".venv/bin/python -m flaskapp.worker")
 
 
+def test_a_database_file_that_is_not_there_is_told_each_time_and_not_made(tmp_path):
+    path = tmp_path / "mistyped" / "calls.sqlite3"
+    settings = of(DATABASE_URL=f"sqlite:///{path}")
+    first, second = (doctor.checks(settings, only=("database", "migrations")) for _ in range(2))
+    assert first == second
+    assert told(first[0])[:2] == ("failure", f"There is no {path}")
+    assert first[0].command.endswith("flask db upgrade")
+    assert told(first[1])[:2] == ("warning", "not checked: the database's file is not there")
+    assert not path.parent.exists()
+
+
+def test_a_database_file_of_somebody_else_stays_as_it_is(tmp_path):
+    path = tmp_path / "others.sqlite3"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE theirs (id)")
+    before = path.read_bytes()
+    doctor.checks(of(DATABASE_URL=f"sqlite:///{path}"), only=("database", "migrations"))
+    assert path.read_bytes() == before
+
+
 def test_a_database_without_tables_is_told_how_to_get_them(tmp_path):
-    settings = of(DATABASE_URL=f"sqlite:///{tmp_path / 'new.sqlite3'}")
+    path = tmp_path / "new.sqlite3"
+    path.touch()
+    settings = of(DATABASE_URL=f"sqlite:///{path}")
     assert told(only("migrations", settings))[::2] == (
         "failure",
         ".venv/bin/python -m flaskapp.store.migrate",
@@ -144,6 +168,66 @@ def test_a_read_only_database_is_told(postgres_database):
     found = only("database", settings)
     assert found.status == "failure"
     assert "cannot be written to" in found.cause
+
+
+# ------------------------------------------------------------------------ disk
+
+
+@pytest.fixture
+def room(monkeypatch) -> dict[Path, int]:
+    """Bytes that are free, by folder, as the doctor is told; elsewhere there is plenty."""
+    free: dict[Path, int] = {}
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=free.get(path, 1 << 40)))
+    return free
+
+
+def kept_in(tmp_path: Path, **values: str) -> Settings:
+    """Database and sound in folders of their own."""
+    for name in ("database", "sound"):
+        (tmp_path / name).mkdir()
+    address = f"sqlite:///{tmp_path / 'database' / 'calls.sqlite3'}"
+    return of(**{"DATABASE_URL": address, "AUDIO_DIR": str(tmp_path / "sound"), **values})
+
+
+@pytest.mark.parametrize(
+    ("full", "records", "status"),
+    [
+        ("database", "0", "failure"),
+        ("database", "1", "failure"),
+        ("sound", "1", "failure"),
+        ("sound", "0", "ok"),
+    ],
+)
+def test_room_is_measured_wherever_something_is_kept(tmp_path, room, full, records, status):
+    room[tmp_path / full] = 1 << 20
+    found = only("disk", kept_in(tmp_path, RECORD_CALLS=records))
+    assert found.status == status
+    assert (f"0.0 GiB free in {tmp_path / full}" in found.cause) == (status == "failure")
+
+
+def test_a_folder_that_is_still_to_be_made_is_measured_where_it_will_be(tmp_path, room):
+    room[tmp_path] = 500 << 20
+    found = only("disk", of(DATABASE_URL="postgres://x/y", RECORD_CALLS="1", AUDIO_DIR=str(tmp_path / "a/b")))
+    assert told(found) == ("warning", f"0.5 GiB free in {tmp_path}", "flask phone purge")
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_nothing_is_kept_no_room_is_needed():
+    found = only("disk", of(DATABASE_URL="postgres://x/y"))
+    assert told(found)[:2] == ("ok", "Nothing of calls is kept on this machine's disk")
+
+
+def test_a_folder_that_takes_no_sound_is_told_where_sound_is_kept(tmp_path):
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    folder = in_the_way / "audio"
+    found = only("disk", of(RECORD_CALLS="1", AUDIO_DIR=str(folder)))
+    assert found.status == "failure"
+    assert f"AUDIO_DIR={folder}: Not a directory" in found.cause
+    assert found.command.startswith("AUDIO_DIR=")
+    assert found.page == "docs/doctor.md#disk"
+    assert str(folder) not in only("disk", of(AUDIO_DIR=str(folder))).cause
 
 
 # ------------------------------------------------------------------------ agent and tools

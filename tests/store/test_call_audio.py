@@ -10,7 +10,7 @@ import pytest
 
 from flaskapp.phone.audio import mulaw_to_pcm16, pcm16_to_mulaw
 from flaskapp.phone.errors import SealError
-from flaskapp.store.audio_parts import AGENT, CALLER, Piece, split
+from flaskapp.store.audio_parts import AGENT, CALLER, Piece, split, try_out
 from flaskapp.store.call_audio import CallAudio
 from flaskapp.store.sealing import Seal, new_key, seal_of
 
@@ -180,6 +180,21 @@ def test_a_record_that_was_put_into_another_call_is_refused(sealed):
     (sealed.folder / "CA2" / part.name).write_bytes(part.read_bytes())
     with pytest.raises(SealError):
         sealed.open("CA2")
+
+
+def test_a_folder_is_tried_out_without_a_trace(tmp_path):
+    (tmp_path / "there").mkdir()
+    for name in ("there", "not/yet/there"):
+        try_out(tmp_path / name)
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")] == ["there"]
+
+
+@pytest.mark.parametrize("name", ["file", "file/audio", "nowhere", "nowhere/audio"])
+def test_a_folder_that_can_hold_no_call_is_found_out(tmp_path, name):
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    with pytest.raises(OSError, match=r"Not a directory|No such file"):
+        try_out(tmp_path / name)
 
 
 def test_a_disk_that_takes_nothing_is_asked_again(kept):

@@ -13,12 +13,17 @@ from flaskapp import parts
 from flaskapp.config import INSTANCE, PROJECT
 from flaskapp.phone.checks.finding import Case, Finding, failure, ok, unknown, warning
 from flaskapp.phone.errors import ConfigurationError
+from flaskapp.store import audio_parts
+from flaskapp.store.aside import at_the_disk
+from flaskapp.store.database import file_of
 
 REQUIREMENTS = PROJECT / "requirements.txt"
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==([^ ;]+)(?: ; (.+?))?(?: \\)?$")
 INSTALL = ".venv/bin/python -m pip install --only-binary :all: -r requirements.txt"
 SHORTEST_SECRET = 16
+PURGE = "flask phone purge"
 LITTLE_BYTES, HARDLY_ANY_BYTES = 1 << 30, 100 << 20
+ANOTHER_FOLDER = "AUDIO_DIR=... (a folder that the server may write to), or RECORD_CALLS=0, in .env"
 RANDOM = 'python3 -c "import secrets; print(secrets.token_hex(32))"'
 
 
@@ -89,14 +94,34 @@ def tools(case: Case) -> Finding:
     return ok(", ".join(names) or "none")
 
 
-def disk(_: Case) -> Finding:
-    """Room for the database and for what is kept of calls."""
-    folder = INSTANCE if INSTANCE.is_dir() else PROJECT
-    free = shutil.disk_usage(folder).free
-    said, command = f"{free / (1 << 30):.1f} GiB free in {folder}", "flask phone purge"
-    if free < HARDLY_ANY_BYTES:
-        return failure(f"{said}: calls can hardly be kept", command)
-    return warning(said, command) if free < LITTLE_BYTES else ok(said)
+def disk(case: Case) -> Finding:
+    """Room for the database and for what is kept of calls, and a folder that takes their sound."""
+    sound = Path(case.settings.audio_dir) if case.settings.record_calls else None
+    try:
+        if sound:
+            at_the_disk(audio_parts.try_out, sound)
+    except OSError as error:
+        why = error.strerror or error
+        return failure(f"The sound of calls cannot be kept in AUDIO_DIR={sound}: {why}", ANOTHER_FOLDER)
+    database = file_of(case.settings.database_url, INSTANCE)
+    used = [each for each in (database and database.parent, sound) if each]
+    return _room_in(used) if used else ok("Nothing of calls is kept on this machine's disk")
+
+
+def _room_in(folders: list[Path]) -> Finding:
+    """What is free in each; the fullest says how it is."""
+    free = dict(at_the_disk(_free, each) for each in folders)
+    said = ", ".join(f"{size / (1 << 30):.1f} GiB free in {each}" for each, size in free.items())
+    if min(free.values()) < HARDLY_ANY_BYTES:
+        return failure(f"{said}: calls can hardly be kept", PURGE)
+    return warning(said, PURGE) if min(free.values()) < LITTLE_BYTES else ok(said)
+
+
+def _free(folder: Path) -> tuple[Path, int]:
+    """The folder, or the nearest above it where it is not made yet; and the bytes that are free there."""
+    whole = folder.absolute()
+    there = next(each for each in (whole, *whole.parents) if each.exists())
+    return there, shutil.disk_usage(there).free
 
 
 def secrets(case: Case) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from flaskapp.config import INSTANCE
 from flaskapp.phone.checks.finding import Case, Finding, failure, ok, unknown, warning
 from flaskapp.store import database as opening
 from flaskapp.store import jobs
@@ -21,6 +23,7 @@ from flaskapp.store.migrations import is_behind
 ANSWERS_WITHIN_S = 3.0
 OLDEST_REDIS = 5  # of which RQ knows how to speak
 MIGRATE = ".venv/bin/python -m flaskapp.store.migrate"
+MAKE = "Correct DATABASE_URL, or make the file: .venv/bin/flask db upgrade"
 OUT_OF_THE_WAY = "docs/troubleshooting.md#ready-says-503"
 
 
@@ -100,7 +103,9 @@ def database(case: Case) -> Finding:
     """Reachable, and can be written to."""
     where = _place(case.settings.database_url)
     try:
-        with opened(case.settings.database_url) as engine:
+        if missing := _missing(case.settings.database_url):
+            return failure(f"There is no {missing}", MAKE)
+        with opened(case.settings.database_url, changes=False) as engine:
             if is_behind(engine):  # told by another check; nothing is there that could be written to
                 return ok(f"{where} answers")
             with opening.writing(engine) as connection:
@@ -126,12 +131,20 @@ def _ill(where: str, error: Exception) -> Finding:
 def migrations(case: Case) -> Finding:
     """The tables are those of this version."""
     try:
-        with opened(case.settings.database_url) as engine:
+        if _missing(case.settings.database_url):
+            return unknown("the database's file is not there")
+        with opened(case.settings.database_url, changes=False) as engine:
             if is_behind(engine):
                 return failure("The database is empty, or older than the app", MIGRATE, OUT_OF_THE_WAY)
     except (SQLAlchemyError, OSError):
         return unknown("the database does not answer")
     return ok("the newest")
+
+
+def _missing(url: str) -> Path | None:
+    """The SQLite file that is not there; opening it would make it, wherever a slip of the pen has it."""
+    file = opening.file_of(url, INSTANCE)
+    return file if file is not None and not file.exists() else None
 
 
 def _place(url: str) -> str:
