@@ -37,6 +37,7 @@ OPENAI = "OpenAI, or any server that speaks its Realtime API"
 OPENAI_URL = "https://api.openai.com/v1"
 CHAT_MODEL = "gpt-6-luna"  # OpenAI's own; of an Azure resource nobody knows what is deployed there
 LOCAL_MODEL = "local-stand-in"
+MOST_DAYS = 36_500  # no call is older
 #: Others know these, too, or they are replaced while calls go on: nothing is derived from them.
 SHARED = ("call_webhook_secret", "exotel_api_token", "data_key")
 
@@ -129,7 +130,11 @@ class Settings(BaseSettings):
         "Calls", "Encrypts that sound: Fernet keys, the newest first, with commas (`flask phone data-key`)"
     )
     retention_days: int = setting(
-        "Calls", "So long calls are kept, sound and words; 0: until `flask phone purge`", 0, ge=0, le=36_500
+        "Calls",
+        "So long calls are kept, sound and words; 0: until `flask phone purge`",
+        0,
+        ge=0,
+        le=MOST_DAYS,
     )
     redact_digits: bool = setting(
         "Calls", "1: numbers that are spoken or typed are masked in transcripts", False

@@ -287,6 +287,14 @@ def test_a_part_that_there_is_not_is_a_problem(client, sound):
     assert (answer.status_code, answer.content_type) == (416, "application/problem+json")
 
 
+@pytest.mark.parametrize(
+    "asked", ["lines=1-2", "lines=9999999-", "bytes=a-b", "bytes=9-5", "bytes=0-0,5-9", "bytes=-9999999"]
+)
+def test_what_no_player_asks_for_is_ignored(client, sound, asked):
+    answer = client.get("/api/calls/CA1/audio.wav", headers={"Range": asked})
+    assert (answer.status_code, answer.data, answer.headers["Accept-Ranges"]) == (200, sound, "bytes")
+
+
 def test_sound_that_nobody_kept_is_not_there_and_the_answer_says_why(client, history):
     open_calls(history, 1)
     answer = client.get("/api/calls/CA000/audio.wav")

@@ -88,6 +88,19 @@ def test_without_an_age_the_setting_counts(config, app, runner, calls):
     assert kept(app) == ["CAnew"]
 
 
+@pytest.mark.parametrize("days", ["36501", "1e7", "99999999999", "inf", "nan", "-1"])
+@pytest.mark.parametrize("more", [["--dry-run"], ["--yes"]])
+def test_an_age_that_no_call_has_is_refused(app, runner, calls, days, more):
+    refused = purge(runner, "--older-than", days, *more)
+    assert (refused.exit_code, len(kept(app))) == (2, 2)
+    assert "Invalid value for '--older-than'" in refused.output
+    assert "36500 at most" in purge(runner, "--help").output
+
+
+def test_the_highest_age_is_none_too_many(runner, calls):
+    assert purge(runner, "--older-than", "36500", "--dry-run").exit_code == 0
+
+
 def test_nothing_to_remove_is_no_failure_and_nobody_is_asked(runner, calls):
     done = purge(runner, "--older-than", "365")
     assert (done.exit_code, done.output) == (0, "Removed 0 calls, 0 rows, 0.0 MB of sound.\n")

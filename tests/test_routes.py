@@ -349,3 +349,14 @@ def test_an_existing_app_answers_calls_too(config, monkeypatch):
         app.test_client().get("/theirs")
     assert phone_blueprint.name in app.blueprints
     assert verbs(post(app.test_client(), "/phone/incoming-call-streaming"))[0].tag == "Connect"
+
+
+def test_a_call_whose_stream_never_comes_is_closed_when_its_ticket_is_none_any_more(app, client):
+    post(client, "/phone/incoming-call-streaming")
+    live, leftovers = app.extensions["live_store"], app.extensions["leftovers"]
+    (call_sid,) = (name.removeprefix("call:") for name in live.redis.keys("call:*"))
+    leftovers.abandoned(call_sid)
+    assert live.recall(call_sid)["state"] == "ringing"
+    live.now = lambda: time.time() + 301
+    leftovers.abandoned(call_sid)
+    assert (live.recall(call_sid)["state"], live.recall(call_sid)["reason"]) == ("ended", "caller_hung_up")

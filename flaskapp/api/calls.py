@@ -103,11 +103,27 @@ def audio_wav(path: shapes.CallNamed) -> Response:
     )
     answer.content_length = sound.size
     answer.set_etag(f"{path.call_sid}-{sound.size}")
-    answer.make_conditional(request.environ, accept_ranges=True, complete_length=sound.size)
+    answer.accept_ranges = "bytes"
+    answer.make_conditional(request.environ, _wants_part(sound.size), sound.size)
     return _named(answer, f"{path.call_sid}.wav", "inline")
 
 
 # ---------------------------------------------------------------------- what they have in common
+
+
+def _wants_part(size: int) -> bool:
+    """Whether one part of so many bytes is asked for, be it one that there is not.
+
+    Whatever else a ``Range`` may say is ignored (RFC 9110, 14.2): another unit, nonsense, several parts, and
+    an end of it that is longer than it is.
+    """
+    asked = request.range
+    return (
+        asked is not None
+        and asked.units == "bytes"
+        and len(asked.ranges) == 1
+        and asked.ranges[0][0] >= -size
+    )
 
 
 def _row(call_sid: str) -> dict[str, Any]:

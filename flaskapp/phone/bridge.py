@@ -23,7 +23,7 @@ from flaskapp.phone.call import Call
 from flaskapp.phone.carriers.base import Carrier
 from flaskapp.phone.deeds import Deeds
 from flaskapp.phone.engines.connection import Engine
-from flaskapp.phone.engines.leg import EngineLeg
+from flaskapp.phone.engines.leg import LOST, EngineLeg
 from flaskapp.phone.engines.realtime import RealtimeSession, SessionSpec
 from flaskapp.phone.errands import Errands
 from flaskapp.phone.errors import LegClosed, TicketError
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 ENGINE_GONE_WITHIN_S = 2.0
 OVER_WITHIN_S = 5.0
 WIRES_EVERY_S = 1.0
+#: Why a connection is gone that we closed, as raw events have it.
+BY_US = "closed_by_us"
 CROWDED = 500  # reads that wait for the owner of a call
 
 
@@ -227,7 +229,9 @@ class Bridge(Deeds):
             if type(event) is ev.EngineOpened:
                 self._tap.took(ENGINE, connection("opened"), now)
             elif type(event) is ev.EngineClosed:
-                closed = connection("closed", reason=event.reason, code=event.code, status=event.status)
+                # The call does not care who closed it, but whoever reads this looks for a fault.
+                reason = BY_US if leg.is_given_up and event.reason == LOST else event.reason
+                closed = connection("closed", reason=reason, code=event.code, status=event.status)
                 self._tap.took(ENGINE, closed, now)
         self._handle(events, now, leg)
         self._fast.out_s = self._clock() - now

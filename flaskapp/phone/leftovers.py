@@ -19,6 +19,7 @@ from flaskapp.store.history import CallChanged, Entry, RecordingChanged
 from flaskapp.store.jobs import Jobs
 from flaskapp.store.live import LiveStore
 from flaskapp.store.turns import Turn, TurnBook
+from flaskapp.tickets import TICKET_LASTS_S
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ UNDER_WAY = ("live", "moving", "transferring")
 BROKE = "carrier_lost"
 #: How a call ends that others go on with: a person, or whatever its flow has for it.
 TRANSFERRED, HANDED_OVER = "transferred", "handed_over"
+HUNG_UP = "caller_hung_up"
 TWILIO = "twilio"
 
 
@@ -120,6 +122,10 @@ class Leftovers:
         self._jobs.submit("turn", turn.call_sid, turn.key)
         return turn.key
 
+    def _waits_in_vain(self, known: Mapping[str, str]) -> bool:
+        """Whether no stream can come any more: its ticket opens none."""
+        return _never_came(known) and self._live.now() - float(known["joined_at"]) >= TICKET_LASTS_S
+
     def came_late(self, call_sid: str) -> None:
         """Redis was away when the call's stream ended, and has its audio now."""
         known = self._live.recall(call_sid)
@@ -152,7 +158,7 @@ class Leftovers:
             self._note(CallChanged(call_sid, {"status": closing_status(known)}))
             self._live.forget_soon(call_sid)
             self.over(call_sid)
-        if known.get("state") not in UNDER_WAY:
+        if known.get("state") not in UNDER_WAY and not self._waits_in_vain(known):
             return
         log.warning("Nobody took a call up: %s", why, extra={"call_sid": call_sid})
         write_down(call_sid, self._live, self._note)
@@ -163,6 +169,11 @@ class Leftovers:
         self._live.remember(call_sid, state="ended", reason=reason, needs_fallback="1")
         self._live.forget_soon(call_sid)
         self.over(call_sid)
+
+
+def _never_came(known: Mapping[str, str]) -> bool:
+    """Whether a stream was asked for that is not there; its carrier may send no word of the call's end."""
+    return (known.get("state"), known.get("path")) == ("ringing", "live") and "joined_at" in known
 
 
 def is_left_to_its_flow(known: Mapping[str, str]) -> bool:
@@ -185,15 +196,17 @@ def _reason(known: Mapping[str, str]) -> str:
     state, is_asked = known.get("state"), _carrier(known) == TWILIO
     if state == "moving" and known.get("reason") == BROKE:
         return BROKE
+    if _never_came(known):
+        return HUNG_UP
     if state == "transferring" and not is_asked:  # its flow has had it dialled, for all we know
         return TRANSFERRED
-    return "worker_lost" if is_asked or "leg" in known else "caller_hung_up"  # before his stream came about
+    return "worker_lost" if is_asked or "leg" in known else HUNG_UP  # before his stream came about
 
 
 def _ending(known: dict[str, str], reason: str, usage: dict[str, float]) -> dict[str, Any]:
     """What the history is told."""
     told: dict[str, Any] = {"ended_reason": reason, "ended_at": datetime.now(UTC)}
-    if _carrier(known) != TWILIO:
+    if _carrier(known) != TWILIO or _never_came(known):
         told["status"] = closing_status(known)
     if usage:
         told["usage"] = usage

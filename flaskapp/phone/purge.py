@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +13,8 @@ from flask import current_app
 from flask.cli import with_appcontext
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
+
+from flaskapp.config import MOST_DAYS
 
 if TYPE_CHECKING:
     from flaskapp.store.removal import Removal
@@ -34,12 +37,20 @@ class Tally:
     kept: list[dict[str, str]] = field(default_factory=list)
 
 
+def _is_number(context: click.Context, parameter: click.Parameter, days: float | None) -> float | None:
+    """Refuse what no range does: a ``nan`` is neither too small nor too large."""
+    if days is not None and math.isnan(days):
+        raise click.BadParameter("nan is no number of days.")
+    return days
+
+
 @click.command("purge", short_help="Remove calls for good: sound, words, rows.")
 @click.option(
     "--older-than",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(0, MOST_DAYS),
+    callback=_is_number,
     metavar="DAYS",
-    help="Calls that ended before then [default: RETENTION_DAYS].",
+    help=f"Calls that ended before then, {MOST_DAYS} at most [default: RETENTION_DAYS].",
 )
 @click.option("--call", "call_sid", metavar="SID", help="This call and no other.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed; remove nothing.")

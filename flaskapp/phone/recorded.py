@@ -74,6 +74,7 @@ def perform(call_sid: str, step: Step, ticket: str | None = None) -> Response:
         ticket = _ticket(call_sid, ticket)
         step, told = _with_consent(call_sid, step)
         fresh = {"path": "live", "state": "ringing", "needs_fallback": "0", "pending_turn": ""}
+        fresh["joined_at"] = repr(live.now())
         live.count(call_sid, "streams", beside={"origin": origin(), "ticket": ticket, **fresh, **told})
         return document(call_sid, step, ticket)
     elif step.then is Then.DIAL:

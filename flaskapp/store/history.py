@@ -151,6 +151,12 @@ class History:
         )
         return [row["call_sid"] for row in self._rows(query)]
 
+    def ringing(self, since: datetime, until: datetime, limit: int = 200) -> list[str]:
+        """Calls that began in that time, of whose end nobody has said anything, nor their carrier of more."""
+        is_open = Call.started_at.between(since, until), Call.status == "ringing", Call.ended_at.is_(None)
+        query = select(Call.call_sid).where(*is_open).order_by(Call.id).limit(limit)
+        return [row["call_sid"] for row in self._rows(query)]
+
     def old(self, before: datetime, after_id: int = 0, limit: int = 100) -> list[tuple[int, str]]:
         """Calls that ended before a moment, the oldest first: each row's id and the call's.
 

@@ -65,8 +65,8 @@ class Sweeper:
     """Finds what is left undone and has it done.
 
     Args:
-        on_abandoned: told of a call that was live when its worker was last heard of; it may be
-            told twice.
+        on_abandoned: told of a call that was live when its worker was last heard of, or rings for a
+            minute and more; it may be told twice.
         on_over: told of a call that is over, where nobody else has said so.
         removes_old: calls are kept for so long only: once an hour those that are older are looked for.
     """
@@ -172,6 +172,10 @@ class Sweeper:
         least, most = UNTOLD_FOR_S
         for call_sid in self._history.untold(_utc(now - most), _utc(now - least)):
             self._on_over(call_sid)
+        for call_sid in self._history.ringing(_utc(now - most), _utc(now - least)):
+            # Redis itself is asked: of a call that another worker has, our own memory may be old.
+            if self._live.redis.hget(keys.call(call_sid), "state") == "ringing":
+                self._on_abandoned(call_sid)  # who knows how long a stream may take
         for row in self._history.open_recordings(_utc(now), TURNS_AT_ONCE):
             call_sid, key = row["call_sid"], row["recording_sid"]
             if now - row["created_at"].timestamp() < SETTLED_AFTER_S or self._book.find(call_sid, key):

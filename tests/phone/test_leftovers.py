@@ -94,6 +94,16 @@ def test_a_call_that_waits_for_nobody_is_left_alone(desk, state):
     assert (desk.noted, desk.submitted, desk.over) == ([], [], [])
 
 
+@pytest.mark.parametrize(("waits_s", "endings"), [(290, []), (301, [("caller_hung_up", "failed")])])
+def test_a_stream_that_never_comes_is_waited_for_as_long_as_its_ticket_is_good(desk, waits_s, endings):
+    desk.live.remember("CA1", state="ringing", path="live", joined_at=repr(desk.live.now() - waits_s))
+    desk.leftovers.abandoned("CA1")
+    assert [(ending["ended_reason"], ending["status"]) for ending in desk.endings()] == endings
+    assert desk.over == ["CA1"] * len(endings)
+    desk.leftovers.abandoned("CA1")
+    assert len(desk.endings()) == len(endings), "once"
+
+
 def test_a_stream_that_broke_and_was_never_followed_keeps_its_own_reason(desk):
     desk.broke_off("moving", reason="carrier_lost")
     desk.leftovers.abandoned("CA1")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from flaskapp.phone import events as ev
 from flaskapp.phone.listener import Listener
 from flaskapp.phone.tap import MOST
 from tests.phone import lanes, sayings
@@ -86,6 +87,18 @@ def test_a_tap_is_not_even_asked_about_audio(lane):
         lane.bridge._fast.close()  # somebody is at work: audio takes the long way
     lane.works_off()
     assert asked == []
+
+
+@pytest.mark.parametrize(("is_given_up", "why"), [(True, "closed_by_us"), (False, "engine_lost")])
+def test_a_connection_that_we_closed_bears_no_faults_name(lane, is_given_up, why):
+    lane.goes_live(sayings.START)
+    (leg,) = lane.bridge._legs
+    if is_given_up:
+        leg.close()
+    lane.bridge._tap = Asked(asked := [])
+    lane.bridge._from_engine([ev.EngineClosed("engine_lost", 1000)], lane.now, leg)
+    told = [json.loads(message) for message in asked if b"(closed)" in message]
+    assert [(each["code"], each["reason"]) for each in told] == [(1000, why)]
 
 
 def test_what_is_no_event_of_ours_is_told_too(lane):

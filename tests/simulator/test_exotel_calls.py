@@ -138,9 +138,10 @@ async def test_where_nothing_listens_the_report_says_so():
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     async with exotel_stage() as on:
-        report = await on.call(url=url, flow=Flow(voicebots=1), seconds=2)
+        more = {"public_url": "https://phone.example", "flow": Flow(voicebots=1), "seconds": 2}
+        report = await on.call(url=url, **more)
         assert report.failed
-        assert "cannot connect" in report.reason
+        assert f"cannot connect to {url.replace('http', 'ws')}" in report.reason
 
 
 async def test_a_mark_comes_back_after_play_and_a_clear_lets_the_chunk_end_that_has_begun():

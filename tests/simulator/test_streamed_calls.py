@@ -9,11 +9,14 @@ import socket
 import struct
 from itertools import pairwise
 
+import aiohttp
 import pytest
 
 from flaskapp.simulator import sounds
 from flaskapp.simulator.person import Script, Utterance
 from flaskapp.simulator.report import CallReport
+from flaskapp.simulator.route import Route
+from flaskapp.simulator.twilio.handshake import HandshakeFailed, open_socket
 from tests.simulator.stage import HELLO, SILENT, Stage, speaks, stage
 from tests.simulator.stub_bridge import Leg, conversation, hanging_up
 
@@ -201,6 +204,22 @@ async def test_the_public_url_is_signed_while_sockets_go_to_the_machine():
         assert all(hook.signed for hook in on.bridge.hooks)
         assert on.bridge.hooks[0].headers["Host"] == "phone.example.com"
         assert on.bridge.handshakes == [True]
+
+
+async def test_where_nothing_listens_the_address_that_was_dialled_is_named():
+    public = "https://phone.example.com"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    async with stage() as on:
+        report = await on.call(url=f"http://{place}/in", public_url=public)
+        assert codes(report) == [11205]
+        assert f"cannot connect to http://{place}/in: " in report.reason
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(HandshakeFailed, match=f"cannot connect to ws://{place}/media: "):
+            await open_socket(
+                session, Route(public, f"http://{place}"), "wss://phone.example.com/media", None, 5
+            )
 
 
 async def test_an_unencrypted_stream_is_refused_when_the_public_origin_is_encrypted():

@@ -257,6 +257,18 @@ def test_a_call_that_redis_forgot_is_over_when_its_carrier_says_so(house):
     assert house.over == ["CA1"]
 
 
+@pytest.mark.parametrize(("state", "is_told"), [("ringing", True), ("live", False), ("", False)])
+def test_a_call_that_rings_on_is_asked_about_though_no_worker_ever_followed_it(house, state, is_told):
+    opened = CallOpened("CA1", "twilio", "+1", "+2", "live", datetime.fromtimestamp(house.now, UTC))
+    house.history.write([opened])
+    house.live.remember("CA1", state=state)
+    house.after(150)
+    assert house.abandoned == ["CA1"] * is_told
+    house.history.write([CallChanged("CA1", {"ended_at": datetime.fromtimestamp(house.now, UTC)})])
+    house.after(60)
+    assert house.abandoned == ["CA1"] * is_told
+
+
 @pytest.mark.parametrize("ago_s", [10, 3 * 3600])
 def test_a_call_that_has_just_ended_or_did_long_ago_is_no_forgotten_one(house, ago_s):
     began = datetime.fromtimestamp(house.now - ago_s, UTC)

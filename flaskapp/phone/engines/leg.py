@@ -26,6 +26,9 @@ from flaskapp.phone.wire import Wire
 
 log = logging.getLogger(__name__)
 
+#: How a connection is reported that stood, and is gone: whether it broke off or we closed it.
+LOST = "engine_lost"
+
 Report = Callable[[Sequence[ev.Event], float, "EngineLeg"], None]
 
 
@@ -176,7 +179,7 @@ class EngineLeg:
         elif isinstance(error, EngineUnreachable):
             lost = ev.EngineClosed("engine_unreachable")
         elif isinstance(error, LegClosed):
-            lost = ev.EngineClosed("engine_lost", error.code)
+            lost = ev.EngineClosed(LOST, error.code)
         else:
             lost = ev.EngineClosed("engine_fault")
             log.error("The engine leg failed", exc_info=error, extra={"call_sid": self._call_sid})

@@ -97,11 +97,11 @@ class Opening:
                     max_msg_size=MOST_BYTES,
                 )
         except TimeoutError as error:
-            raise HandshakeFailed(f"{to.url} did not open within {self.timeout_s:.0f} s", to.url) from error
+            raise HandshakeFailed(f"{dialled} did not open within {self.timeout_s:.0f} s", to.url) from error
         except aiohttp.WSServerHandshakeError as error:
             raise HandshakeFailed(f"{to.url} answered {error.status} instead of 101", to.url) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise HandshakeFailed(f"cannot connect to {to.url}: {_cause(error)}", to.url) from error
+            raise HandshakeFailed(f"cannot connect to {dialled}: {_cause(error)}", to.url) from error
         assert isinstance(socket, Socket)  # noqa: S101 - the session was made with this class
         return socket
 

@@ -48,11 +48,11 @@ async def open_socket(
                 URL(dialled, encoded=True), headers=headers, autoping=False, max_msg_size=MOST_BYTES
             )
     except TimeoutError as error:
-        raise HandshakeFailed(TIMED_OUT, f"{url} did not open within {timeout_s:.0f} s") from error
+        raise HandshakeFailed(TIMED_OUT, f"{dialled} did not open within {timeout_s:.0f} s") from error
     except aiohttp.WSServerHandshakeError as error:
         raise HandshakeFailed(NOT_101, f"{url} answered {error.status} instead of 101") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise HandshakeFailed(REFUSED, f"cannot connect to {url}: {error}") from error
+        raise HandshakeFailed(REFUSED, f"cannot connect to {dialled}: {error}") from error
     assert isinstance(socket, Socket)  # noqa: S101 - the session was made with this class
     return socket
 

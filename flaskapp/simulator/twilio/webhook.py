@@ -73,7 +73,8 @@ class Webhooks:
                     method = method if status in (307, 308) else "GET"
                     parameters = parameters if status in (307, 308) else {}
         except TimeoutError as error:
-            raise NoAnswer(HTTP_FAILURE, f"{url} did not answer within {TOTAL_S:.0f} s") from error
+            late = f"{self._dialled(url)} did not answer within {TOTAL_S:.0f} s"
+            raise NoAnswer(HTTP_FAILURE, late) from error
         raise NoAnswer(HTTP_FAILURE, f"{url}: more than {MOST_REDIRECTS} redirects")
 
     async def fetch(self, url: str) -> Reply:
@@ -96,11 +97,15 @@ class Webhooks:
                 self._journal.requested(url, 0, began, parameters)
                 if attempt == CONNECT_TRIES:
                     what = "cannot connect to" if _never_stood(error) else "was cut off by"
-                    raise NoAnswer(NO_CONNECTION, f"{what} {url}: {_cause(error)}") from error
+                    raise NoAnswer(NO_CONNECTION, f"{what} {self._dialled(url)}: {_cause(error)}") from error
             except (aiohttp.ClientError, OSError) as error:
                 self._journal.requested(url, 0, began, parameters)
-                raise NoAnswer(HTTP_FAILURE, f"{url} broke off: {_cause(error)}") from error
+                raise NoAnswer(HTTP_FAILURE, f"{self._dialled(url)} broke off: {_cause(error)}") from error
         raise AssertionError("unreachable")
+
+    def _dialled(self, url: str) -> str:
+        """Where a public URL led that was asked: what a connection's trouble is told of."""
+        return self._route.dial(url)[0]
 
     async def _send(
         self, url: str, parameters: Mapping[str, str], method: str, token: str
